@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* Every limit of the router, once: this table makes the struct, the defaults, the command line options and docs/limits.md. */
+
+#include <stdint.h>
+
+#define KIB UINT64_C(1024)
+#define MIB (KIB * 1024)
+
+/* name, default, lowest, highest, unit, meaning */
+#define LIMITS(X)                                                                                  \
+    X(hello_timeout_ms, 5000, 10, 600000, "ms", "time for a client to send its HELLO")             \
+    X(stall_timeout_ms, 30000, 10, 3600000, "ms",                                                  \
+      "time without progress after which a subscription may no longer block publishers")           \
+    X(linger_ms, 2000, 10, 600000, "ms",                                                           \
+      "time for a client that is being disconnected to read what is left for it")                  \
+    X(clients_max, 8192, 1, 1000000, "clients", "connections at the same time")                    \
+    X(client_bytes_max, 128 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",                           \
+      "memory that one client can make the router hold")                                           \
+    X(total_bytes_max, 1024 * MIB, MIB, 1024 * 1024 * MIB, "bytes",                                \
+      "memory that all clients together can make the router hold")                                 \
+    X(stream_inline_max, MIB, 4096, 64 * MIB, "bytes", "largest body on a stream link")            \
+    X(subscriptions_max, 131072, 1, 1000000, "", "subscriptions of one client")                    \
+    X(aliases_max, 131072, 1, 1000000, "", "advertised topics of one client")                      \
+    X(publish_window_messages, 65536, 2, 1000000, "messages",                                      \
+      "what a client may publish ahead of the router")                                             \
+    X(publish_window_bytes, 8 * MIB, 4096, 1024 * MIB, "bytes",                                    \
+      "what a client may publish ahead of the router")                                             \
+    X(window_messages_default, 16384, 1, 1048576, "messages", "window of a subscription")          \
+    X(window_messages_max, 1048576, 1, 1048576, "messages",                                        \
+      "largest window a subscription may ask for")                                                 \
+    X(window_bytes_default, 4 * MIB, 1, 1024 * MIB, "bytes", "window of a subscription")           \
+    X(window_bytes_max, 256 * MIB, 1, 1024 * MIB, "bytes",                                         \
+      "largest window a subscription may ask for")                                                 \
+    X(queue_messages_default, 16384, 1, 1048576, "messages", "queue of a subscription")            \
+    X(queue_messages_max, 1048576, 1, 1048576, "messages",                                         \
+      "largest queue a subscription may ask for")                                                  \
+    X(queue_bytes_default, 8 * MIB, 1, 1024 * MIB, "bytes", "queue of a subscription")             \
+    X(queue_bytes_max, 64 * MIB, 1, 1024 * MIB, "bytes",                                           \
+      "largest queue a subscription may ask for")                                                  \
+    X(output_bytes_max, 512 * KIB, 4096, 64 * MIB, "bytes",                                        \
+      "output waiting on one link before messages wait in their queues instead")                   \
+    X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
+
+struct limits {
+#define X(name, default_value, low, high, unit, meaning) uint64_t name;
+    LIMITS(X)
+#undef X
+};
+
+#define LIMITS_DEFAULT                                                                             \
+    {                                                                                              \
+        LIMITS(LIMITS_DEFAULT_OF)                                                                  \
+    }
+#define LIMITS_DEFAULT_OF(name, default_value, low, high, unit, meaning) .name = (default_value),

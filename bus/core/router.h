@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The router as a deterministic state machine: received bytes and the time go in, bytes in the output queues of peers and a list of dirty
+ * peers come out. No sockets, no clock, no logging, no globals. Return codes: 0 done, > 0 a verdict, < 0 a fatal errno (out of memory
+ * at creation); nothing that a peer sends can cause a negative code. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <bus/types.h>
+#include "core/counters.h"
+#include "core/limits.h"
+#include "wire/outq.h"
+
+struct router;
+struct peer;
+
+/* The time of one dispatch. */
+struct now {
+    uint64_t monotonic_ns; /* for deadlines */
+    uint64_t realtime_ns;  /* for time stamps */
+};
+
+struct router_config {
+    struct limits limits;
+    uint64_t epoch;      /* WELCOME.router_epoch */
+    uint32_t owner_uid;  /* may monitor, besides root */
+    const char *version; /* static text */
+};
+
+/* What the kernel knows about a client, and its kind of link. */
+struct peer_info {
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t pid;
+    bool packets;   /* seqpacket: input arrives as packets, each a whole number of frames */
+    void *userdata; /* peer_userdata() */
+};
+
+enum router_verdict {
+    ROUTER_OK,
+    ROUTER_FULL, /* clients_max is reached */
+};
+
+/* 0 or -ENOMEM */
+int router_new(const struct router_config *config, struct router **ret);
+/* Frees everything; the peers' userdata is not touched. NULL is fine. Returns NULL. */
+struct router *router_free(struct router *r);
+
+/* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
+int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
+                    struct peer **ret);
+/* The link is gone, or will never be read or written again. */
+void router_remove_peer(struct router *r, struct peer *p);
+
+struct input_result {
+    size_t consumed; /* the caller drops so many bytes and keeps the rest for the next call */
+    size_t need;     /* if nothing more can be consumed yet: bytes the next frame has in all, at least */
+    bool more;       /* the budget is used up: call again with the rest in the next turn, before reading more */
+};
+
+/* Handles whole frames at the front of data, until about budget units of work are done (a frame or a delivery is one). On a link with
+ * packets, data ends where a packet ends. A peer that is closing consumes everything and does nothing. */
+struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
+                                 unsigned budget, const struct now *now);
+
+/* Takes the next peer off the dirty list: it has output to be sent, or is closing and has none left. NULL if none is left. */
+struct peer *router_next_dirty(struct router *r);
+
+/* The peer's output: send with outq_peek(), then report with router_output_sent(). */
+struct outq *peer_output(struct peer *p);
+/* So many bytes at the front of the output were sent. May move waiting messages into the output and make the peer dirty again. */
+void router_output_sent(struct router *r, struct peer *p, size_t bytes);
+
+/* Whether the link should be read: false while the peer does not read our answers, and when it is closing. */
+bool peer_wants_input(const struct peer *p);
+/* Closing: nothing more will be added to the output. When it is empty, or at the linger deadline (peer_is_expired()), close the link. */
+bool peer_is_closing(const struct peer *p);
+bool peer_is_expired(const struct peer *p);
+enum bus_goodbye peer_goodbye(const struct peer *p);
+/* Why, in words, for the log; "" if the client just went. */
+const char *peer_goodbye_text(const struct peer *p);
+
+void *peer_userdata(const struct peer *p);
+uint64_t peer_connection_id(const struct peer *p);
+/* What the client calls itself; "" before its HELLO. */
+const char *peer_name(const struct peer *p);
+const struct peer_info *peer_info(const struct peer *p);
+
+/* When router_tick() must be called next, in monotonic nanoseconds; UINT64_MAX if never. */
+uint64_t router_deadline(const struct router *r);
+/* Does what is due: hello, stall and linger deadlines. Makes the peers concerned dirty. */
+void router_tick(struct router *r, const struct now *now);
+
+/* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All peers are closing from here on. */
+void router_shutdown(struct router *r, const struct now *now);
+
+const struct counters *router_counters(const struct router *r);
+
+/* Walks everything and asserts the invariants (charges add up, queues within bounds, lists consistent). For tests; costs O(everything). */
+void router_check(const struct router *r);

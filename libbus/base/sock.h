@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* Unix sockets: names of any length, connecting, and who is on the other side. Every descriptor is CLOEXEC and non-blocking. */
+
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include "base/address.h"
+
+struct creds {
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+};
+
+/* A socket address for a path of any length. A long path is reached through a descriptor of its directory, which must stay open while the
+ * address is used: close dir_fd (-1 if there is none) afterwards. */
+struct sock_name {
+    struct sockaddr_un sun;
+    socklen_t bytes;
+    int dir_fd;
+};
+
+/* 0, -ENAMETOOLONG, or the errno of opening the directory. */
+int sock_name_init(struct sock_name *name, const struct address *a);
+void sock_name_fini(struct sock_name *name);
+
+/* A new socket of a type (SOCK_SEQPACKET, SOCK_STREAM), or a negative errno. */
+int sock_new(int type);
+
+/* Connects; ADDRESS_ANY tries seqpacket and on EPROTOTYPE stream. Returns the descriptor and sets *ret_type to the socket type; -EAGAIN if the
+ * listener's backlog is full. */
+int sock_connect(const struct address *a, int *ret_type);
+
+/* Who connected, or who listens: SO_PEERCRED. 0 or a negative errno. */
+int sock_peer_creds(int fd, struct creds *ret);

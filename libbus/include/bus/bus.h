@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/**
+ * @file bus/bus.h - publish and subscribe through bus-router
+ *
+ * Rules that hold for every function here, so that the blocks below need not repeat them:
+ *
+ * - Functions that return `int` return 0 or a positive number on success and a negative errno on failure. On failure nothing
+ *   changed, outputs are untouched, and no callback will come of the call.
+ * - What the *router* refuses is not an errno: it arrives later, as an `enum bus_status` in a callback.
+ * - A connection and everything that belongs to it (subscriptions, topics, messages) belongs to one thread at a time. Different
+ *   connections are independent. The library starts no thread, installs no signal handler, raises no SIGPIPE and has no global
+ *   state.
+ * - After fork() the child must not use the parent's connection: every call on it returns -ECHILD there (the void ones only
+ *   release the child's memory). bus_close() in the child does not disturb the parent.
+ * - Callbacks run inside bus_process(), bus_run(), bus_flush() and bus_wait_writable(), never inside the call that
+ *   registered them. Any function may be called from any callback, bus_close(), bus_sub_unref() and bus_process() included.
+ * - Passing NULL for a handle to a function that ends it is a no-op.
+ * - Option structs begin with their size: initialise them with their _INIT macro. Unknown flag bits are refused with -EINVAL.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <bus/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A connection to a router. */
+struct bus_conn;
+/** A subscription. */
+struct bus_sub;
+/** An advertised topic: the cheap way to publish to it again and again. */
+struct bus_topic;
+/** A received message. */
+struct bus_message;
+
+/** A text header of a message. */
+struct bus_header {
+    const char *name;  /**< 1 to BUS_TOPIC_MAX bytes of UTF-8 without control characters */
+    const char *value; /**< UTF-8, NUL-terminated */
+};
+
+/** Who sent a message; filled by the router from the kernel's knowledge, not forgeable. */
+struct bus_peer {
+    uint64_t connection_id; /**< never used twice by one router process */
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t pid;     /**< of the process that connected; it may have ended since */
+    const char *name; /**< what the client calls itself: a claim, for people */
+};
+
+/** A gap in a subscription. */
+struct bus_loss {
+    uint64_t count; /**< messages lost, at least 1 */
+    uint64_t bytes; /**< their bodies and headers */
+    enum bus_loss_reason reason;
+};
+
+/** A refusal, or another word of the router about something this connection did. */
+struct bus_status_event {
+    enum bus_status status;
+    const char *text;  /**< what the router says, for people; "" if nothing */
+    const char *topic; /**< topic of the publish or advertise it is about, or NULL */
+    uint64_t sequence; /**< sequence number of the publish it is about, or 0: see bus_sequence() */
+};
+
+/** What became of one publish, see BUS_PUBLISH_CONFIRM; matched = delivered + queued + dropped. */
+struct bus_confirmation {
+    uint64_t sequence;
+    enum bus_status status; /**< BUS_STATUS_OK, or why the router refused it */
+    uint32_t matched;       /**< subscriptions that matched */
+    uint32_t delivered;     /**< on their link's output at once */
+    uint32_t queued;        /**< waiting in a subscription's queue */
+    uint32_t dropped;       /**< dropped by policy, and reported to the subscriber */
+};
+
+/** Called for each refused publish or advertise. Valid during the call. */
+typedef void (*bus_status_fn)(struct bus_conn *conn, const struct bus_status_event *event,
+                              void *userdata);
+/** Called when publishing can go on after -EAGAIN. */
+typedef void (*bus_writable_fn)(struct bus_conn *conn, void *userdata);
+/** Called once when the connection has ended other than by bus_close(). */
+typedef void (*bus_closed_fn)(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
+                              void *userdata);
+/** Called for each message. Keep it beyond the call with bus_message_ref(). */
+typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *message,
+                               void *userdata);
+/** Called in the place of a gap. */
+typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, void *userdata);
+/** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED). */
+typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
+                             void *userdata);
+/** Called with the outcome of a publish that asked for it. */
+typedef void (*bus_confirm_fn)(struct bus_conn *conn, const struct bus_confirmation *confirmation,
+                               void *userdata);
+
+/* ---- connection ------------------------------------------------------------------------------------------------ */
+
+/** bus_open() returns as soon as the socket is connected; until the router has answered, publishing returns -EAGAIN. */
+#define BUS_OPEN_NOWAIT 0x1u
+
+/** Options of bus_open(). */
+struct bus_opts {
+    uint32_t size;
+    uint32_t flags;            /**< BUS_OPEN_ flags */
+    const char *name;          /**< name for people, 0 to BUS_NAME_MAX bytes; NULL: the program's name */
+    uint32_t timeout_ms;       /**< for the connection and the router's answer; 0: 5000 */
+    uint64_t max_out_bytes;    /**< bound of what waits to be sent, at least 256 KiB; 0: 1 MiB */
+    bus_status_fn on_status;   /**< or NULL */
+    bus_writable_fn on_writable; /**< or NULL */
+    bus_closed_fn on_closed;   /**< or NULL */
+    void *userdata;            /**< for the three above; never dereferenced by the library */
+};
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL}
+
+/**
+ * bus_open() - connect to a router
+ * @address:   `seqpacket:PATH`, `stream:PATH`, or a bare path, which tries both; a PATH beginning with `@` is an abstract
+ *             name. NULL: $BUS_ADDRESS, else the default of docs/protocol.md section 1. Copied.
+ * @opts:      options, or NULL for defaults; read during the call only
+ * @ret_conn:  receives the connection
+ *
+ * Waits for the router's answer, at most opts->timeout_ms, so that a returned connection is known to work; with
+ * BUS_OPEN_NOWAIT it does not wait, and a refusal comes as on_closed.
+ *
+ * Returns: 0 if connected.
+ *
+ * Errors:
+ *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name is too long or not UTF-8
+ *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
+ *   -ENOENT        there is no socket at that path: is the router running?
+ *   -ECONNREFUSED  there is a socket, but nobody listens on it
+ *   -EACCES        no permission to connect
+ *   -EPERM         the default directory under /tmp is not safe: not owned by this user, or not of mode 0700
+ *   -EPROTO        what listens there does not speak this protocol, or refused this client
+ *   -ETIMEDOUT     no answer in time
+ *   -EMFILE, -ENFILE  out of file descriptors
+ *   -ENOMEM        out of memory
+ *   Any other errno of socket(2), connect(2) and epoll_create1(2), negated.
+ *
+ * Ownership: the caller ends *@ret_conn with bus_close(). @opts->userdata must stay valid until then.
+ * Threads: blocks as said above.
+ * Since: 0.1
+ */
+BUS_API int bus_open(const char *address, const struct bus_opts *opts, struct bus_conn **ret_conn);
+
+/**
+ * bus_close() - end a connection and everything that belongs to it
+ * @conn: connection, or NULL
+ *
+ * Sends what is waiting as far as the socket takes it without blocking, and a goodbye; call bus_flush() before to be sure. No
+ * callback runs after this returns. Subscriptions and topics of the connection are ended with it and must not be used again; messages
+ * kept with bus_message_ref() stay valid.
+ *
+ * Ownership: frees @conn, now or, if called from one of its callbacks, when the outermost call into the library returns;
+ * either way it must not be used again.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_close(struct bus_conn *conn);
+
+/**
+ * bus_fd() - the descriptor to put into an event loop
+ * @conn: connection
+ *
+ * One descriptor for the whole life of the connection. It is readable (POLLIN, level-triggered) whenever bus_process() has something to
+ * do: input, room for waiting output, a timer. Do nothing else with it.
+ *
+ * Returns: the descriptor.
+ *
+ * Errors:
+ *   -ECHILD  after fork()
+ *
+ * Ownership: stays with @conn; do not close it.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_fd(struct bus_conn *conn);
+
+/**
+ * bus_process() - do what is to be done now
+ * @conn: connection
+ *
+ * Reads at most one buffer of input (up to 256 KiB), calls the callbacks for it, sends what waits. Call it when bus_fd() is readable, or
+ * whenever you like. Publishes made by callbacks meanwhile are packed into as few sends as possible and go out before it returns.
+ *
+ * Returns: 1 if there may be more to do at once, 0 if nothing is left to do now.
+ *
+ * Errors:
+ *   -ENOTCONN  the connection has ended (on_closed has been called, in this call or earlier); only bus_close() makes sense
+ *   -ECHILD    after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: never blocks, apart from the callbacks.
+ * Since: 0.1
+ */
+BUS_API int bus_process(struct bus_conn *conn);
+
+/**
+ * bus_wait() - wait until bus_process() has something to do
+ * @conn:       connection
+ * @timeout_ms: at most this long; -1: for ever
+ *
+ * Returns: 1 if there is something to do, 0 after the timeout.
+ *
+ * Errors:
+ *   -EINTR     a signal handler ran
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: blocks; calls no callbacks.
+ * Since: 0.1
+ */
+BUS_API int bus_wait(struct bus_conn *conn, int timeout_ms);
+
+/**
+ * bus_run() - process until bus_stop() or the end of the connection
+ * @conn: connection
+ *
+ * Returns: 0 after bus_stop().
+ *
+ * Errors:
+ *   -EINTR     a signal handler ran; call again to go on
+ *   -ENOTCONN  the connection has ended, also by a bus_close() from a callback
+ *   -ECHILD    after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_run(struct bus_conn *conn);
+
+/**
+ * bus_stop() - make the innermost bus_run() return
+ * @conn: connection
+ *
+ * If no bus_run() is active, the next one returns at once.
+ *
+ * Ownership: nothing changes hands.
+ * Threads: not for other threads or signal handlers; call it from a callback.
+ * Since: 0.1
+ */
+BUS_API void bus_stop(struct bus_conn *conn);
+
+/**
+ * bus_flush() - wait until the router has handled everything sent so far
+ * @conn:       connection
+ * @timeout_ms: at most this long; -1: for ever
+ *
+ * Processes meanwhile, so callbacks run. When it returns 0, every publish made before has been routed or refused (and the refusal
+ * has been reported to on_status), and every subscription made before is in force or refused. Output held by bus_cork() is sent too.
+ *
+ * Returns: 0 when the router has answered.
+ *
+ * Errors:
+ *   -ETIMEDOUT  not within @timeout_ms
+ *   -EINTR      a signal handler ran
+ *   -ENOTCONN   the connection has ended
+ *   -ECHILD     after fork()
+ *   -ENOMEM     out of memory
+ *
+ * Ownership: nothing changes hands.
+ * Threads: blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_flush(struct bus_conn *conn, int timeout_ms);
+
+/**
+ * bus_cork() - hold output back to send it together
+ * @conn: connection
+ *
+ * Until the matching bus_uncork() publishes are collected and sent in large pieces (64 KiB). Calls nest. Not needed inside callbacks,
+ * where this happens by itself.
+ *
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_cork(struct bus_conn *conn);
+
+/**
+ * bus_uncork() - send what bus_cork() held back
+ * @conn: connection
+ *
+ * Returns: 0; what the socket does not take now goes out in bus_process().
+ *
+ * Errors:
+ *   -EINVAL    without a bus_cork()
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_uncork(struct bus_conn *conn);
+
+/**
+ * bus_connection_id() - the number the router gave this connection
+ * @conn: connection
+ *
+ * Returns: the number, as in bus_peer.connection_id; 0 while the router has not answered yet.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API uint64_t bus_connection_id(const struct bus_conn *conn);
+
+/**
+ * bus_body_max() - the largest body that can be published on this connection
+ * @conn: connection
+ *
+ * Returns: bytes; 0 while the router has not answered yet.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API size_t bus_body_max(const struct bus_conn *conn);
+
+/* ---- publishing ------------------------------------------------------------------------------------------------ */
+
+/** Ask for the outcome of a publish: on_confirm is called once. */
+#define BUS_PUBLISH_CONFIRM 0x1u
+
+/** Options of one publish. */
+struct bus_publish_opts {
+    uint32_t size;
+    uint32_t flags;                   /**< BUS_PUBLISH_ flags */
+    const struct bus_header *headers; /**< copied; may be NULL if n_headers is 0 */
+    size_t n_headers;                 /**< 0 to BUS_HEADERS_MAX */
+    bus_confirm_fn on_confirm;        /**< required with BUS_PUBLISH_CONFIRM */
+    void *userdata;                   /**< for on_confirm */
+};
+#define BUS_PUBLISH_OPTS_INIT {sizeof(struct bus_publish_opts), 0, NULL, 0, NULL, NULL}
+
+/**
+ * bus_publish() - publish one message to a topic by name
+ * @conn:   connection
+ * @topic:  NUL-terminated topic, 1 to BUS_TOPIC_MAX bytes: see bus_topic_valid(); copied
+ * @data:   body; copied; may be NULL if @bytes is 0
+ * @bytes:  length of the body, 0 to bus_body_max()
+ *
+ * Never blocks. A lone message goes out at once; inside callbacks, under back-pressure and between bus_cork() and bus_uncork() messages are
+ * packed and sent together. The topic is advertised by the library at its first use. Messages of one connection reach each subscription
+ * in the order of the calls. If the router refuses it (say, not allowed), on_status is called.
+ *
+ * Returns: 0 if accepted for sending; bus_sequence() is then its number.
+ *
+ * Errors:
+ *   -EAGAIN    no room: the router withholds credit (a subscriber with policy block is full), or max_out_bytes wait to be
+ *              sent, or the router has not answered yet (BUS_OPEN_NOWAIT). on_writable is called when it makes sense to try again; or call
+ *              bus_wait_writable().
+ *   -EINVAL    @topic is not a valid topic, or @data is NULL and @bytes is not 0
+ *   -EMSGSIZE  @bytes exceeds bus_body_max()
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes);
+
+/**
+ * bus_publish_with() - publish one message with options
+ * @conn:   connection
+ * @topic:  as for bus_publish()
+ * @data:   as for bus_publish()
+ * @bytes:  as for bus_publish()
+ * @opts:   headers, confirmation; NULL for none; read during the call only
+ *
+ * Returns: 0 if accepted for sending.
+ *
+ * Errors: those of bus_publish(), and
+ *   -EINVAL    unknown flag, too many headers, an invalid header, or BUS_PUBLISH_CONFIRM without on_confirm
+ *   -EMSGSIZE  the headers are too long together (about 60 KiB)
+ *
+ * Ownership: nothing is kept; opts->userdata must stay valid until on_confirm or the end of the connection.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
+                             size_t bytes, const struct bus_publish_opts *opts);
+
+/**
+ * bus_advertise() - announce a topic to publish to
+ * @conn:       connection
+ * @topic:      topic, as for bus_publish(); copied
+ * @ret_topic:  receives the handle
+ *
+ * Publishing through a handle saves looking the topic up for each message. The router checks the right to publish here, once; a refusal
+ * comes to on_status, and again for each publish. Two handles of one topic are independent.
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EINVAL    @topic is not a valid topic
+ *   -EAGAIN    max_out_bytes wait to be sent
+ *   -ENOSPC    the connection has as many advertised topics as the router allows
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: the caller ends *@ret_topic with bus_topic_unref(), or lets bus_close() do it.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic);
+
+/**
+ * bus_topic_publish() - publish one message to an advertised topic
+ * @topic:  handle
+ * @data:   as for bus_publish()
+ * @bytes:  as for bus_publish()
+ * @opts:   as for bus_publish_with(), or NULL
+ *
+ * Returns: 0 if accepted for sending.
+ *
+ * Errors: those of bus_publish_with().
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_topic_publish(struct bus_topic *topic, const void *data, size_t bytes,
+                              const struct bus_publish_opts *opts);
+
+/**
+ * bus_topic_unref() - end an advertised topic
+ * @topic: handle, or NULL
+ *
+ * What was published through it before is not affected.
+ *
+ * Ownership: frees @topic.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_topic_unref(struct bus_topic *topic);
+
+/**
+ * bus_sequence() - number of the last publish
+ * @conn: connection
+ *
+ * The router and subscribers see the same number (bus_message_sequence(), bus_status_event.sequence).
+ *
+ * Returns: how many publishes of this connection were accepted for sending.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API uint64_t bus_sequence(const struct bus_conn *conn);
+
+/**
+ * bus_wait_writable() - wait until publishing makes sense again after -EAGAIN
+ * @conn:       connection
+ * @timeout_ms: at most this long; -1: for ever
+ *
+ * Processes meanwhile, so callbacks run.
+ *
+ * Returns: 0 when a message can be published.
+ *
+ * Errors:
+ *   -ETIMEDOUT  not within @timeout_ms
+ *   -EINTR      a signal handler ran
+ *   -ENOTCONN   the connection has ended
+ *   -ECHILD     after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
+
+/* ---- subscribing ----------------------------------------------------------------------------------------------- */
+
+/** Do not deliver what this connection publishes itself. */
+#define BUS_SUB_NO_LOCAL 0x1u
+
+/** Options of bus_subscribe(). Zeros are the router's defaults. */
+struct bus_sub_opts {
+    uint32_t size;
+    uint32_t flags;           /**< BUS_SUB_ flags */
+    enum bus_policy policy;   /**< what happens when the queue is full; default BUS_POLICY_DROP_OLDEST */
+    uint32_t window_messages; /**< how many messages may be on their way unconsumed; 0: 16,384 */
+    uint64_t window_bytes;    /**< how many bytes of them; 0: 4 MiB */
+    uint32_t queue_messages;  /**< how many more may wait in the router; 0: 16,384 */
+    uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB */
+    bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
+    bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
+};
+#define BUS_SUB_OPTS_INIT                                                                          \
+    {sizeof(struct bus_sub_opts), 0, BUS_POLICY_DROP_OLDEST, 0, 0, 0, 0, NULL, NULL}
+
+/**
+ * bus_subscribe() - receive messages whose topic matches a filter
+ * @conn:        connection
+ * @filter:      NUL-terminated topic filter, 1 to BUS_TOPIC_MAX bytes; `+` matches one level, a final `#` the rest; copied
+ * @opts:        options, or NULL for defaults; read during the call only
+ * @on_message:  called once per matching message; must not be NULL
+ * @userdata:    handed to the callbacks; never dereferenced or freed by the library
+ * @ret_sub:     receives the subscription; NULL makes it live as long as @conn
+ *
+ * Queues a subscription and returns at once; opts->on_ready gets the router's answer, and if it is a refusal no message arrives.
+ * Messages of one publisher arrive in publishing order, also over several topics; two subscriptions that both get A and B get them in the
+ * same order. Two matching subscriptions each get their own call. A message counts as consumed when @on_message returns.
+ * Nothing is lost in silence: opts->on_loss is called where messages are missing, with their exact number.
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors:
+ *   -EINVAL    @on_message is NULL, @filter is malformed (see bus_filter_valid()), unknown bits in @opts->flags, or an unknown policy
+ *   -EAGAIN    max_out_bytes wait to be sent; try again from on_writable
+ *   -ENOSPC    the connection has as many subscriptions as the router allows
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: the caller ends *@ret_sub with bus_sub_unref(). @userdata must stay valid until then, or until bus_close().
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_subscribe(struct bus_conn *conn, const char *filter,
+                          const struct bus_sub_opts *opts, bus_message_fn on_message,
+                          void *userdata, struct bus_sub **ret_sub);
+
+/**
+ * bus_sub_unref() - end a subscription
+ * @sub: subscription, or NULL
+ *
+ * After it returns none of the subscription's callbacks is called again, not even for messages already received.
+ *
+ * Ownership: frees @sub, also when called from its own callback.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_sub_unref(struct bus_sub *sub);
+
+/**
+ * bus_sub_filter() - the filter of a subscription
+ * @sub: subscription
+ *
+ * Returns: the filter, valid as long as @sub.
+ * Ownership: stays with @sub.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const char *bus_sub_filter(const struct bus_sub *sub);
+
+/**
+ * bus_sub_conn() - the connection of a subscription
+ * @sub: subscription
+ *
+ * Returns: the connection.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API struct bus_conn *bus_sub_conn(const struct bus_sub *sub);
+
+/* ---- messages -------------------------------------------------------------------------------------------------- */
+
+/**
+ * bus_message_ref() - keep a message
+ * @message: message, as handed to a callback or as returned by this function
+ *
+ * The body is not copied: data pointers got before stay valid. A kept message keeps the buffer alive that it was received in (up to 256 KiB), which
+ * it shares with its neighbours: to keep few small messages for long, copy them instead.
+ *
+ * Returns: a message to be used from now on in place of @message (it may be another pointer), or NULL if out of memory.
+ * Ownership: the caller ends it with bus_message_unref(). It may outlive subscription and connection.
+ * Threads: in the thread of the connection, like everything else.
+ * Since: 0.1
+ */
+BUS_API struct bus_message *bus_message_ref(const struct bus_message *message);
+
+/**
+ * bus_message_unref() - give a kept message back
+ * @message: message from bus_message_ref(), or NULL
+ *
+ * Ownership: frees @message with its last reference.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_message_unref(struct bus_message *message);
+
+/**
+ * bus_message_data() - the body
+ * @message: message
+ *
+ * Returns: the body, bus_message_bytes() long, not NUL-terminated, not aligned; never NULL.
+ * Ownership: belongs to @message and lives as long as it.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const void *bus_message_data(const struct bus_message *message);
+
+/**
+ * bus_message_bytes() - length of the body
+ * @message: message
+ *
+ * Returns: bytes.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API size_t bus_message_bytes(const struct bus_message *message);
+
+/**
+ * bus_message_topic() - the topic it was published to
+ * @message: message
+ *
+ * Returns: the topic, NUL-terminated.
+ * Ownership: belongs to @message.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const char *bus_message_topic(const struct bus_message *message);
+
+/**
+ * bus_message_sender() - who published it
+ * @message: message
+ *
+ * Returns: the sender's identity as the router knows it.
+ * Ownership: belongs to @message.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const struct bus_peer *bus_message_sender(const struct bus_message *message);
+
+/**
+ * bus_message_sequence() - its number among all publishes of its sender
+ * @message: message
+ *
+ * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API uint64_t bus_message_sequence(const struct bus_message *message);
+
+/**
+ * bus_message_time_ns() - when the router accepted it
+ * @message: message
+ *
+ * Returns: nanoseconds since 1970-01-01 UTC (CLOCK_REALTIME of this host).
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API uint64_t bus_message_time_ns(const struct bus_message *message);
+
+/**
+ * bus_message_n_headers() - how many text headers it has
+ * @message: message
+ *
+ * Returns: 0 to BUS_HEADERS_MAX.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API size_t bus_message_n_headers(const struct bus_message *message);
+
+/**
+ * bus_message_header_at() - one text header by position
+ * @message: message
+ * @index:   0 to bus_message_n_headers() - 1
+ *
+ * Returns: the header, or NULL if @index is too high.
+ * Ownership: belongs to @message.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const struct bus_header *bus_message_header_at(const struct bus_message *message,
+                                                       size_t index);
+
+/**
+ * bus_message_header() - the value of a text header by name
+ * @message: message
+ * @name:    name, compared byte by byte
+ *
+ * Returns: the value of the first header of that name, or NULL if there is none.
+ * Ownership: belongs to @message.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API const char *bus_message_header(const struct bus_message *message, const char *name);
+
+/* ---- helpers --------------------------------------------------------------------------------------------------- */
+
+/**
+ * bus_topic_valid() - whether a text is a topic
+ * @topic: NUL-terminated text
+ *
+ * Returns: 1 if it follows the rules of docs/protocol.md section 4 (MQTT 5.0 section 4.7, at most 255 bytes and 32 levels), else 0.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API int bus_topic_valid(const char *topic);
+
+/**
+ * bus_filter_valid() - whether a text is a topic filter
+ * @filter: NUL-terminated text
+ *
+ * Returns: 1 or 0, as bus_topic_valid().
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API int bus_filter_valid(const char *filter);
+
+/**
+ * bus_filter_matches() - whether a filter matches a topic
+ * @filter: a valid filter
+ * @topic:  a valid topic
+ *
+ * Returns: 1 if it matches; 0 if it does not, or if either is not valid.
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API int bus_filter_matches(const char *filter, const char *topic);
+
+/**
+ * bus_status_text() - a status in words
+ * @status: status
+ *
+ * Returns: a static text.
+ * Ownership: static.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API const char *bus_status_text(enum bus_status status);
+
+/**
+ * bus_goodbye_text() - the reason of an end in words
+ * @reason: reason
+ *
+ * Returns: a static text.
+ * Ownership: static.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API const char *bus_goodbye_text(enum bus_goodbye reason);
+
+/**
+ * bus_loss_text() - the reason of a loss in words
+ * @reason: reason
+ *
+ * Returns: a static text.
+ * Ownership: static.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API const char *bus_loss_text(enum bus_loss_reason reason);
+
+/**
+ * bus_verdict_text() - a verdict in words
+ * @verdict: verdict
+ *
+ * Returns: a static text.
+ * Ownership: static.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API const char *bus_verdict_text(enum bus_verdict verdict);
+
+/**
+ * bus_policy_parse() - a policy by its name
+ * @name:        drop_oldest, drop_newest, latest, block or disconnect
+ * @ret_policy:  receives it
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EINVAL  no such policy
+ *
+ * Ownership: nothing changes hands.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API int bus_policy_parse(const char *name, enum bus_policy *ret_policy);
+
+/**
+ * bus_version() - version of the library
+ *
+ * Returns: such as "0.1.0".
+ * Ownership: static.
+ * Threads: any.
+ * Since: 0.1
+ */
+BUS_API const char *bus_version(void);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/**
+ * @file bus/types.h - numbers that the wire protocol and the API share
+ *
+ * The values are those of docs/protocol.md, section 10, and never change. Values may be added: treat an unknown one as
+ * "something else", as the name functions do.
+ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BUS_API __attribute__((visibility("default")))
+#else
+#define BUS_API
+#endif
+
+/** Longest topic, filter and header name, in bytes without the NUL. */
+#define BUS_TOPIC_MAX 255
+/** Most levels of a topic or filter. */
+#define BUS_LEVELS_MAX 32
+/** Longest client name, in bytes without the NUL. */
+#define BUS_NAME_MAX 64
+/** Most text headers of one message. */
+#define BUS_HEADERS_MAX 64
+
+/* name, number, text for people */
+#define BUS_STATUS_LIST(X)                                                                         \
+    X(OK, 0, "ok")                                                                                 \
+    X(MALFORMED, 1, "the frame's header could not be decoded")                                     \
+    X(UNKNOWN_VERB, 2, "the router does not know this verb")                                       \
+    X(UNEXPECTED, 3, "this verb is not allowed here or now")                                       \
+    X(INVALID_TOPIC, 4, "not a valid topic")                                                       \
+    X(INVALID_FILTER, 5, "not a valid topic filter")                                               \
+    X(INVALID_ARGUMENT, 6, "a field is out of its range")                                          \
+    X(IN_USE, 7, "that number is in use")                                                          \
+    X(UNKNOWN_ALIAS, 8, "no topic is advertised under that alias")                                 \
+    X(UNKNOWN_SUBSCRIPTION, 9, "no such subscription")                                             \
+    X(DENIED, 10, "not allowed for this user")                                                     \
+    X(LIMIT, 11, "a limit of the router is reached")                                               \
+    X(NO_CREDIT, 12, "published without credit")                                                   \
+    X(NO_MEMORY, 13, "the router is out of memory")                                                \
+    X(STALLED, 14, "no progress for too long: the subscription may no longer block publishers")    \
+    X(UNSUPPORTED, 15, "descriptors are not supported")
+
+/** What the router says about a request. */
+enum bus_status {
+#define X(name, number, text) BUS_STATUS_##name = number,
+    BUS_STATUS_LIST(X)
+#undef X
+};
+
+#define BUS_GOODBYE_LIST(X)                                                                        \
+    X(NONE, 0, "the connection broke without a word")                                              \
+    X(NORMAL, 1, "done")                                                                           \
+    X(SHUTDOWN, 2, "the router stops")                                                             \
+    X(PROTOCOL_ERROR, 3, "protocol error")                                                         \
+    X(HELLO_TIMEOUT, 4, "no HELLO in time")                                                        \
+    X(SLOW_CONSUMER, 5, "a subscription with policy disconnect was too slow")                      \
+    X(LIMIT, 6, "a limit of the router is reached")                                                \
+    X(NO_MEMORY, 7, "the router is out of memory")                                                 \
+    X(VERSION, 8, "no common protocol version")
+
+/** Why a connection ended. */
+enum bus_goodbye {
+#define X(name, number, text) BUS_GOODBYE_##name = number,
+    BUS_GOODBYE_LIST(X)
+#undef X
+};
+
+#define BUS_LOSS_LIST(X)                                                                           \
+    X(NONE, 0, "none")                                                                             \
+    X(QUEUE_FULL, 1, "queue full")                                                                 \
+    X(CONFLATED, 2, "replaced by a newer value")                                                   \
+    X(NO_MEMORY, 3, "router memory limit")                                                         \
+    X(TOO_LARGE, 4, "too large for the receiver's link")
+
+/** Why messages did not reach a subscription. */
+enum bus_loss_reason {
+#define X(name, number, text) BUS_LOSS_##name = number,
+    BUS_LOSS_LIST(X)
+#undef X
+};
+
+#define BUS_VERDICT_LIST(X)                                                                        \
+    X(NONE, 0, "none")                                                                             \
+    X(DELIVERED, 1, "delivered")                                                                   \
+    X(QUEUED, 2, "queued")                                                                         \
+    X(DROPPED, 3, "dropped")                                                                       \
+    X(DISCONNECTED, 4, "disconnected")
+
+/** What became of a message for one recipient, as a monitor sees it. */
+enum bus_verdict {
+#define X(name, number, text) BUS_VERDICT_##name = number,
+    BUS_VERDICT_LIST(X)
+#undef X
+};
+
+#define BUS_POLICY_LIST(X)                                                                         \
+    X(DROP_OLDEST, 0, "drop_oldest")                                                               \
+    X(DROP_NEWEST, 1, "drop_newest")                                                               \
+    X(LATEST, 2, "latest")                                                                         \
+    X(BLOCK, 3, "block")                                                                           \
+    X(DISCONNECT, 4, "disconnect")
+
+/** What happens to messages for a subscription whose window and queue are full: docs/protocol.md, section 6. */
+enum bus_policy {
+#define X(name, number, text) BUS_POLICY_##name = number,
+    BUS_POLICY_LIST(X)
+#undef X
+};
+
+/** Kinds of snapshot, see bus_snapshot(). */
+enum bus_snapshot_kind {
+    BUS_SNAPSHOT_CLIENTS = 1,
+    BUS_SNAPSHOT_TOPICS = 2,
+    BUS_SNAPSHOT_COUNTERS = 3,
+};
+
+#ifdef __cplusplus
+}
+#endif

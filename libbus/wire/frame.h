@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* Frames: the prefix, the verbs, and finding whole frames in received bytes. docs/protocol.md, sections 2 and 10. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FRAME_PREFIX_BYTES 8u
+#define FRAME_HEADER_MAX 65535u
+#define FRAME_INLINE_MAX_SEQPACKET 65536u
+/* Largest packet of a seqpacket link; a receive buffer must hold it. */
+#define FRAME_PACKET_MAX (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
+
+/* name, number, protobuf message, member of union wire_any, may have a body */
+#define VERB_LIST(X)                                                                               \
+    X(HELLO, 1, Hello, hello, 0)                                                                   \
+    X(WELCOME, 2, Welcome, welcome, 0)                                                             \
+    X(STATUS, 3, Status, status, 0)                                                                \
+    X(GOODBYE, 4, Goodbye, goodbye, 0)                                                             \
+    X(PING, 5, Ping, ping, 0)                                                                      \
+    X(PONG, 6, Pong, pong, 0)                                                                      \
+    X(ADVERTISE, 16, Advertise, advertise, 0)                                                      \
+    X(UNADVERTISE, 17, Unadvertise, unadvertise, 0)                                                \
+    X(PUBLISH, 18, Publish, publish, 1)                                                            \
+    X(PUBLISH_CREDIT, 19, PublishCredit, publish_credit, 0)                                        \
+    X(CONFIRM, 20, Confirm, confirm, 0)                                                            \
+    X(SUBSCRIBE, 32, Subscribe, subscribe, 0)                                                      \
+    X(UNSUBSCRIBE, 33, Unsubscribe, unsubscribe, 0)                                                \
+    X(MESSAGE, 34, Message, message, 1)                                                            \
+    X(TOPIC, 35, Topic, topic, 0)                                                                  \
+    X(PEER, 36, Peer, peer, 0)                                                                     \
+    X(CREDIT, 37, Credit, credit, 0)                                                               \
+    X(LOSS, 38, Loss, loss, 0)                                                                     \
+    X(MONITOR, 48, Monitor, monitor, 0)                                                            \
+    X(MONITORED, 49, Monitored, monitored, 1)                                                      \
+    X(SNAPSHOT, 50, Snapshot, snapshot, 0)                                                         \
+    X(CLIENT_STATS, 51, ClientStats, client_stats, 0)                                              \
+    X(TOPIC_STATS, 52, TopicStats, topic_stats, 0)                                                 \
+    X(COUNTER, 53, Counter, counter, 0)                                                            \
+    X(SNAPSHOT_END, 54, SnapshotEnd, snapshot_end, 0)
+
+enum verb {
+#define X(name, number, pb, member, body) VERB_##name = number,
+    VERB_LIST(X)
+#undef X
+};
+
+/* A whole frame; the pointers are views into the received bytes. */
+struct frame {
+    const uint8_t *header;
+    const uint8_t *body;
+    uint32_t body_bytes;
+    uint16_t header_bytes;
+    uint8_t verb; /* any value: what a peer sent */
+    uint8_t fds;
+};
+
+enum frame_verdict {
+    FRAME_OK,
+    FRAME_PARTIAL,   /* more bytes are needed: *ret_bytes says how many in all, at least */
+    FRAME_TOO_LARGE, /* the body exceeds body_max, or the verb has none */
+};
+
+/* Name of a verb, or "?". */
+const char *verb_name(uint8_t verb);
+/* Whether frames of this verb may have a body; unknown verbs may not. */
+bool verb_has_body(uint8_t verb);
+
+/* First frame in data. *ret_bytes: its length, or what is needed for FRAME_PARTIAL. */
+enum frame_verdict frame_parse(const uint8_t *data, size_t len, uint32_t body_max,
+                               struct frame *ret, size_t *ret_bytes);
+
+static inline uint32_t load_u32le(const uint8_t *p)
+{
+    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
+}
+
+static inline void frame_write_prefix(uint8_t *dst, enum verb verb, size_t header_bytes,
+                                      size_t body_bytes)
+{
+    dst[0] = (uint8_t) body_bytes;
+    dst[1] = (uint8_t) (body_bytes >> 8);
+    dst[2] = (uint8_t) (body_bytes >> 16);
+    dst[3] = (uint8_t) (body_bytes >> 24);
+    dst[4] = (uint8_t) header_bytes;
+    dst[5] = (uint8_t) (header_bytes >> 8);
+    dst[6] = (uint8_t) verb;
+    dst[7] = 0;
+}
