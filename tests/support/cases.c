@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Stands before cmocka's runner (linker option --wrap), so that every test executable can list its
  * cases (TEST_LIST=1) and run one of them (TEST_CASE=name) without a line of code in it. */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/unit.h"
 
 int __real__cmocka_run_group_tests(const char *group, const struct CMUnitTest *tests, size_t n,
                                    CMFixtureFunction setup, CMFixtureFunction teardown);

@@ -3,8 +3,6 @@
 /* What every unit test includes: cmocka with what it needs before it, and random numbers that can
  * be repeated. */
 
-#include "base/macros.h"
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <cmocka.h>
+#include "base/macros.h"
 
 struct rng {
     uint64_t state;
