@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Every counter of the router, once: this table makes the struct, the snapshot and docs/counters.md. */
+/* Every counter of the router, once: this table makes the struct, the snapshot and
+ * docs/counters.md. */
 
 #include <stdint.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Every limit of the router, once: this table makes the struct, the defaults, the command line options and docs/limits.md. */
+/* Every limit of the router, once: this table makes the struct, the defaults, the command line
+ * options and docs/limits.md. */
 
 #include <stdint.h>
 

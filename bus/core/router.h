@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The router as a deterministic state machine: received bytes and the time go in, bytes in the output queues of peers and a list of dirty
- * peers come out. No sockets, no clock, no logging, no globals. Return codes: 0 done, > 0 a verdict, < 0 a fatal errno (out of memory
- * at creation); nothing that a peer sends can cause a negative code. */
+/* The router as a deterministic state machine: received bytes and the time go in, bytes in the
+ * output queues of peers and a list of dirty peers come out. No sockets, no clock, no logging, no
+ * globals. Return codes: 0 done, > 0 a verdict, < 0 a fatal errno (out of memory at creation);
+ * nothing that a peer sends can cause a negative code. */
 
+#include <bus/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <bus/types.h>
 #include "core/counters.h"
 #include "core/limits.h"
 #include "wire/outq.h"
@@ -55,26 +56,33 @@ void router_remove_peer(struct router *r, struct peer *p);
 
 struct input_result {
     size_t consumed; /* the caller drops so many bytes and keeps the rest for the next call */
-    size_t need;     /* if nothing more can be consumed yet: bytes the next frame has in all, at least */
-    bool more;       /* the budget is used up: call again with the rest in the next turn, before reading more */
+    size_t
+        need;  /* if nothing more can be consumed yet: bytes the next frame has in all, at least */
+    bool more; /* the budget is used up: call again with the rest in the next turn, before reading
+                  more */
 };
 
-/* Handles whole frames at the front of data, until about budget units of work are done (a frame or a delivery is one). On a link with
- * packets, data ends where a packet ends. A peer that is closing consumes everything and does nothing. */
+/* Handles whole frames at the front of data, until about budget units of work are done (a frame or
+ * a delivery is one). On a link with packets, data ends where a packet ends. A peer that is closing
+ * consumes everything and does nothing. */
 struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
                                  unsigned budget, const struct now *now);
 
-/* Takes the next peer off the dirty list: it has output to be sent, or is closing and has none left. NULL if none is left. */
+/* Takes the next peer off the dirty list: it has output to be sent, or is closing and has none
+ * left. NULL if none is left. */
 struct peer *router_next_dirty(struct router *r);
 
 /* The peer's output: send with outq_peek(), then report with router_output_sent(). */
 struct outq *peer_output(struct peer *p);
-/* So many bytes at the front of the output were sent. May move waiting messages into the output and make the peer dirty again. */
+/* So many bytes at the front of the output were sent. May move waiting messages into the output and
+ * make the peer dirty again. */
 void router_output_sent(struct router *r, struct peer *p, size_t bytes);
 
-/* Whether the link should be read: false while the peer does not read our answers, and when it is closing. */
+/* Whether the link should be read: false while the peer does not read our answers, and when it is
+ * closing. */
 bool peer_wants_input(const struct peer *p);
-/* Closing: nothing more will be added to the output. When it is empty, or at the linger deadline (peer_is_expired()), close the link. */
+/* Closing: nothing more will be added to the output. When it is empty, or at the linger deadline
+ * (peer_is_expired()), close the link. */
 bool peer_is_closing(const struct peer *p);
 bool peer_is_expired(const struct peer *p);
 enum bus_goodbye peer_goodbye(const struct peer *p);
@@ -92,10 +100,12 @@ uint64_t router_deadline(const struct router *r);
 /* Does what is due: hello, stall and linger deadlines. Makes the peers concerned dirty. */
 void router_tick(struct router *r, const struct now *now);
 
-/* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All peers are closing from here on. */
+/* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All
+ * peers are closing from here on. */
 void router_shutdown(struct router *r, const struct now *now);
 
 const struct counters *router_counters(const struct router *r);
 
-/* Walks everything and asserts the invariants (charges add up, queues within bounds, lists consistent). For tests; costs O(everything). */
+/* Walks everything and asserts the invariants (charges add up, queues within bounds, lists
+ * consistent). For tests; costs O(everything). */
 void router_check(const struct router *r);

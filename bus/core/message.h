@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* What waits in queues: the identity of a sender, and a message that all queues share. Both are
+ * counted; a message holds its topic and its sender. */
+
+#include <bus/types.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/idpool.h"
+
+struct peer;
+struct topic;
+
+/* Who published. Lives as long as the connection, and after it as long as messages of it wait. */
+struct sender {
+    uint32_t refs;
+    uint32_t id;        /* PEER.id; in router.sender_ids */
+    struct peer *peer;  /* NULL when the connection has ended */
+    struct idpool *ids; /* not owned; outlives every sender */
+    uint64_t connection_id;
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t pid;
+    uint8_t name_len;
+    char name[BUS_NAME_MAX + 1];
+};
+
+struct message {
+    uint32_t refs;
+    uint32_t holds; /* queues of block subscriptions in which it waits beyond the bounds */
+    struct topic *topic;
+    struct sender *sender;
+    uint32_t size; /* what windows and queues count: body and text headers */
+    uint32_t body_bytes;
+    uint16_t header_bytes; /* MESSAGE header without its subscription field */
+    uint8_t data[];        /* that header, then the body */
+};
+
+struct sender *sender_ref(struct sender *s);
+void sender_unref(struct sender *s);
+
+/* The parts of a message before it is one. */
+struct message_parts {
+    struct topic *topic;
+    struct sender *sender;
+    const uint8_t *header;
+    size_t header_bytes;
+    const uint8_t *body;
+    size_t body_bytes;
+    size_t size;
+};
+
+/* A message with one reference, or NULL if out of memory. */
+struct message *message_new(const struct message_parts *parts);
+struct message *message_ref(struct message *m);
+void message_unref(struct message *m);
+
+/* Memory that a waiting message costs. */
+static inline uint64_t message_memory(const struct message *m)
+{
+    return sizeof(*m) + m->header_bytes + m->body_bytes;
+}

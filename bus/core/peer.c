@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* Peers: what is put on their links, and how they end. */
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "core/state.h"
+
+void peer_mark_dirty(struct peer *p)
+{
+    struct router *r = p->router;
+
+    if (p->is_dirty) {
+        return;
+    }
+    p->is_dirty = true;
+    p->dirty_next = NULL;
+    if (r->dirty_last) {
+        r->dirty_last->dirty_next = p;
+    } else {
+        r->dirty = p;
+    }
+    r->dirty_last = p;
+}
+
+bool peer_try_send(struct peer *p, enum verb verb, const void *message)
+{
+    struct router *r = p->router;
+    long header_bytes = codec_encode(&r->arena, verb, message, r->scratch, FRAME_HEADER_MAX);
+    uint8_t *dst;
+
+    if (p->state == PEER_CLOSING) {
+        return true;
+    }
+    dst =
+        header_bytes < 0 ? NULL : outq_reserve(&p->out, FRAME_PREFIX_BYTES + (size_t) header_bytes);
+    if (!dst) {
+        return false;
+    }
+    frame_write_prefix(dst, verb, (size_t) header_bytes, 0);
+    memcpy(dst + FRAME_PREFIX_BYTES, r->scratch, (size_t) header_bytes);
+    outq_commit(&p->out, FRAME_PREFIX_BYTES + (size_t) header_bytes);
+    peer_mark_dirty(p);
+    return true;
+}
+
+void peer_send(struct peer *p, enum verb verb, const void *message)
+{
+    if (!peer_try_send(p, verb, message)) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+    }
+}
+
+void peer_send_status(struct peer *p, const struct wire_status *status)
+{
+    if (status->code != BUS_STATUS_OK) {
+        p->router->counters.frames_refused++;
+    }
+    peer_send(p, VERB_STATUS, status);
+}
+
+void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *text)
+{
+    struct router *r = p->router;
+
+    if (p->state == PEER_GREETING) {
+        DL_DELETE2(r->greeting, p, timed_prev, timed_next);
+    }
+    p->state = PEER_CLOSING;
+    p->goodbye = reason;
+    p->goodbye_text = text;
+    p->deadline_ns = r->now.monotonic_ns + r->config.limits.linger_ms * UINT64_C(1000000);
+    DL_APPEND2(r->lingering, p, timed_prev, timed_next);
+    p->doomed_next = r->doomed;
+    r->doomed = p;
+    peer_mark_dirty(p);
+    if (reason == BUS_GOODBYE_PROTOCOL_ERROR) {
+        r->counters.protocol_errors++;
+    }
+}
+
+void peer_end(struct peer *p, enum bus_goodbye reason, const char *text)
+{
+    struct wire_goodbye goodbye = {(uint32_t) reason, text_from(text)};
+
+    if (p->state == PEER_CLOSING) {
+        return;
+    }
+    (void) peer_try_send(p, VERB_GOODBYE, &goodbye); /* without memory it ends without a word */
+    peer_begin_closing(p, reason, text);
+}
+
+bool peer_introduce(struct peer *p, struct sender *s)
+{
+    struct wire_peer m = {s->id, s->connection_id, s->uid, s->gid, s->pid, {s->name, s->name_len}};
+
+    if (!peer_try_send(p, VERB_PEER, &m)) {
+        return false;
+    }
+    (void) idset_add(&p->known, s->id); /* without memory it is introduced again next time */
+    return true;
+}
+
+bool peer_announce_topic(struct peer *p, const struct topic *t)
+{
+    struct wire_topic m = {t->id, {t->name, t->len}};
+
+    return peer_try_send(p, VERB_TOPIC, &m);
+}
+
+bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number)
+{
+    uint32_t n_new = *n ? *n : 4;
+    uint64_t more;
+    void **grown;
+
+    if (number <= *n) {
+        return true;
+    }
+    while (n_new < number) {
+        n_new *= 2;
+    }
+    more = (n_new - *n) * sizeof(void *);
+    if (!charge_add(&p->charge, more)) {
+        return false;
+    }
+    grown = reallocarray(*table, n_new, sizeof(void *));
+    if (!grown) {
+        charge_release(&p->charge, more);
+        return false;
+    }
+    memset(grown + *n, 0, more);
+    *table = grown;
+    *n = n_new;
+    return true;
+}
+
+struct outq *peer_output(struct peer *p)
+{
+    return &p->out;
+}
+
+bool peer_wants_input(const struct peer *p)
+{
+    return p->state != PEER_CLOSING && p->out.bytes <= 2 * p->output_max;
+}
+
+bool peer_is_closing(const struct peer *p)
+{
+    return p->state == PEER_CLOSING;
+}
+
+bool peer_is_expired(const struct peer *p)
+{
+    return p->is_expired;
+}
+
+enum bus_goodbye peer_goodbye(const struct peer *p)
+{
+    return p->goodbye;
+}
+
+const char *peer_goodbye_text(const struct peer *p)
+{
+    return p->goodbye_text ? p->goodbye_text : "";
+}
+
+void *peer_userdata(const struct peer *p)
+{
+    return p->info.userdata;
+}
+
+uint64_t peer_connection_id(const struct peer *p)
+{
+    return p->sender->connection_id;
+}
+
+const char *peer_name(const struct peer *p)
+{
+    return p->sender->name;
+}
+
+const struct peer_info *peer_info(const struct peer *p)
+{
+    return &p->info;
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing: aliases, credit, and the fan-out to the subscriptions of a topic. docs/protocol.md,
+ * sections 5 and 7. */
+#include <stdlib.h>
+#include <string.h>
+#include "core/state.h"
+#include "wire/hot.h"
+#include "wire/topic.h"
+
+enum { PUBLISH_CONFIRM = 1 };
+
+/* ---- credit ---- */
+
+static void credit_give_back(struct peer *p)
+{
+    struct wire_publish_credit credit = {p->free_messages, p->free_bytes};
+
+    if (peer_try_send(p, VERB_PUBLISH_CREDIT, &credit)) {
+        p->used_messages -= p->free_messages;
+        p->used_bytes -= p->free_bytes;
+        p->free_messages = 0;
+        p->free_bytes = 0;
+    }
+}
+
+static void credit_free(struct peer *p, uint64_t bytes)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    p->free_messages++;
+    p->free_bytes += bytes;
+    if (p->free_messages >= l->publish_window_messages / 2 ||
+        p->free_bytes >= l->publish_window_bytes / 2) {
+        credit_give_back(p);
+    }
+}
+
+void publish_release(struct message *m)
+{
+    if (m->sender->peer) {
+        credit_free(m->sender->peer, m->size);
+    }
+}
+
+static bool credit_left(const struct peer *p)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    return p->used_messages < l->publish_window_messages && p->used_bytes < l->publish_window_bytes;
+}
+
+/* ---- fan-out ---- */
+
+struct fan_out {
+    struct peer *from;
+    const struct message_parts *parts;
+    struct message *message; /* made when the first subscription has to queue it */
+    bool tapped;
+    struct wire_confirm counts;
+};
+
+static void outcome_count(struct fan_out *f, const struct sub *s, const struct sub_outcome *o)
+{
+    f->counts.matched++;
+    if (o->verdict == BUS_VERDICT_DELIVERED) {
+        f->counts.delivered++;
+    } else if (o->verdict == BUS_VERDICT_QUEUED) {
+        f->counts.queued++;
+    } else {
+        f->counts.dropped++;
+        f->parts->topic->lost_messages++;
+    }
+    f->parts->topic->lost_messages += o->evicted;
+    if (UNLIKELY(f->tapped)) {
+        tap_note(f->from->router, s, o);
+    }
+}
+
+static inline bool sub_is_served(const struct sub *s, const struct peer *from)
+{
+    return s->peer->state != PEER_CLOSING && !((s->flags & SUB_NO_LOCAL) && s->peer == from);
+}
+
+static inline void fan_out_one(struct fan_out *f, struct match *match)
+{
+    struct sub *s = match->sub;
+    struct sub_outcome o = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
+
+    if (UNLIKELY(!sub_is_served(s, f->from))) {
+        return;
+    }
+    if (LIKELY(sub_send(s, match, f->parts))) {
+        if (LIKELY(!f->tapped)) {
+            f->counts.matched++;
+            f->counts.delivered++;
+            return;
+        }
+    } else {
+        o = sub_enqueue(s, match, f->parts, &f->message);
+    }
+    outcome_count(f, s, &o);
+}
+
+/* A subscription that matches but could not be noted at the topic. */
+static void fan_out_missing(struct sub *s, void *ctx)
+{
+    struct fan_out *f = ctx;
+    struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
+
+    if (sub_is_served(s, f->from)) {
+        sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
+        outcome_count(f, s, &o);
+    }
+}
+
+static void fan_out_count(struct fan_out *f)
+{
+    struct counters *c = &f->from->router->counters;
+    struct topic *t = f->parts->topic;
+    uint64_t size = f->parts->size;
+
+    f->from->router->order++;
+    f->from->published_messages++;
+    f->from->published_bytes += size;
+    t->published_messages++;
+    t->published_bytes += size;
+    c->messages_published++;
+    c->bytes_published += size;
+    c->messages_matched += f->counts.matched;
+    c->messages_delivered += f->counts.delivered;
+    c->bytes_delivered += f->counts.delivered * size;
+    f->from->router->work += f->counts.matched;
+}
+
+static void fan_out(struct fan_out *f)
+{
+    struct topic *t = f->parts->topic;
+    struct peer *p = f->from;
+
+    p->used_messages++;
+    p->used_bytes += f->parts->size;
+    if (UNLIKELY(!topic_is_resolved(t))) {
+        topic_resolve(t, fan_out_missing, f);
+    }
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        fan_out_one(f, t->matches[i]);
+    }
+    fan_out_count(f);
+    if (!f->message || f->message->holds == 0) {
+        credit_free(p, f->parts->size);
+    }
+    if (f->message) {
+        message_unref(f->message);
+    }
+}
+
+/* ---- PUBLISH ---- */
+
+/* One PUBLISH on its way through the checks. */
+struct publish {
+    struct wire_publish m;
+    struct text topic; /* its name, as far as it is known */
+    uint64_t size;
+    enum bus_status status;
+    const char *why; /* static */
+};
+
+static bool publish_fail(struct publish *pub, enum bus_status status, const char *why)
+{
+    pub->status = status;
+    pub->why = why;
+    return false;
+}
+
+static struct topic *alias_topic(const struct peer *p, uint32_t alias)
+{
+    return alias > 0 && alias <= p->n_aliases_max ? p->aliases[alias - 1] : NULL;
+}
+
+static bool headers_check(struct publish *pub)
+{
+    for (size_t i = 0; i < pub->m.n_headers; i++) {
+        const struct wire_header *h = &pub->m.headers[i];
+
+        if (h->name.len == 0 || h->name.len > BUS_TOPIC_MAX ||
+            !utf8_valid_printable(h->name.data, h->name.len)) {
+            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header name");
+        }
+        if (!utf8_valid(h->value.data, h->value.len)) {
+            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header value");
+        }
+        pub->size += h->name.len + h->value.len;
+    }
+    return true;
+}
+
+static bool topic_check(struct publish *pub, struct text topic)
+{
+    if (!topic_valid(topic.data, topic.len)) {
+        return publish_fail(pub, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
+    }
+    if (topic_is_reserved(topic.data, topic.len)) {
+        return publish_fail(pub, BUS_STATUS_DENIED, "$bus belongs to the router");
+    }
+    return true;
+}
+
+/* The topic with one more reference, or NULL with the reason in pub. */
+static struct topic *publish_topic(struct peer *p, struct publish *pub)
+{
+    struct topic *t;
+
+    if ((pub->m.alias != 0) == (pub->m.topic.len != 0)) {
+        publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "give either alias or topic");
+        return NULL;
+    }
+    if (pub->m.alias != 0) {
+        t = alias_topic(p, pub->m.alias);
+        if (!t) {
+            publish_fail(pub, BUS_STATUS_UNKNOWN_ALIAS, "no topic is advertised under that alias");
+            return NULL;
+        }
+        return topic_ref(t);
+    }
+    if (!topic_check(pub, pub->m.topic)) {
+        return NULL;
+    }
+    t = topics_get(&p->router->topics, pub->m.topic.data, pub->m.topic.len);
+    if (!t) {
+        publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    return t;
+}
+
+static void publish_refuse(struct peer *p, const struct publish *pub)
+{
+    struct wire_status status = {.code = pub->status,
+                                 .verb = VERB_PUBLISH,
+                                 .alias = pub->m.alias,
+                                 .sequence = p->sequence,
+                                 .text = text_from(pub->why)};
+
+    p->refused_messages++;
+    p->router->counters.messages_refused++;
+    peer_send_status(p, &status);
+}
+
+/* The MESSAGE header that all subscribers share, in r->scratch. */
+static bool shared_header(struct peer *p, struct publish *pub, struct message_parts *parts)
+{
+    struct router *r = p->router;
+    struct wire_message m = {.topic = parts->topic->id,
+                             .sender = p->sender->id,
+                             .sequence = p->sequence,
+                             .time = r->now.realtime_ns,
+                             .headers = pub->m.headers,
+                             .n_headers = pub->m.n_headers};
+    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX;
+    long n = codec_encode(&r->arena, VERB_MESSAGE, &m, r->scratch, cap);
+
+    if (n < 0) {
+        return publish_fail(pub, BUS_STATUS_LIMIT, "the headers are too long together");
+    }
+    parts->header = r->scratch;
+    parts->header_bytes = (size_t) n;
+    return true;
+}
+
+static void publish_show_refused(struct peer *p, const struct publish *pub, struct topic *t,
+                                 const struct frame *f)
+{
+    struct message_parts parts = {t, p->sender, NULL, 0, f->body, f->body_bytes, pub->size};
+    struct tap_record record = {&parts,      pub->m.headers, pub->m.n_headers,
+                                p->sequence, pub->status,    0};
+
+    if (tap_wants(p->router)) {
+        tap_emit(p->router, &record);
+    }
+}
+
+/* What every refusal, and every publish that is not plain, goes through. */
+static void publish_full(struct peer *p, struct publish *pub, const struct frame *f)
+{
+    AUTO_FREE uint8_t *header = NULL; /* r->scratch is used again by what is sent meanwhile */
+    struct message_parts parts = {.sender = p->sender, .body = f->body};
+    struct topic *t = publish_topic(p, pub);
+
+    if (!t) {
+        publish_refuse(p, pub);
+        return;
+    }
+    parts.topic = t;
+    parts.body_bytes = f->body_bytes;
+    pub->size = f->body_bytes;
+    if (!headers_check(pub) ||
+        (!credit_left(p) && !publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left")) ||
+        !shared_header(p, pub, &parts) ||
+        (!(header = malloc(parts.header_bytes + OUTQ_SLACK_BYTES)) &&
+         !publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory"))) {
+        publish_show_refused(p, pub, t, f);
+        publish_refuse(p, pub);
+        topic_unref(t);
+        return;
+    }
+    memcpy(header, parts.header, parts.header_bytes);
+    parts.header = header;
+    parts.size = pub->size;
+
+    struct fan_out out = {.from = p, .parts = &parts, .tapped = tap_wants(p->router)};
+    struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, 0, 0};
+
+    fan_out(&out);
+    if (out.tapped) {
+        record.n_matched = out.counts.matched;
+        tap_emit(p->router, &record);
+    }
+    if (pub->m.flags & PUBLISH_CONFIRM) {
+        out.counts.sequence = p->sequence;
+        peer_send(p, VERB_CONFIRM, &out.counts);
+    }
+    topic_unref(t);
+}
+
+/* The usual case: an alias and nothing else, credit, no monitor. False if it is not that. */
+static inline bool publish_plain(struct peer *p, const struct frame *f)
+{
+    uint8_t header[HOT_MESSAGE_MAX + OUTQ_SLACK_BYTES];
+    struct router *r = p->router;
+    uint32_t alias = 0;
+    struct topic *t;
+
+    if (!hot_get_publish(f->header, f->header_bytes, &alias) || !credit_left(p) || tap_wants(r)) {
+        return false;
+    }
+    t = alias_topic(p, alias);
+    if (!t) {
+        return false;
+    }
+
+    struct message_parts parts = {t, p->sender, header, 0, f->body, f->body_bytes, f->body_bytes};
+    struct fan_out out = {.from = p, .parts = &parts};
+
+    parts.header_bytes =
+        hot_put_message(header, t->id, p->sender->id, p->sequence, r->now.realtime_ns);
+    fan_out(&out);
+    return true;
+}
+
+void publish_handle(struct peer *p, const struct frame *f)
+{
+    struct publish pub = {.m.topic = {"", 0}};
+    union wire_any any;
+
+    p->sequence++;
+    if (f->fds == 0 && LIKELY(publish_plain(p, f))) {
+        return;
+    }
+    if (f->fds != 0) {
+        publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "descriptors are not supported");
+    } else if (p->tap) {
+        publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
+    } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+        publish_fail(&pub, BUS_STATUS_MALFORMED, "PUBLISH");
+    } else {
+        pub.m = any.publish;
+        if (pub.m.flags & ~(uint32_t) PUBLISH_CONFIRM) {
+            publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
+        }
+    }
+    if (pub.status != BUS_STATUS_OK) {
+        publish_refuse(p, &pub);
+        return;
+    }
+    publish_full(p, &pub, f);
+}
+
+/* ---- ADVERTISE, UNADVERTISE ---- */
+
+static bool alias_add(struct peer *p, const struct wire_advertise *m, struct publish *pub)
+{
+    uint64_t memory = topic_memory(m->topic.len);
+    struct topic *t;
+
+    if (!charge_add(&p->charge, memory)) {
+        return publish_fail(pub, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+    }
+    if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
+        !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
+        charge_release(&p->charge, memory);
+        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    t->n_publishers++;
+    p->aliases[m->alias - 1] = t;
+    p->n_aliases++;
+    return true;
+}
+
+void advertise_handle(struct peer *p, const struct wire_advertise *m)
+{
+    struct publish pub = {.status = BUS_STATUS_OK};
+
+    if (p->tap) {
+        publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
+    } else if (m->alias == 0) {
+        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "alias");
+    } else if (m->alias > p->router->config.limits.aliases_max) {
+        publish_fail(&pub, BUS_STATUS_LIMIT, "aliases_max");
+    } else if (alias_topic(p, m->alias)) {
+        publish_fail(&pub, BUS_STATUS_IN_USE, "that alias is in use");
+    } else if (topic_check(&pub, m->topic)) {
+        alias_add(p, m, &pub);
+    }
+    if (pub.status != BUS_STATUS_OK) {
+        struct wire_status status = {.code = pub.status,
+                                     .verb = VERB_ADVERTISE,
+                                     .alias = m->alias,
+                                     .text = text_from(pub.why)};
+
+        peer_send_status(p, &status);
+    }
+}
+
+void alias_drop(struct peer *p, uint32_t alias)
+{
+    struct topic *t = p->aliases[alias - 1];
+
+    p->aliases[alias - 1] = NULL;
+    p->n_aliases--;
+    t->n_publishers--;
+    charge_release(&p->charge, topic_memory(t->len));
+    topic_unref(t);
+}
+
+void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
+{
+    struct wire_status status = {.code = BUS_STATUS_UNKNOWN_ALIAS,
+                                 .verb = VERB_UNADVERTISE,
+                                 .alias = m->alias,
+                                 .text = {"", 0}};
+
+    if (alias_topic(p, m->alias)) {
+        alias_drop(p, m->alias);
+    } else {
+        peer_send_status(p, &status);
+    }
+}

@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: MIT */
+/* The router: its peers come and go, their frames are handed to the verbs, deadlines pass. */
+#include "core/router.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "core/state.h"
+#include "wire/topic.h"
+
+#define POOL_CHUNKS 64u
+#define NS_PER_MS   UINT64_C(1000000)
+
+static const char mistake_text[] =
+    "This is the message socket of bus-router. It speaks the binary protocol of docs/protocol.md, "
+    "not text: use bus-pub, bus-sub, bus-monitor or libbus.\n";
+
+/* ---- the router ---- */
+
+/* A number is in use for another topic now: monitors must be told again. */
+static void on_new_topic(struct topic *t, void *userdata)
+{
+    struct router *r = userdata;
+
+    for (struct peer *p = r->taps; p; p = p->tap_next) {
+        idset_remove(&p->tap->known_topics, t->id);
+    }
+}
+
+int router_new(const struct router_config *config, struct router **ret)
+{
+    struct router *r = calloc(1, sizeof(*r));
+
+    if (!r) {
+        return -ENOMEM;
+    }
+    r->config = *config;
+    r->scratch = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
+    if (!r->scratch || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+        free(r->scratch);
+        free(r);
+        return -ENOMEM;
+    }
+    quota_init(&r->quota, config->limits.total_bytes_max, NULL);
+    outq_pool_init(&r->pool, POOL_CHUNKS);
+    topics_init(&r->topics, config->epoch);
+    r->topics.on_new = on_new_topic;
+    r->topics.userdata = r;
+    *ret = r;
+    return 0;
+}
+
+struct router *router_free(struct router *r)
+{
+    if (!r) {
+        return NULL;
+    }
+    while (r->peers) {
+        router_remove_peer(r, r->peers);
+    }
+    assert(r->quota.used == 0);
+    topics_fini(&r->topics);
+    idpool_fini(&r->sender_ids);
+    outq_pool_fini(&r->pool);
+    arena_fini(&r->arena);
+    free(r->recipients);
+    free(r->scratch);
+    free(r);
+    return NULL;
+}
+
+/* ---- peers ---- */
+
+static struct sender *sender_new(struct router *r, const struct peer_info *info)
+{
+    struct sender *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        return NULL;
+    }
+    s->id = idpool_add(&r->sender_ids, s);
+    if (s->id == 0) {
+        free(s);
+        return NULL;
+    }
+    s->refs = 1;
+    s->ids = &r->sender_ids;
+    s->connection_id = ++r->next_connection_id;
+    s->uid = info->uid;
+    s->gid = info->gid;
+    s->pid = info->pid;
+    /* the number may have been another sender's: no link knows the new one */
+    for (struct peer *p = r->peers; p; p = p->next) {
+        idset_remove(&p->known, s->id);
+    }
+    return s;
+}
+
+int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
+                    struct peer **ret)
+{
+    struct peer *p;
+
+    r->now = *now;
+    if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down) {
+        r->counters.clients_refused++;
+        return ROUTER_FULL;
+    }
+    p = calloc(1, sizeof(*p));
+    if (!p) {
+        return -ENOMEM;
+    }
+    p->sender = sender_new(r, info);
+    if (!p->sender) {
+        free(p);
+        return -ENOMEM;
+    }
+    p->sender->peer = p;
+    p->router = r;
+    p->info = *info;
+    p->inline_max =
+        info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
+    p->output_max = r->config.limits.output_bytes_max;
+    outq_init(&p->out, &r->pool);
+    quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
+    charge_init(&p->charge, &p->quota);
+    charge_force(&p->charge, sizeof(*p) + sizeof(*p->sender)); /* bounded by clients_max */
+    p->deadline_ns = now->monotonic_ns + r->config.limits.hello_timeout_ms * NS_PER_MS;
+    DL_APPEND2(r->greeting, p, timed_prev, timed_next);
+    DL_APPEND(r->peers, p);
+    r->counters.clients_now++;
+    r->counters.clients_total++;
+    *ret = p;
+    return ROUTER_OK;
+}
+
+/* Everything a peer owns but its output: from here on nothing more can be added to that. */
+static void peer_drop_all(struct peer *p)
+{
+    for (uint32_t i = 0; i < p->n_subs_max; i++) {
+        if (p->subs[i]) {
+            sub_free(p->subs[i]);
+            p->router->counters.subscriptions_now--;
+        }
+    }
+    for (uint32_t i = 0; i < p->n_aliases_max; i++) {
+        if (p->aliases[i]) {
+            alias_drop(p, i + 1);
+        }
+    }
+    charge_release(&p->charge, ((uint64_t) p->n_subs_max + p->n_aliases_max) * sizeof(void *));
+    free(p->subs);
+    free(p->aliases);
+    p->subs = NULL;
+    p->aliases = NULL;
+    p->n_subs = p->n_subs_max = 0;
+    p->n_aliases = p->n_aliases_max = 0;
+    tap_free(p);
+}
+
+static void doomed_reap(struct router *r)
+{
+    while (r->doomed) {
+        struct peer *p = r->doomed;
+
+        r->doomed = p->doomed_next;
+        peer_drop_all(p);
+    }
+}
+
+static void dirty_remove(struct router *r, struct peer *p)
+{
+    struct peer **at = &r->dirty, *last = NULL;
+
+    if (!p->is_dirty) {
+        return;
+    }
+    while (*at != p) {
+        last = *at;
+        at = &(*at)->dirty_next;
+    }
+    *at = p->dirty_next;
+    if (r->dirty_last == p) {
+        r->dirty_last = last;
+    }
+    p->is_dirty = false;
+}
+
+void router_remove_peer(struct router *r, struct peer *p)
+{
+    doomed_reap(r);
+    /* first the state: what its own queues release must not be given back to it */
+    if (p->state == PEER_CLOSING) {
+        DL_DELETE2(r->lingering, p, timed_prev, timed_next);
+    } else if (p->state == PEER_GREETING) {
+        DL_DELETE2(r->greeting, p, timed_prev, timed_next);
+    }
+    p->state = PEER_CLOSING;
+    p->sender->peer = NULL;
+    peer_drop_all(p);
+    dirty_remove(r, p);
+    outq_fini(&p->out);
+    idset_fini(&p->known);
+    charge_fini(&p->charge);
+    assert(p->quota.used == 0);
+    DL_DELETE(r->peers, p);
+    sender_unref(p->sender);
+    r->counters.clients_now--;
+    free(p);
+}
+
+/* ---- verbs ---- */
+
+static void hello_handle(struct peer *p, const struct wire_hello *m)
+{
+    struct router *r = p->router;
+    const struct limits *l = &r->config.limits;
+    struct wire_welcome welcome = {
+        .protocol = 1,
+        .connection_id = p->sender->connection_id,
+        .router_epoch = r->config.epoch,
+        .router_version = text_from(r->config.version),
+        .inline_max = p->inline_max,
+        .publish_window_messages = (uint32_t) l->publish_window_messages,
+        .publish_window_bytes = l->publish_window_bytes,
+        .aliases_max = (uint32_t) l->aliases_max,
+        .subscriptions_max = (uint32_t) l->subscriptions_max,
+        .queue_messages_max = (uint32_t) l->queue_messages_max,
+        .queue_bytes_max = l->queue_bytes_max,
+        .window_messages_max = (uint32_t) l->window_messages_max,
+        .window_bytes_max = l->window_bytes_max,
+        .stall_timeout_ms = (uint32_t) l->stall_timeout_ms,
+    };
+
+    if (m->client_name.len > BUS_NAME_MAX ||
+        !utf8_valid_printable(m->client_name.data, m->client_name.len)) {
+        peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "HELLO: client_name");
+        return;
+    }
+    if (m->protocol_min > 1 || m->protocol_max < 1) {
+        peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
+        return;
+    }
+    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
+    p->sender->name_len = (uint8_t) m->client_name.len;
+    DL_DELETE2(r->greeting, p, timed_prev, timed_next);
+    p->state = PEER_READY;
+    peer_send(p, VERB_WELCOME, &welcome);
+}
+
+static void ping_handle(struct peer *p, const struct wire_ping *m)
+{
+    struct wire_pong pong = {m->token};
+
+    peer_send(p, VERB_PONG, &pong);
+}
+
+static void refuse_frame(struct peer *p, const struct frame *f, enum bus_status code,
+                         const char *why)
+{
+    struct wire_status status = {.code = code, .verb = f->verb, .text = text_from(why)};
+
+    peer_send_status(p, &status);
+}
+
+static void dispatch(struct peer *p, const struct frame *f, const union wire_any *m)
+{
+    switch (f->verb) {
+    case VERB_PING:
+        ping_handle(p, &m->ping);
+        return;
+    case VERB_PONG:
+        return;
+    case VERB_GOODBYE:
+        peer_end(p, BUS_GOODBYE_NORMAL, "");
+        return;
+    case VERB_ADVERTISE:
+        advertise_handle(p, &m->advertise);
+        return;
+    case VERB_UNADVERTISE:
+        unadvertise_handle(p, &m->unadvertise);
+        return;
+    case VERB_SUBSCRIBE:
+        subscribe_handle(p, &m->subscribe);
+        return;
+    case VERB_UNSUBSCRIBE:
+        unsubscribe_handle(p, &m->unsubscribe);
+        return;
+    case VERB_CREDIT:
+        credit_handle(p, &m->credit);
+        return;
+    case VERB_MONITOR:
+        monitor_handle(p, &m->monitor);
+        return;
+    case VERB_SNAPSHOT:
+        snapshot_handle(p, &m->snapshot);
+        return;
+    default:
+        refuse_frame(p, f, BUS_STATUS_UNEXPECTED, "not in this direction, or not now");
+    }
+}
+
+static void greeting_handle(struct peer *p, const struct frame *f)
+{
+    union wire_any m;
+
+    if (f->verb != VERB_HELLO) {
+        peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "the first frame must be HELLO");
+    } else if (f->fds != 0 ||
+               codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &m) != 0) {
+        peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "HELLO cannot be decoded");
+    } else {
+        hello_handle(p, &m.hello);
+    }
+}
+
+static void frame_handle(struct peer *p, const struct frame *f)
+{
+    union wire_any m;
+
+    arena_reset(&p->router->arena);
+    if (UNLIKELY(p->state == PEER_GREETING)) {
+        greeting_handle(p, f);
+    } else if (LIKELY(f->verb == VERB_PUBLISH)) {
+        publish_handle(p, f);
+    } else if (*verb_name(f->verb) == '?') {
+        refuse_frame(p, f, BUS_STATUS_UNKNOWN_VERB, "unknown verb");
+    } else if (f->fds != 0) {
+        refuse_frame(p, f, BUS_STATUS_UNSUPPORTED, "descriptors are not supported");
+    } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &m) != 0) {
+        refuse_frame(p, f, BUS_STATUS_MALFORMED, verb_name(f->verb));
+    } else {
+        dispatch(p, f, &m);
+    }
+}
+
+/* ---- input ---- */
+
+/* A first frame is HELLO, which has no body: its first four bytes are 0. Text has no NUL. */
+static bool is_mistake(const struct peer *p, const uint8_t *data, size_t len)
+{
+    for (size_t i = 0; !p->has_spoken && i < MIN(len, 4); i++) {
+        if (data[i] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void mistake_answer(struct peer *p)
+{
+    size_t bytes = sizeof(mistake_text) - 1;
+    uint8_t *dst = outq_reserve(&p->out, bytes);
+
+    if (dst) {
+        memcpy(dst, mistake_text, bytes);
+        outq_commit(&p->out, bytes);
+    }
+    /* no GOODBYE behind the text: whoever sent text cannot read it */
+    peer_begin_closing(p, BUS_GOODBYE_PROTOCOL_ERROR, "text or another protocol was sent");
+}
+
+/* Handles the frame at the front. Returns how many bytes it had, 0 if none is whole. */
+static size_t input_one(struct peer *p, const uint8_t *data, size_t len, size_t *ret_need)
+{
+    struct frame f;
+    size_t bytes = 0;
+
+    switch (frame_parse(data, len, p->inline_max, &f, &bytes)) {
+    case FRAME_OK:
+        p->has_spoken = true;
+        p->router->counters.frames_in++;
+        p->router->work++;
+        frame_handle(p, &f);
+        return bytes;
+    case FRAME_PARTIAL:
+        if (p->info.packets) {
+            peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "a packet must hold whole frames");
+        }
+        *ret_need = bytes;
+        return 0;
+    case FRAME_TOO_LARGE:
+        peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR,
+                 "a body exceeds inline_max, or the verb has no body");
+        return 0;
+    }
+    return 0;
+}
+
+struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
+                                 unsigned budget, const struct now *now)
+{
+    struct input_result result = {0};
+    uint64_t work_end;
+
+    r->now = *now;
+    work_end = r->work + budget;
+    if (p->state == PEER_GREETING && is_mistake(p, data, len)) {
+        mistake_answer(p);
+    }
+    while (result.consumed < len && p->state != PEER_CLOSING && result.need == 0) {
+        if (r->work >= work_end) {
+            result.more = true;
+            break;
+        }
+        result.consumed +=
+            input_one(p, data + result.consumed, len - result.consumed, &result.need);
+    }
+    if (p->state == PEER_CLOSING) {
+        result = (struct input_result){.consumed = len};
+    }
+    doomed_reap(r);
+    return result;
+}
+
+/* ---- output ---- */
+
+/* The output's memory is the peer's; how much there can be is bounded by output_max and
+ * peer_wants_input(). */
+static void output_charge(struct peer *p)
+{
+    if (p->out.capacity_bytes >= p->out_charged) {
+        charge_force(&p->charge, p->out.capacity_bytes - p->out_charged);
+    } else {
+        charge_release(&p->charge, p->out_charged - p->out.capacity_bytes);
+    }
+    p->out_charged = p->out.capacity_bytes;
+    p->router->counters.charged_bytes_now = p->router->quota.used;
+}
+
+struct peer *router_next_dirty(struct router *r)
+{
+    struct peer *p = r->dirty;
+
+    if (p) {
+        r->dirty = p->dirty_next;
+        if (!r->dirty) {
+            r->dirty_last = NULL;
+        }
+        p->is_dirty = false;
+        output_charge(p);
+    }
+    return p;
+}
+
+static void waiting_pump(struct peer *p)
+{
+    struct sub *last = p->waiting ? p->waiting->waiting_prev : NULL;
+
+    /* each one once: those that must wait again go to the end */
+    while (p->waiting && p->out.bytes < p->output_max) {
+        struct sub *s = p->waiting;
+
+        sub_pump(s);
+        if (s == last) {
+            break;
+        }
+    }
+}
+
+void router_output_sent(struct router *r, struct peer *p, size_t bytes)
+{
+    outq_consume(&p->out, bytes);
+    if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
+        waiting_pump(p);
+        tap_flush_loss(p);
+    }
+    output_charge(p);
+    doomed_reap(r);
+}
+
+/* ---- time ---- */
+
+static uint64_t stall_deadline(const struct router *r)
+{
+    return r->stalling ? r->stalling->progress_ns + r->config.limits.stall_timeout_ms * NS_PER_MS
+                       : UINT64_MAX;
+}
+
+uint64_t router_deadline(const struct router *r)
+{
+    uint64_t deadline = stall_deadline(r);
+
+    if (r->greeting) {
+        deadline = MIN(deadline, r->greeting->deadline_ns);
+    }
+    if (r->lingering) {
+        deadline = MIN(deadline, r->lingering->deadline_ns);
+    }
+    if (r->retry_ns) {
+        deadline = MIN(deadline, r->retry_ns);
+    }
+    return deadline;
+}
+
+static void retry_all(struct router *r)
+{
+    struct peer *p;
+
+    r->retry_ns = 0;
+    DL_FOREACH (r->peers, p) {
+        if (p->state == PEER_READY) {
+            waiting_pump(p);
+        }
+    }
+}
+
+void router_tick(struct router *r, const struct now *now)
+{
+    uint64_t t = now->monotonic_ns;
+
+    r->now = *now;
+    while (r->greeting && r->greeting->deadline_ns <= t) {
+        r->counters.hello_timeouts++;
+        peer_end(r->greeting, BUS_GOODBYE_HELLO_TIMEOUT, "no HELLO in time");
+    }
+    while (r->lingering && r->lingering->deadline_ns <= t) {
+        struct peer *p = r->lingering;
+
+        p->is_expired = true;
+        p->deadline_ns = UINT64_MAX;
+        DL_DELETE2(r->lingering, p, timed_prev, timed_next);
+        DL_APPEND2(r->lingering, p, timed_prev, timed_next);
+        peer_mark_dirty(p);
+    }
+    while (stall_deadline(r) <= t) {
+        sub_end_blocking(r->stalling->sub);
+    }
+    if (r->retry_ns && r->retry_ns <= t) {
+        retry_all(r);
+    }
+    doomed_reap(r);
+}
+
+void router_shutdown(struct router *r, const struct now *now)
+{
+    struct peer *p;
+
+    r->now = *now;
+    r->is_shutting_down = true;
+    DL_FOREACH (r->peers, p) {
+        p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
+        for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
+            if (p->subs[i]) {
+                sub_pump(p->subs[i]);
+            }
+        }
+        peer_end(p, BUS_GOODBYE_SHUTDOWN, "the router stops");
+    }
+    doomed_reap(r);
+}
+
+const struct counters *router_counters(const struct router *r)
+{
+    return &r->counters;
+}
+
+/* ---- invariants ---- */
+
+static uint64_t peer_check(const struct peer *p)
+{
+    uint64_t charged = p->charge.bytes, queued = 0;
+    uint32_t n_subs = 0;
+
+    for (uint32_t i = 0; i < p->n_subs_max; i++) {
+        const struct sub *s = p->subs[i];
+
+        if (!s) {
+            continue;
+        }
+        n_subs++;
+        charged += s->charge.bytes;
+        assert(s->peer == p && s->id == i + 1);
+        assert(s->credit_messages <= s->window_messages);
+        assert(s->credit_bytes <= (int64_t) s->window_bytes);
+        if (s->queue) {
+            subq_check(&s->queue->q);
+            queued += s->queue->q.n_messages;
+            assert(s->policy == BUS_POLICY_BLOCK || !s->queue->is_stalling);
+            assert(!s->queue->is_stalling == !subq_has_held(&s->queue->q));
+        }
+    }
+    assert(n_subs == p->n_subs);
+    assert(queued == p->queued_messages);
+    assert(charged == p->quota.used);
+    assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
+    return charged;
+}
+
+void router_check(const struct router *r)
+{
+    uint64_t charged = 0, queued = 0;
+    const struct peer *p;
+    uint64_t n = 0;
+
+    DL_FOREACH (r->peers, p) {
+        charged += peer_check(p);
+        queued += p->queued_messages;
+        n++;
+    }
+    assert(charged == r->quota.used);
+    assert(queued == r->counters.messages_queued_now);
+    assert(n == r->counters.clients_now);
+}

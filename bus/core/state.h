@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The objects that the verbs of the router work on: the router and its peers. Private to bus/core.
+ */
+
+#include "core/message.h"
+#include "core/quota.h"
+#include "core/router.h"
+#include "core/sub.h"
+#include "core/topics.h"
+#include "wire/codec.h"
+
+/* A monitor's own state: docs/protocol.md, section 9. */
+struct tap {
+    struct idset known_topics;
+    uint64_t snap_bytes;
+    struct gap loss; /* not yet told */
+    uint32_t n_filters;
+    struct tap_filter {
+        uint8_t len;
+        char text[BUS_TOPIC_MAX];
+    } filters[];
+};
+
+enum peer_state {
+    PEER_GREETING, /* no HELLO yet */
+    PEER_READY,
+    PEER_CLOSING, /* GOODBYE is in the output; nothing else is added */
+};
+
+struct peer {
+    struct router *router;                /* not owned; outlives every peer */
+    struct peer *prev, *next;             /* router.peers, by connection id */
+    struct peer *timed_prev, *timed_next; /* router.greeting or router.lingering */
+    struct peer *dirty_next;              /* router.dirty */
+    struct peer *doomed_next;             /* router.doomed */
+    struct peer_info info;
+    struct sender *sender;
+    struct outq out;
+    uint64_t out_charged;   /* capacity of out that is in charge */
+    uint64_t output_max;    /* above this, messages wait in their queues */
+    struct idset known;     /* sender ids bound on this link by PEER */
+    struct sub **subs;      /* by number - 1 */
+    struct topic **aliases; /* by number - 1 */
+    struct sub *waiting;    /* of sub.waiting_next */
+    struct tap *tap;        /* if it is a monitor */
+    struct peer *tap_next;  /* router.taps */
+    struct quota quota;
+    struct charge charge; /* the tables above and the output */
+    uint32_t n_subs, n_subs_max;
+    uint32_t n_aliases, n_aliases_max;
+    uint32_t inline_max;
+    enum peer_state state;
+    enum bus_goodbye goodbye;
+    const char *goodbye_text; /* static */
+    uint64_t deadline_ns;     /* of its timed list */
+    bool is_dirty;
+    bool is_expired;
+    bool has_spoken; /* a whole frame has come */
+    /* publishing: what it has used of its window, and how much of that can be given back */
+    uint64_t sequence;
+    uint32_t used_messages, free_messages;
+    uint64_t used_bytes, free_bytes;
+    uint64_t published_messages, published_bytes;
+    uint64_t delivered_messages, delivered_bytes;
+    uint64_t lost_messages, refused_messages;
+    uint64_t queued_messages, queued_bytes;
+};
+
+struct router {
+    struct router_config config;
+    struct counters counters;
+    struct now now;         /* of this dispatch */
+    struct peer *peers;     /* of peer.next */
+    struct peer *greeting;  /* of peer.timed_next, by deadline */
+    struct peer *lingering; /* of peer.timed_next, by deadline */
+    struct peer *dirty, *dirty_last;
+    struct peer *doomed;        /* closing; what they own is still to be dropped */
+    struct peer *taps;          /* of peer.tap_next */
+    struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
+    struct topics topics;
+    struct idpool sender_ids;
+    struct outq_pool pool;
+    struct quota quota;
+    struct arena arena;
+    uint8_t *scratch;                  /* FRAME_HEADER_MAX bytes, for encoding */
+    struct wire_recipient *recipients; /* TAP_RECIPIENTS_MAX, once there is a monitor */
+    uint32_t n_recipients;
+    uint64_t next_connection_id;
+    uint64_t order; /* accepted messages */
+    uint64_t work;  /* units done, for fairness */
+    uint64_t
+        retry_ns; /* something could not be sent for want of memory: try again then; 0 if not */
+    bool is_shutting_down;
+};
+
+#define TAP_RECIPIENTS_MAX 1000u
+
+/* ---- peer.c ---- */
+
+void peer_mark_dirty(struct peer *p);
+/* Puts a control frame into the output. If there is no memory for it the peer is ended: it must not
+ * miss an answer. */
+void peer_send(struct peer *p, enum verb verb, const void *message);
+/* The same, but only says so if there is no memory. */
+bool peer_try_send(struct peer *p, enum verb verb, const void *message);
+void peer_send_status(struct peer *p, const struct wire_status *status);
+/* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
+void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
+/* The same without GOODBYE. */
+void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *text);
+/* Binds a sender's id on this link if it is not yet. False if out of memory. */
+bool peer_introduce(struct peer *p, struct sender *s);
+bool peer_announce_topic(struct peer *p, const struct topic *t);
+/* A slot table that reaches up to a number: false if limits or memory forbid. */
+bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number);
+
+/* ---- publish.c ---- */
+
+void publish_handle(struct peer *p, const struct frame *f);
+void advertise_handle(struct peer *p, const struct wire_advertise *m);
+void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
+void alias_drop(struct peer *p, uint32_t alias);
+/* Credit for one message comes back to its publisher. */
+void publish_release(struct message *m);
+
+/* ---- subscribe.c ---- */
+
+void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
+void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
+void credit_handle(struct peer *p, const struct wire_credit *m);
+
+/* ---- tap.c ---- */
+
+void monitor_handle(struct peer *p, const struct wire_monitor *m);
+/* Tells a monitor what it missed, if there is room now. */
+void tap_flush_loss(struct peer *p);
+void tap_free(struct peer *p);
+bool tap_wants(const struct router *r);
+void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
+
+struct tap_record {
+    const struct message_parts *parts;
+    const struct wire_header *headers;
+    size_t n_headers;
+    uint64_t sequence;
+    enum bus_status status;
+    uint32_t n_matched;
+};
+/* Shows a publish to the monitors, with what tap_note() collected. */
+void tap_emit(struct router *r, const struct tap_record *record);
+
+/* ---- snapshot.c ---- */
+
+void snapshot_handle(struct peer *p, const struct wire_snapshot *m);

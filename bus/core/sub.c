@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/sub.h"
+#include <stdlib.h>
+#include <utlist.h>
+#include "core/state.h"
+
+/* ---- onto the link ---- */
+
+static bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
+{
+    if (!match->announced) {
+        if (!peer_announce_topic(s->peer, match->topic)) {
+            return false;
+        }
+        match->announced = true;
+    }
+    return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
+}
+
+/* One MESSAGE into the output: the only place where messages are put on a link. False if out of
+ * memory. */
+static inline bool message_put(struct sub *s, struct match *match,
+                               const struct message_parts *parts)
+{
+    struct peer *p = s->peer;
+    size_t header_bytes = s->field_bytes + parts->header_bytes;
+    size_t bytes = FRAME_PREFIX_BYTES + header_bytes + parts->body_bytes;
+    uint8_t *dst;
+
+    if (UNLIKELY(!match->announced || !idset_has(&p->known, parts->sender->id)) &&
+        !sub_introduce(s, match, parts->sender)) {
+        return false;
+    }
+    dst = outq_reserve(&p->out, bytes);
+    if (UNLIKELY(!dst)) {
+        return false;
+    }
+    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, parts->body_bytes);
+    dst += FRAME_PREFIX_BYTES;
+    memcpy(dst, s->field, HOT_SUBSCRIPTION_MAX); /* a fixed size; there is slack */
+    dst += s->field_bytes;
+    memcpy(dst, parts->header, parts->header_bytes);
+    if (parts->body_bytes > 0) {
+        memcpy(dst + parts->header_bytes, parts->body, parts->body_bytes);
+    }
+    outq_commit(&p->out, bytes);
+    sub_take_credit(s, (uint32_t) parts->size);
+    p->delivered_messages++;
+    p->delivered_bytes += parts->size;
+    match->topic->delivered_messages++;
+    if (!p->is_dirty) {
+        peer_mark_dirty(p);
+    }
+    return true;
+}
+
+bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+{
+    return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
+           parts->body_bytes <= s->peer->inline_max && message_put(s, match, parts);
+}
+
+/* ---- the queue ---- */
+
+static struct sub_queue *queue_get(struct sub *s)
+{
+    struct sub_queue *sq = s->queue;
+
+    if (sq) {
+        return sq;
+    }
+    if (!charge_add(&s->charge, sizeof(*sq))) {
+        return NULL;
+    }
+    sq = calloc(1, sizeof(*sq));
+    if (!sq) {
+        charge_release(&s->charge, sizeof(*sq));
+        return NULL;
+    }
+    sq->sub = s;
+    subq_init(&sq->q, &s->charge);
+    sq->q.starved = s->starved;
+    s->starved = (struct gap){0};
+    s->queue = sq;
+    return sq;
+}
+
+static void stalling_remove(struct sub_queue *sq)
+{
+    if (sq->is_stalling) {
+        DL_DELETE2(sq->sub->peer->router->stalling, sq, stalling_prev, stalling_next);
+        sq->is_stalling = false;
+    }
+}
+
+static void stalling_append(struct sub_queue *sq)
+{
+    struct router *r = sq->sub->peer->router;
+
+    stalling_remove(sq);
+    sq->progress_ns = r->now.monotonic_ns;
+    sq->is_stalling = true;
+    DL_APPEND2(r->stalling, sq, stalling_prev, stalling_next);
+}
+
+static void queued_count(struct sub *s, int64_t messages, int64_t bytes)
+{
+    s->peer->queued_messages += (uint64_t) messages;
+    s->peer->queued_bytes += (uint64_t) bytes;
+    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+}
+
+static void queue_free(struct sub *s)
+{
+    struct sub_queue *sq = s->queue;
+
+    stalling_remove(sq);
+    queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
+    s->peer->router->counters.messages_discarded += sq->q.n_messages;
+    subq_fini(&sq->q, publish_release);
+    charge_release(&s->charge, sizeof(*sq));
+    free(sq);
+    s->queue = NULL;
+}
+
+static void waiting_set(struct sub *s)
+{
+    if (s->is_waiting) {
+        DL_DELETE2(s->peer->waiting, s, waiting_prev, waiting_next);
+    }
+    s->is_waiting = true;
+    DL_APPEND2(s->peer->waiting, s, waiting_prev, waiting_next);
+}
+
+static void waiting_clear(struct sub *s)
+{
+    if (s->is_waiting) {
+        DL_DELETE2(s->peer->waiting, s, waiting_prev, waiting_next);
+        s->is_waiting = false;
+    }
+}
+
+/* ---- losses ---- */
+
+static void loss_count(struct sub *s, uint64_t count)
+{
+    s->peer->lost_messages += count;
+    s->peer->router->counters.messages_lost += count;
+}
+
+static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
+{
+    struct sub_queue *sq = queue_get(s);
+
+    loss_count(s, count);
+    if (sq) {
+        subq_note_loss(&sq->q, reason, count, bytes);
+    } else {
+        s->starved.count += count;
+        s->starved.bytes += bytes;
+    }
+}
+
+void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
+{
+    loss_note(s, reason, count, bytes);
+    sub_pump(s);
+}
+
+static bool queue_evict(struct sub *s, enum bus_loss_reason reason)
+{
+    uint64_t bytes = 0;
+
+    if (!subq_evict(&s->queue->q, reason, &bytes)) {
+        return false;
+    }
+    loss_count(s, 1);
+    queued_count(s, -1, -(int64_t) bytes);
+    return true;
+}
+
+/* ---- policies ---- */
+
+static bool policy_evicts(const struct sub *s)
+{
+    return s->policy == BUS_POLICY_DROP_OLDEST || s->policy == BUS_POLICY_LATEST;
+}
+
+/* Makes room as the policy says. Returns what became of the new message if there is none to be
+ * made, else NONE. */
+static enum bus_verdict policy_apply(struct sub *s, struct match *match, uint64_t size,
+                                     uint32_t *evicted)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+    struct subq *q = &s->queue->q;
+    uint64_t bytes = 0;
+
+    if (s->policy == BUS_POLICY_LATEST && subq_supersede(q, match, &bytes)) {
+        loss_count(s, 1);
+        queued_count(s, -1, -(int64_t) bytes);
+        (*evicted)++;
+    }
+    if (s->policy == BUS_POLICY_BLOCK) {
+        return BUS_VERDICT_NONE;
+    }
+    while (!subq_fits(q, &bounds, size)) {
+        if (!policy_evicts(s) || !queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
+            return s->policy == BUS_POLICY_DISCONNECT ? BUS_VERDICT_DISCONNECTED
+                                                      : BUS_VERDICT_DROPPED;
+        }
+        (*evicted)++;
+    }
+    return BUS_VERDICT_NONE;
+}
+
+static void queue_push(struct sub *s, struct match *match, struct message *m)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+
+    if (s->policy != BUS_POLICY_BLOCK) {
+        subq_push(&s->queue->q, m, match);
+    } else if (subq_push_held(&s->queue->q, m, match, &bounds) && !s->queue->is_stalling) {
+        stalling_append(s->queue);
+    }
+    queued_count(s, 1, m->size);
+}
+
+static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, uint64_t size,
+                                   uint32_t evicted)
+{
+    sub_lose(s, reason, 1, size);
+    return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
+}
+
+struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
+                               const struct message_parts *parts, struct message **message)
+{
+    struct sub_outcome outcome = {BUS_VERDICT_QUEUED, BUS_LOSS_NONE, 0};
+    enum bus_verdict verdict;
+
+    if (parts->body_bytes > s->peer->inline_max) {
+        return sub_drop(s, BUS_LOSS_TOO_LARGE, parts->size, 0);
+    }
+    if (!*message) {
+        *message = message_new(parts);
+    }
+    if (!*message || !queue_get(s)) {
+        return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, 0);
+    }
+    verdict = policy_apply(s, match, parts->size, &outcome.evicted);
+    if (verdict == BUS_VERDICT_DISCONNECTED) {
+        peer_end(s->peer, BUS_GOODBYE_SLOW_CONSUMER, "a subscription with policy disconnect");
+        return (struct sub_outcome){verdict, BUS_LOSS_QUEUE_FULL, 0};
+    }
+    if (verdict == BUS_VERDICT_DROPPED) {
+        return sub_drop(s, BUS_LOSS_QUEUE_FULL, parts->size, outcome.evicted);
+    }
+    while (!subq_prepare(&s->queue->q, *message)) {
+        if (!policy_evicts(s) || !queue_evict(s, BUS_LOSS_NO_MEMORY)) {
+            return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, outcome.evicted);
+        }
+        outcome.evicted++;
+    }
+    queue_push(s, match, *message);
+    /* it may be the output that was full, not the window: then nobody else will think of this queue
+     */
+    sub_pump(s);
+    return outcome;
+}
+
+/* ---- out of the queue ---- */
+
+static void starved_or_pop(struct sub *s)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+
+    if (s->queue) {
+        subq_pop(&s->queue->q, &bounds, publish_release);
+        if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
+            stalling_remove(s->queue);
+        }
+    } else {
+        s->starved = (struct gap){0};
+    }
+}
+
+static struct message *backlog_front(struct sub *s, struct match **match, struct gap *gap,
+                                     enum bus_loss_reason *reason)
+{
+    if (s->queue) {
+        return subq_front(&s->queue->q, match, gap, reason);
+    }
+    *gap = s->starved;
+    *reason = BUS_LOSS_NO_MEMORY;
+    return NULL;
+}
+
+static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
+{
+    struct wire_loss loss = {s->id, gap->count, gap->bytes, (uint32_t) reason};
+
+    return peer_try_send(s->peer, VERB_LOSS, &loss);
+}
+
+static bool message_send(struct sub *s, struct match *match, const struct message *m)
+{
+    struct message_parts parts = {
+        m->topic,      m->sender, m->data, m->header_bytes, m->data + m->header_bytes,
+        m->body_bytes, m->size};
+
+    if (!message_put(s, match, &parts)) {
+        return false;
+    }
+    s->peer->router->counters.messages_delivered++;
+    s->peer->router->counters.bytes_delivered += m->size;
+    s->peer->router->work++;
+    queued_count(s, -1, -(int64_t) m->size);
+    return true;
+}
+
+enum pump_step { PUMP_DONE, PUMP_NO_CREDIT, PUMP_NO_OUTPUT, PUMP_NO_MEMORY };
+
+static enum pump_step pump_one(struct sub *s)
+{
+    enum bus_loss_reason reason = BUS_LOSS_NONE;
+    struct match *match = NULL;
+    struct message *m;
+    struct gap gap;
+    bool sent;
+
+    if (s->peer->out.bytes >= s->peer->output_max) {
+        return PUMP_NO_OUTPUT;
+    }
+    m = backlog_front(s, &match, &gap, &reason);
+    /* a gap grows until what follows it can be sent: one notice, not one for each loss */
+    if (!sub_has_credit(s) && (m || (s->queue && s->queue->q.n_messages > 0))) {
+        return PUMP_NO_CREDIT;
+    }
+    sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);
+    if (!sent) {
+        return PUMP_NO_MEMORY;
+    }
+    starved_or_pop(s);
+    return PUMP_DONE;
+}
+
+#define QUEUE_KEEP_ITEMS 4096u
+#define MEMORY_RETRY_NS  UINT64_C(50000000)
+
+void sub_pump(struct sub *s)
+{
+    enum pump_step step = PUMP_DONE;
+
+    if (s->peer->state == PEER_CLOSING) {
+        return;
+    }
+    while (step == PUMP_DONE && sub_has_backlog(s)) {
+        step = pump_one(s);
+    }
+    if (step == PUMP_NO_OUTPUT || step == PUMP_NO_MEMORY) {
+        waiting_set(s);
+    } else {
+        waiting_clear(s);
+    }
+    if (step == PUMP_NO_MEMORY && s->peer->router->retry_ns == 0) {
+        s->peer->router->retry_ns = s->peer->router->now.monotonic_ns + MEMORY_RETRY_NS;
+    }
+    if (step == PUMP_DONE && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
+        queue_free(s);
+    }
+}
+
+void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
+{
+    uint32_t room = s->window_messages - s->credit_messages;
+    uint64_t room_bytes = (uint64_t) ((int64_t) s->window_bytes - s->credit_bytes);
+
+    s->credit_messages += MIN(messages, room);
+    s->credit_bytes += (int64_t) MIN(bytes, room_bytes);
+    if (s->queue && s->queue->is_stalling) {
+        stalling_append(s->queue);
+    }
+    sub_pump(s);
+}
+
+void sub_end_blocking(struct sub *s)
+{
+    struct wire_status status = {.code = BUS_STATUS_STALLED,
+                                 .verb = VERB_SUBSCRIBE,
+                                 .subscription = s->id,
+                                 .text = text_from("no progress; the policy is drop_oldest now")};
+    struct subq_bounds bounds = sub_bounds(s);
+
+    stalling_remove(s->queue);
+    s->policy = BUS_POLICY_DROP_OLDEST;
+    subq_release_all(&s->queue->q, publish_release);
+    while (!subq_fits(&s->queue->q, &bounds, 0) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
+    }
+    s->peer->router->counters.stalls++;
+    peer_send_status(s->peer, &status);
+}
+
+void sub_free(struct sub *s)
+{
+    waiting_clear(s);
+    if (s->queue) {
+        queue_free(s);
+    }
+    topics_remove_sub(&s->peer->router->topics, s);
+    charge_fini(&s->charge);
+    free(s);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* SUBSCRIBE, UNSUBSCRIBE and CREDIT: docs/protocol.md, section 6. */
+#include <errno.h>
+#include "core/state.h"
+#include "wire/topic.h"
+
+struct verdict {
+    enum bus_status status;
+    const char *why; /* static */
+};
+
+static struct verdict ok(void)
+{
+    return (struct verdict){BUS_STATUS_OK, ""};
+}
+
+static struct verdict refused(enum bus_status status, const char *why)
+{
+    return (struct verdict){status, why};
+}
+
+static struct sub *sub_by_number(const struct peer *p, uint32_t number)
+{
+    return number > 0 && number <= p->n_subs_max ? p->subs[number - 1] : NULL;
+}
+
+static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct verdict v)
+{
+    struct wire_status status = {
+        .code = v.status, .verb = verb, .subscription = subscription, .text = text_from(v.why)};
+
+    peer_send_status(p, &status);
+}
+
+static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    if (p->tap) {
+        return refused(BUS_STATUS_UNEXPECTED, "a monitor cannot subscribe");
+    }
+    if (m->subscription == 0) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "subscription");
+    }
+    if (m->subscription > l->subscriptions_max) {
+        return refused(BUS_STATUS_LIMIT, "subscriptions_max");
+    }
+    if (sub_by_number(p, m->subscription)) {
+        return refused(BUS_STATUS_IN_USE, "that subscription number is in use");
+    }
+    if (!filter_valid(m->filter.data, m->filter.len)) {
+        return refused(BUS_STATUS_INVALID_FILTER, "not a valid topic filter");
+    }
+    if (m->policy > BUS_POLICY_DISCONNECT) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "policy");
+    }
+    if (m->flags & ~(uint32_t) SUB_FLAGS) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
+    }
+    if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
+    }
+    return ok();
+}
+
+static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
+{
+    const struct limits *l = &p->router->config.limits;
+    struct sub *s = calloc(1, sizeof(*s));
+
+    if (!s) {
+        return NULL;
+    }
+    s->peer = p;
+    s->id = m->subscription;
+    s->policy = (uint8_t) m->policy;
+    s->flags = (uint8_t) m->flags;
+    s->window_messages =
+        m->window_messages ? m->window_messages : (uint32_t) l->window_messages_default;
+    s->window_bytes = m->window_bytes ? m->window_bytes : l->window_bytes_default;
+    s->queue_messages =
+        m->queue_messages ? m->queue_messages : (uint32_t) l->queue_messages_default;
+    s->queue_bytes = m->queue_bytes ? m->queue_bytes : l->queue_bytes_default;
+    s->credit_messages = s->window_messages;
+    s->credit_bytes = (int64_t) s->window_bytes;
+    s->field_bytes = (uint8_t) hot_put_field_1(s->field, s->id);
+    charge_init(&s->charge, &p->quota);
+    return s;
+}
+
+/* What a subscription costs: itself and its way through the trie. */
+static uint64_t sub_memory(const struct wire_subscribe *m)
+{
+    uint64_t levels = 1;
+
+    for (size_t i = 0; i < m->filter.len; i++) {
+        levels += m->filter.data[i] == '/';
+    }
+    return sizeof(struct sub) + levels * (sizeof(struct filter_node) + 24) + m->filter.len;
+}
+
+static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
+{
+    struct sub *s;
+
+    if (!peer_table_reach(p, (void ***) &p->subs, &p->n_subs_max, m->subscription)) {
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    s = sub_new(p, m);
+    if (!s) {
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    if (!charge_add(&s->charge, sub_memory(m))) {
+        free(s);
+        return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+    }
+    if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+        charge_fini(&s->charge);
+        free(s);
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    p->subs[m->subscription - 1] = s;
+    p->n_subs++;
+    p->router->counters.subscriptions_now++;
+    return ok();
+}
+
+void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
+{
+    struct verdict v = subscribe_check(p, m);
+
+    if (v.status == BUS_STATUS_OK) {
+        v = sub_add(p, m);
+    }
+    answer(p, VERB_SUBSCRIBE, m->subscription, v);
+}
+
+void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m)
+{
+    struct sub *s = sub_by_number(p, m->subscription);
+
+    if (!s) {
+        answer(p, VERB_UNSUBSCRIBE, m->subscription,
+               refused(BUS_STATUS_UNKNOWN_SUBSCRIPTION, "no such subscription"));
+        return;
+    }
+    p->subs[m->subscription - 1] = NULL;
+    p->n_subs--;
+    p->router->counters.subscriptions_now--;
+    sub_free(s);
+    answer(p, VERB_UNSUBSCRIBE, m->subscription, ok());
+}
+
+void credit_handle(struct peer *p, const struct wire_credit *m)
+{
+    struct sub *s = sub_by_number(p, m->subscription);
+
+    /* after UNSUBSCRIBE credit may still be on its way: not worth an answer */
+    if (s) {
+        sub_add_credit(s, m->messages, m->bytes);
+    }
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/topics.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/macros.h"
+#include "core/sub.h"
+#include "wire/topic.h"
+
+void topics_init(struct topics *ts, uint64_t seed)
+{
+    *ts = (struct topics){.epoch = 1};
+    table_init(&ts->by_name, seed);
+    filters_init(&ts->filters, seed);
+}
+
+void topics_fini(struct topics *ts)
+{
+    filters_fini(&ts->filters);
+    table_fini(&ts->by_name);
+    idpool_fini(&ts->ids);
+}
+
+struct name_key {
+    const char *name;
+    size_t len;
+};
+
+static bool name_equals(const void *object, const void *key)
+{
+    const struct topic *t = object;
+    const struct name_key *k = key;
+
+    return t->len == k->len && memcmp(t->name, k->name, k->len) == 0;
+}
+
+static struct topic *topic_find(const struct topics *ts, const char *name, size_t len)
+{
+    struct name_key key = {name, len};
+
+    return table_find(&ts->by_name, table_hash(&ts->by_name, 0, name, len), name_equals, &key);
+}
+
+static struct topic *topic_new(struct topics *ts, const char *name, size_t len)
+{
+    AUTO_FREE struct topic *t = calloc(1, sizeof(*t) + len);
+
+    if (!t || table_prepare(&ts->by_name) < 0) {
+        return NULL;
+    }
+    t->id = idpool_add(&ts->ids, t);
+    if (t->id == 0) {
+        return NULL;
+    }
+    t->refs = 1;
+    t->topics = ts;
+    t->len = (uint8_t) len;
+    memcpy(t->name, name, len);
+    t->hash = table_hash(&ts->by_name, 0, name, len);
+    table_insert(&ts->by_name, t->hash, t);
+    if (ts->on_new) {
+        ts->on_new(t, ts->userdata);
+    }
+    return TAKE(t);
+}
+
+struct topic *topics_get(struct topics *ts, const char *name, size_t len)
+{
+    struct topic *t = topic_find(ts, name, len);
+
+    return t ? topic_ref(t) : topic_new(ts, name, len);
+}
+
+struct topic *topic_ref(struct topic *t)
+{
+    t->refs++;
+    return t;
+}
+
+static void match_free(struct match *m)
+{
+    struct topic *t = m->topic;
+    struct match *last = t->matches[--t->n_matches];
+
+    t->matches[m->index] = last;
+    last->index = m->index;
+    DL_DELETE2(m->sub->matches, m, sub_prev, sub_next);
+    charge_release(&m->sub->charge, sizeof(*m));
+    free(m);
+}
+
+void topic_unref(struct topic *t)
+{
+    if (--t->refs > 0) {
+        return;
+    }
+    while (t->n_matches > 0) {
+        match_free(t->matches[t->n_matches - 1]);
+    }
+    free(t->matches);
+    table_remove(&t->topics->by_name, t->hash, t);
+    idpool_remove(&t->topics->ids, t->id);
+    free(t);
+}
+
+static bool matches_have_room(struct topic *t)
+{
+    uint32_t n = t->n_matches_max ? t->n_matches_max * 2 : 4;
+    struct match **list;
+
+    if (t->n_matches < t->n_matches_max) {
+        return true;
+    }
+    list = reallocarray(t->matches, n, sizeof(struct match *));
+    if (!list) {
+        return false;
+    }
+    t->matches = list;
+    t->n_matches_max = n;
+    return true;
+}
+
+static bool match_new(struct topic *t, struct sub *sub)
+{
+    struct match *m;
+
+    if (!matches_have_room(t)) {
+        return false;
+    }
+    if (!charge_add(&sub->charge, sizeof(*m))) {
+        return false;
+    }
+    m = malloc(sizeof(*m));
+    if (!m) {
+        charge_release(&sub->charge, sizeof(*m));
+        return false;
+    }
+    *m = (struct match){.sub = sub, .topic = t, .index = t->n_matches};
+    t->matches[t->n_matches++] = m;
+    DL_APPEND2(sub->matches, m, sub_prev, sub_next);
+    return true;
+}
+
+int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub)
+{
+    struct topic *t;
+    int r = filters_add(&ts->filters, filter, len, sub);
+
+    if (r < 0) {
+        return r;
+    }
+    if (filter_has_wildcard(filter, len)) {
+        ts->epoch++;
+        return 0;
+    }
+    /* one topic at most: told now, so that the others stay as they are */
+    t = topic_find(ts, filter, len);
+    if (t && !match_new(t, sub)) {
+        t->epoch = 0;
+    }
+    return 0;
+}
+
+void topics_remove_sub(struct topics *ts, struct sub *sub)
+{
+    while (sub->matches) {
+        match_free(sub->matches);
+    }
+    filters_remove(&ts->filters, sub);
+}
+
+struct resolve {
+    struct topic *topic;
+    topics_missing_fn missing;
+    void *ctx;
+    bool incomplete;
+};
+
+static void resolve_sub(struct sub *sub, void *ctx)
+{
+    struct resolve *r = ctx;
+
+    if (sub->mark == r->topic->topics->mark) {
+        return;
+    }
+    if (!match_new(r->topic, sub)) {
+        r->incomplete = true;
+        r->missing(sub, r->ctx);
+    }
+}
+
+void topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
+{
+    struct topics *ts = t->topics;
+    struct resolve r = {t, missing, ctx, false};
+
+    ts->mark++;
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        t->matches[i]->sub->mark = ts->mark;
+    }
+    filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
+    t->epoch = r.incomplete ? 0 : ts->epoch;
+}

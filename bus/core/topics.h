@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The topics somebody has advertised or that messages wait for, each with the subscriptions that
+ * match it, so that publishing walks an array and looks nothing up. A topic finds new wildcard
+ * subscriptions when it is next published to: adding one costs nothing per topic. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "core/filters.h"
+#include "core/idpool.h"
+#include "core/table.h"
+
+struct sub;
+struct topics;
+
+/* A topic and a subscription that match. Exists until one of them ends. */
+struct match {
+    struct sub *sub;
+    struct topic *topic;
+    struct match *sub_prev; /* sub.matches */
+    struct match *sub_next;
+    uint64_t latest_pos; /* policy latest: where the topic's newest message is in the queue; may be
+                            past */
+    uint32_t index;      /* in topic.matches */
+    bool announced;      /* TOPIC was sent on the subscriber's link */
+};
+
+struct topic {
+    uint32_t refs;         /* aliases and messages */
+    uint32_t id;           /* TOPIC.id; in topics.ids */
+    struct topics *topics; /* not owned; outlives every topic */
+    struct match **matches;
+    uint32_t n_matches;
+    uint32_t n_matches_max;
+    uint64_t epoch; /* topics.epoch up to which matches is complete */
+    uint32_t hash;  /* in topics.by_name */
+    uint32_t n_publishers;
+    uint64_t published_messages;
+    uint64_t published_bytes;
+    uint64_t delivered_messages;
+    uint64_t lost_messages;
+    uint8_t len;
+    char name[];
+};
+
+struct topics {
+    struct table by_name;
+    struct idpool ids;
+    struct filters filters;
+    uint64_t epoch;                                  /* grows with each wildcard subscription */
+    uint32_t mark;                                   /* number of the running resolve */
+    void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
+    void *userdata;
+};
+
+void topics_init(struct topics *ts, uint64_t seed);
+void topics_fini(struct topics *ts);
+
+/* The topic of that name with one more reference, new if need be; NULL if out of memory. */
+struct topic *topics_get(struct topics *ts, const char *name, size_t len);
+struct topic *topic_ref(struct topic *t);
+void topic_unref(struct topic *t);
+
+/* Puts a subscription under its filter; 0 or -ENOMEM. */
+int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub);
+void topics_remove_sub(struct topics *ts, struct sub *sub);
+
+typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
+
+/* Completes t->matches. Subscriptions that match but cannot be noted for want of memory are handed
+ * to missing, and again the next time. */
+void topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
+
+static inline bool topic_is_resolved(const struct topic *t)
+{
+    return t->epoch == t->topics->epoch;
+}
+
+/* Memory a topic costs whoever advertises it. */
+static inline uint64_t topic_memory(size_t name_len)
+{
+    return sizeof(struct topic) + name_len + 2 * sizeof(struct table_slot) + sizeof(uintptr_t);
+}
