@@ -23,10 +23,10 @@ static int list(const struct CMUnitTest *tests, size_t n)
     for (size_t i = 0; i < n; i++) {
         /* of two cases of one name only the first could ever be run */
         if (find(tests, n, tests[i].name) != &tests[i]) {
-            (void)fprintf(stderr, "%s is listed twice\n", tests[i].name);
+            (void) fprintf(stderr, "%s is listed twice\n", tests[i].name);
             return 1;
         }
-        (void)puts(tests[i].name);
+        (void) puts(tests[i].name);
     }
     return 0;
 }

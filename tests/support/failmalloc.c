@@ -38,7 +38,7 @@ void failmalloc_arm(unsigned long n)
 
 void failmalloc_arm_from(unsigned long n)
 {
-    arm(n, (unsigned long)-1);
+    arm(n, (unsigned long) -1);
 }
 
 unsigned long failmalloc_disarm(void)

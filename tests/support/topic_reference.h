@@ -39,7 +39,7 @@ static inline bool ref_utf8_printable(const char *text, size_t len)
     size_t i = 0;
 
     while (i < len) {
-        uint8_t b = (uint8_t)text[i];
+        uint8_t b = (uint8_t) text[i];
         size_t n = b < 0x80 ? 1 : b >> 5 == 6 ? 2 : b >> 4 == 14 ? 3 : b >> 3 == 30 ? 4 : 0;
         uint32_t code = n == 1 ? b : b & (0xFFu >> (n + 1));
 
@@ -47,7 +47,7 @@ static inline bool ref_utf8_printable(const char *text, size_t len)
             return false;
         }
         for (size_t k = 1; k < n; k++) {
-            uint8_t c = (uint8_t)text[i + k];
+            uint8_t c = (uint8_t) text[i + k];
 
             if (c >> 6 != 2) {
                 return false;

@@ -24,9 +24,9 @@ static inline struct rng rng_from_env(void)
 {
     const char *text = getenv("TEST_SEED");
     uint64_t seed =
-        text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL) * 1000003u + (uint64_t)clock();
+        text ? strtoull(text, NULL, 0) : (uint64_t) time(NULL) * 1000003u + (uint64_t) clock();
 
-    (void)fprintf(stderr, "TEST_SEED=%llu\n", (unsigned long long)seed);
+    (void) fprintf(stderr, "TEST_SEED=%llu\n", (unsigned long long) seed);
     return (struct rng){seed};
 }
 
@@ -43,7 +43,7 @@ static inline uint64_t rng_u64(struct rng *r)
 /* 0 to n - 1 */
 static inline uint32_t rng_below(struct rng *r, uint32_t n)
 {
-    return (uint32_t)(rng_u64(r) % n);
+    return (uint32_t) (rng_u64(r) % n);
 }
 
 /* All magnitudes are equally likely, so that every length of a varint comes up. */

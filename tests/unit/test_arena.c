@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include "base/arena.h"
 #include "support/failmalloc.h"
 #include "support/unit.h"
-#include <errno.h>
 
 static int setup(void **state)
 {
@@ -24,7 +24,7 @@ static void test_memory_is_aligned_for_any_type(void **state)
         uint8_t *p = arena_alloc(*state, bytes);
 
         assert_non_null(p);
-        assert_int_equal((uintptr_t)p % _Alignof(max_align_t), 0);
+        assert_int_equal((uintptr_t) p % _Alignof(max_align_t), 0);
     }
 }
 
@@ -72,7 +72,7 @@ static void test_init_without_memory_is_enomem(void **state)
 {
     struct arena a;
 
-    (void)state;
+    (void) state;
     failmalloc_arm(1);
     assert_int_equal(arena_init(&a, 64), -ENOMEM);
     assert_int_equal(failmalloc_disarm(), 1);

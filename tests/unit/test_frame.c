@@ -7,7 +7,7 @@ static void test_prefix_is_eight_bytes_little_endian(void **state)
     static const uint8_t expected[] = {0x04, 0x03, 0x02, 0x01, 0x06, 0x05, 18, 0};
     uint8_t p[FRAME_PREFIX_BYTES];
 
-    (void)state;
+    (void) state;
     frame_write_prefix(p, VERB_PUBLISH, 0x0506, 0x01020304);
     assert_memory_equal(p, expected, sizeof(expected));
     assert_int_equal(load_u32le(p), 0x01020304);
@@ -19,7 +19,7 @@ static void test_whole_frame_is_parsed_into_views(void **state)
     struct frame f;
     size_t bytes;
 
-    (void)state;
+    (void) state;
     assert_int_equal(frame_parse(data, sizeof(data), 3, &f, &bytes), FRAME_OK);
     assert_int_equal(bytes, 13);
     assert_ptr_equal(f.header, data + 8);
@@ -36,7 +36,7 @@ static void test_every_cut_of_a_frame_is_partial(void **state)
     struct frame f;
     size_t bytes;
 
-    (void)state;
+    (void) state;
     for (size_t len = 0; len < sizeof(data); len++) {
         AUTO_FREE uint8_t *cut = malloc(len ? len : 1);
 
@@ -52,7 +52,7 @@ static void test_frame_without_header_and_body_is_eight_bytes(void **state)
     struct frame f;
     size_t bytes;
 
-    (void)state;
+    (void) state;
     assert_int_equal(frame_parse(data, 8, 0, &f, &bytes), FRAME_OK);
     assert_int_equal(bytes, 8);
     assert_int_equal(f.header_bytes + f.body_bytes, 0);
@@ -64,7 +64,7 @@ static void test_body_over_the_limit_is_refused_at_the_prefix(void **state)
     struct frame f;
     size_t bytes;
 
-    (void)state;
+    (void) state;
     frame_write_prefix(data, VERB_PUBLISH, 0, 65536);
     assert_int_equal(frame_parse(data, 8, 65536, &f, &bytes), FRAME_PARTIAL);
     assert_int_equal(bytes, 8 + 65536);
@@ -76,21 +76,21 @@ static void test_body_over_the_limit_is_refused_at_the_prefix(void **state)
 
 static void test_only_publish_message_and_monitored_have_bodies(void **state)
 {
-    (void)state;
+    (void) state;
     for (unsigned verb = 0; verb < 256; verb++) {
-        uint8_t data[9] = {1, [6] = (uint8_t)verb};
+        uint8_t data[9] = {1, [6] = (uint8_t) verb};
         bool body = verb == 18 || verb == 34 || verb == 49;
         struct frame f;
         size_t bytes;
 
-        assert_int_equal(verb_has_body((uint8_t)verb), body);
+        assert_int_equal(verb_has_body((uint8_t) verb), body);
         assert_int_equal(frame_parse(data, 9, 100, &f, &bytes), body ? FRAME_OK : FRAME_TOO_LARGE);
     }
 }
 
 static void test_table_of_verbs_agrees_with_verb_has_body(void **state)
 {
-    (void)state;
+    (void) state;
 #define X(name, number, pb, member, body) assert_int_equal(verb_has_body(number), body);
     VERB_LIST(X)
 #undef X
@@ -98,7 +98,7 @@ static void test_table_of_verbs_agrees_with_verb_has_body(void **state)
 
 static void test_verb_names(void **state)
 {
-    (void)state;
+    (void) state;
     assert_string_equal(verb_name(1), "HELLO");
     assert_string_equal(verb_name(54), "SNAPSHOT_END");
     assert_string_equal(verb_name(0), "?");
@@ -112,7 +112,7 @@ static void test_fds_byte_is_handed_on(void **state)
     struct frame f;
     size_t bytes;
 
-    (void)state;
+    (void) state;
     assert_int_equal(frame_parse(data, 8, 0, &f, &bytes), FRAME_OK);
     assert_int_equal(f.fds, 2);
 }
@@ -122,7 +122,7 @@ static void test_frames_back_to_back_are_found_one_by_one(void **state)
     uint8_t data[64];
     size_t at = 0, len = 0, found = 0;
 
-    (void)state;
+    (void) state;
     for (uint8_t i = 0; i < 4; i++) {
         frame_write_prefix(data + len, VERB_PUBLISH, i, 3);
         memset(data + len + 8, i, i + 3u);

@@ -74,9 +74,9 @@ static void test_frames_are_packed_into_one_chunk(void **state)
     put(&f->q, 30, 3);
     assert_int_equal(outq_peek(&f->q, iov, 2), 1);
     assert_int_equal(iov[0].iov_len, 60);
-    assert_int_equal(((uint8_t *)iov[0].iov_base)[9], 1);
-    assert_int_equal(((uint8_t *)iov[0].iov_base)[10], 2);
-    assert_int_equal(((uint8_t *)iov[0].iov_base)[59], 3);
+    assert_int_equal(((uint8_t *) iov[0].iov_base)[9], 1);
+    assert_int_equal(((uint8_t *) iov[0].iov_base)[10], 2);
+    assert_int_equal(((uint8_t *) iov[0].iov_base)[59], 3);
     assert_invariant(&f->q);
 }
 
@@ -101,7 +101,7 @@ static void test_chunk_never_exceeds_64_kib_of_packed_frames(void **state)
     int n;
 
     for (int i = 0; i < 200; i++) {
-        put(&f->q, 1000, (uint8_t)i);
+        put(&f->q, 1000, (uint8_t) i);
     }
     n = outq_peek(&f->q, iov, 32);
     assert_true(n >= 4 && n <= 6);
@@ -155,7 +155,7 @@ static void test_stream_may_send_any_part(void **state)
         int n = outq_peek(&f->q, iov, 4);
 
         assert_true(n > 0);
-        assert_int_equal(*(uint8_t *)iov[0].iov_base, 1 + sent / 50000);
+        assert_int_equal(*(uint8_t *) iov[0].iov_base, 1 + sent / 50000);
         outq_consume(&f->q, step);
         sent += step;
         assert_int_equal(f->q.bytes, total - sent);
@@ -174,7 +174,7 @@ static void test_consuming_exactly_one_chunk_leaves_the_next(void **state)
     outq_consume(&f->q, OUTQ_CHUNK_BYTES);
     assert_int_equal(outq_peek(&f->q, iov, 4), 1);
     assert_int_equal(iov[0].iov_len, 10);
-    assert_int_equal(*(uint8_t *)iov[0].iov_base, 2);
+    assert_int_equal(*(uint8_t *) iov[0].iov_base, 2);
 }
 
 static void test_frames_go_behind_a_partly_sent_chunk(void **state)
@@ -302,18 +302,18 @@ static void test_random_use_delivers_the_bytes_in_order(void **state)
             uint8_t *p = outq_reserve(&f->q, n);
 
             assert_non_null(p);
-            n = rng_below(&r, 4) ? n : rng_below(&r, (uint32_t)n) + 1;
+            n = rng_below(&r, 4) ? n : rng_below(&r, (uint32_t) n) + 1;
             for (size_t i = 0; i < n; i++) {
-                p[i] = (uint8_t)((put_bytes + i) * 7);
+                p[i] = (uint8_t) ((put_bytes + i) * 7);
             }
             outq_commit(&f->q, n);
             put_bytes += n;
         } else if (outq_peek(&f->q, iov, 3) > 0) {
             size_t step =
-                rng_below(&r, 2) ? iov[0].iov_len : rng_below(&r, (uint32_t)iov[0].iov_len);
+                rng_below(&r, 2) ? iov[0].iov_len : rng_below(&r, (uint32_t) iov[0].iov_len);
 
             for (size_t i = 0; i < step; i++) {
-                assert_int_equal(((uint8_t *)iov[0].iov_base)[i], (uint8_t)((got_bytes + i) * 7));
+                assert_int_equal(((uint8_t *) iov[0].iov_base)[i], (uint8_t) ((got_bytes + i) * 7));
             }
             outq_consume(&f->q, step);
             got_bytes += step;

@@ -81,7 +81,7 @@ static void test_multi_level_wildcard_matches_parent_and_below(void **state)
         {"a/b/#", "a", false},
     };
 
-    (void)state;
+    (void) state;
     assert_rows(rows, ARRAY_LEN(rows));
 }
 
@@ -108,7 +108,7 @@ static void test_single_level_wildcard_matches_exactly_one_level(void **state)
         {"a/+/#", "a/b", true},
     };
 
-    (void)state;
+    (void) state;
     assert_rows(rows, ARRAY_LEN(rows));
 }
 
@@ -130,7 +130,7 @@ static void test_leading_wildcard_does_not_match_dollar_topics(void **state)
         {"+/$x", "/$x", true},
     };
 
-    (void)state;
+    (void) state;
     assert_rows(rows, ARRAY_LEN(rows));
 }
 
@@ -155,7 +155,7 @@ static void test_matching_is_by_bytes_and_empty_levels_count(void **state)
         {"\xC3\xA9", "e\xCC\x81", false}, /* one letter, two spellings */
     };
 
-    (void)state;
+    (void) state;
     assert_rows(rows, ARRAY_LEN(rows));
 }
 
@@ -197,7 +197,7 @@ static void test_wildcards_must_fill_a_level_and_hash_be_last(void **state)
         {"", false, false},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         size_t len = strlen(rows[i].text);
 
@@ -212,7 +212,7 @@ static void test_255_bytes_are_valid_and_256_are_not(void **state)
 {
     char text[256];
 
-    (void)state;
+    (void) state;
     memset(text, 'x', sizeof(text));
     assert_true(topic_ok(text, 255));
     assert_true(filter_ok(text, 255));
@@ -224,7 +224,7 @@ static void test_32_levels_are_valid_and_33_are_not(void **state)
 {
     char text[64];
 
-    (void)state;
+    (void) state;
     memset(text, '/', sizeof(text));
     assert_true(topic_ok(text, 31));
     assert_true(filter_ok(text, 31));
@@ -265,7 +265,7 @@ static void test_ill_formed_utf8_is_refused(void **state)
         "\xF0\x9F\x98(", /* no continuation */
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         AUTO_FREE char *p = exact(bad[i], strlen(bad[i]));
 
@@ -284,7 +284,7 @@ static void test_well_formed_utf8_of_every_length_is_valid(void **state)
         "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF", "a/\xC3\xA9/\xE2\x82\xAC",
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         assert_true(topic_ok(good[i], strlen(good[i])));
     }
@@ -292,15 +292,15 @@ static void test_well_formed_utf8_of_every_length_is_valid(void **state)
 
 static void test_control_characters_are_refused_in_names_only(void **state)
 {
-    (void)state;
+    (void) state;
     for (unsigned code = 0; code <= 0xA0; code++) {
-        char text[2] = {(char)code};
+        char text[2] = {(char) code};
         size_t len = 1;
         bool control = code <= 0x1F || (code >= 0x7F && code <= 0x9F);
 
         if (code >= 0x80) {
-            text[0] = (char)(0xC0 | code >> 6);
-            text[1] = (char)(0x80 | (code & 0x3F));
+            text[0] = (char) (0xC0 | code >> 6);
+            text[1] = (char) (0x80 | (code & 0x3F));
             len = 2;
         }
         assert_int_equal(utf8_valid_printable(text, len), !control);
@@ -313,7 +313,7 @@ static void test_control_characters_are_refused_in_names_only(void **state)
 
 static void test_empty_text_is_valid_utf8(void **state)
 {
-    (void)state;
+    (void) state;
     assert_true(utf8_valid("", 0));
     assert_true(utf8_valid_printable("", 0));
 }
@@ -328,7 +328,7 @@ static void test_reserved_is_the_level_bus_and_below(void **state)
         {"bus", false}, {"/$bus", false}, {"$BUS/x", false},  {"$SYS", false},  {"$", false},
     };
 
-    (void)state;
+    (void) state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         size_t len = strlen(rows[i].topic);
         AUTO_FREE char *p = exact(rows[i].topic, len);
@@ -339,7 +339,7 @@ static void test_reserved_is_the_level_bus_and_below(void **state)
 
 static void test_level_len_stops_at_the_first_slash(void **state)
 {
-    (void)state;
+    (void) state;
     assert_int_equal(topic_level_len("abc/d", 5), 3);
     assert_int_equal(topic_level_len("abc", 3), 3);
     assert_int_equal(topic_level_len("/", 1), 0);
@@ -352,7 +352,7 @@ static size_t random_text(struct rng *r, char *dst, const char *letters)
     size_t len = 1 + rng_below(r, 12), n = strlen(letters);
 
     for (size_t i = 0; i < len; i++) {
-        dst[i] = letters[rng_below(r, (uint32_t)n)];
+        dst[i] = letters[rng_below(r, (uint32_t) n)];
     }
     return len;
 }
@@ -362,7 +362,7 @@ static void test_random_filters_agree_with_the_reference(void **state)
     struct rng r = rng_from_env();
     unsigned compared = 0, matched = 0;
 
-    (void)state;
+    (void) state;
     while (compared < 200000) {
         char f[16], t[16];
         size_t fn = random_text(&r, f, "aab//++#$"), tn = random_text(&r, t, "aab//$");
@@ -373,7 +373,7 @@ static void test_random_filters_agree_with_the_reference(void **state)
             continue;
         }
         if (filter_matches(f, fn, t, tn) != ref_matches(f, fn, t, tn)) {
-            fail_msg("filter %.*s, topic %.*s", (int)fn, f, (int)tn, t);
+            fail_msg("filter %.*s, topic %.*s", (int) fn, f, (int) tn, t);
         }
         matched += filter_matches(f, fn, t, tn);
         compared++;
@@ -385,15 +385,15 @@ static void test_random_bytes_agree_with_the_reference(void **state)
 {
     struct rng r = rng_from_env();
 
-    (void)state;
+    (void) state;
     for (unsigned i = 0; i < 200000; i++) {
         static const uint8_t firsts[] = {0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xE1, 0x41};
         char text[5];
 
         for (size_t k = 0; k < sizeof(text); k++) {
-            text[k] = (char)(rng_below(&r, 2) ? 0x80 + rng_below(&r, 64) : rng_below(&r, 256));
+            text[k] = (char) (rng_below(&r, 2) ? 0x80 + rng_below(&r, 64) : rng_below(&r, 256));
         }
-        text[0] = (char)firsts[rng_below(&r, sizeof(firsts))];
+        text[0] = (char) firsts[rng_below(&r, sizeof(firsts))];
         for (size_t len = 1; len <= sizeof(text); len++) {
             assert_int_equal(utf8_valid_printable(text, len), ref_utf8_printable(text, len));
         }
