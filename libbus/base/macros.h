@@ -4,18 +4,17 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/param.h> /* MIN, MAX: <uv.h> brings these in any case */
 #include <unistd.h>
 
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define LIKELY(x)    __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)  __builtin_expect(!!(x), 0)
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-#define container_of(ptr, type, member)                                                            \
-    ((type *) (void *) ((char *) (ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *) (void *) ((char *) (ptr) -offsetof(type, member)))
 
-/* AUTO(free_fn): the variable is released by free_fn(variable) at the end of its scope; TAKE() moves it out. */
+/* AUTO(free_fn): the variable is released by free_fn(variable) at the end of its scope; TAKE()
+ * moves it out. */
 #define AUTO(free_fn) __attribute__((cleanup(free_fn##p)))
 #define TAKE(var)                                                                                  \
     __extension__({                                                                                \

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+#include "broker.h"
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include "base/clock.h"
+#include "base/macros.h"
+#include "log.h"
+#include "session.h"
+
+/* How often suppressed log lines are counted out. */
+#define LOG_CATCH_UP_MS 1000
+
+enum broker_state { BROKER_SERVING, BROKER_DRAINING, BROKER_CLOSING };
+
+static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+struct broker {
+    const struct options *options; /* not owned; outlives the broker */
+    enum broker_state state;
+    uv_loop_t uv;
+    struct loop loop;
+    struct router *router;
+    struct sessions sessions;
+    struct listener listeners[ACCEPTOR_SOCKETS_MAX];
+    size_t n_listeners;
+    struct acceptor acceptor;
+    uv_timer_t deadline;  /* router_tick() is due */
+    uint64_t deadline_ns; /* what the timer is set to; UINT64_MAX: not set */
+    uv_timer_t drain;     /* stopping takes too long */
+    uv_timer_t catch_up;  /* log_catch_up() is due */
+    uv_signal_t signals[ARRAY_LEN(signals)];
+};
+
+static struct now now_read(void)
+{
+    return (struct now){clock_monotonic_ns(), clock_realtime_ns()};
+}
+
+/* ---- stopping ---- */
+
+/* Ends what is left; uv_run() returns when the close callbacks have been called. */
+static void broker_close_handles(struct broker *b)
+{
+    b->state = BROKER_CLOSING;
+    loop_close(&b->loop);
+    uv_close((uv_handle_t *) &b->deadline, NULL);
+    uv_close((uv_handle_t *) &b->drain, NULL);
+    uv_close((uv_handle_t *) &b->catch_up, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        uv_close((uv_handle_t *) &b->signals[i], NULL);
+    }
+}
+
+/* The files go before the clients do: the next router can start at once. */
+static void broker_stop_listening(struct broker *b)
+{
+    acceptor_close(&b->acceptor);
+    while (b->n_listeners > 0) {
+        listener_close(&b->listeners[--b->n_listeners]);
+    }
+}
+
+static void on_drain_timeout(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, drain);
+
+    sessions_close_all(&b->sessions);
+}
+
+static void broker_stop(struct broker *b)
+{
+    struct now now = now_read();
+
+    log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
+    b->state = BROKER_DRAINING;
+    broker_stop_listening(b);
+    router_shutdown(b->router, &now);
+    (void) uv_timer_start(&b->drain, on_drain_timeout, b->options->drain_timeout_ms, 0);
+    if (b->sessions.n == 0) {
+        broker_close_handles(b);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct broker *b = handle->data;
+
+    log(LOG_INFO, LOG_ROUTER_SIGNAL, log_text("signal", strsignal(number)));
+    if (number == SIGHUP || b->state == BROKER_CLOSING) {
+        return;
+    }
+    if (b->state == BROKER_SERVING) {
+        broker_stop(b);
+    } else {
+        sessions_close_all(&b->sessions);
+    }
+}
+
+/* ---- serving ---- */
+
+static void on_deadline(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, deadline);
+    struct now now = now_read();
+
+    b->deadline_ns = UINT64_MAX;
+    router_tick(b->router, &now); /* what it made dirty is sent at the end of this turn */
+}
+
+/* A timer that fires too early does no harm, so it is set again only if it would be too late. */
+static void broker_arm_deadline(struct broker *b)
+{
+    uint64_t due_ns = router_deadline(b->router);
+    uint64_t now_ms, due_ms;
+
+    if (due_ns >= b->deadline_ns) {
+        return;
+    }
+    b->deadline_ns = due_ns;
+    now_ms = uv_now(&b->uv);
+    due_ms = due_ns / NS_PER_MS + 1;
+    (void) uv_timer_start(&b->deadline, on_deadline, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+}
+
+static void on_catch_up(uv_timer_t *handle)
+{
+    log_catch_up();
+    if (!log_is_behind()) {
+        (void) uv_timer_stop(handle);
+    }
+}
+
+static void broker_watch_log(struct broker *b)
+{
+    if (log_is_behind() && !uv_is_active((const uv_handle_t *) &b->catch_up)) {
+        (void) uv_timer_start(&b->catch_up, on_catch_up, LOG_CATCH_UP_MS, LOG_CATCH_UP_MS);
+    }
+}
+
+static void on_flush(struct loop *loop)
+{
+    struct broker *b = container_of(loop, struct broker, loop);
+    struct peer *p;
+
+    while ((p = router_next_dirty(b->router))) {
+        session_flush(p);
+    }
+    if (b->state != BROKER_CLOSING) {
+        broker_arm_deadline(b);
+        broker_watch_log(b);
+    }
+}
+
+static void on_session_closed(struct sessions *all)
+{
+    struct broker *b = container_of(all, struct broker, sessions);
+
+    acceptor_resume(&b->acceptor);
+    if (b->state == BROKER_DRAINING && all->n == 0) {
+        broker_close_handles(b);
+    }
+}
+
+static void on_accept(struct acceptor *a, int *take_fd, int sock_type)
+{
+    struct broker *b = container_of(a, struct broker, acceptor);
+
+    session_open(&b->sessions, take_fd, sock_type == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS);
+}
+
+static void on_accept_paused(struct acceptor *a, int error)
+{
+    struct broker *b = container_of(a, struct broker, acceptor);
+
+    log(LOG_WARN, LOG_ACCEPT_PAUSED, log_text("error", strerror(error)),
+        log_number("clients", b->sessions.n));
+}
+
+static void on_accept_resumed(struct acceptor *a)
+{
+    struct broker *b = container_of(a, struct broker, acceptor);
+
+    log(LOG_INFO, LOG_ACCEPT_RESUMED, log_number("clients", b->sessions.n));
+}
+
+static const struct acceptor_ops broker_acceptor_ops = {
+    .on_accept = on_accept,
+    .on_paused = on_accept_paused,
+    .on_resumed = on_accept_resumed,
+};
+
+/* ---- starting ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void) setrlimit(RLIMIT_NOFILE, &limit); /* with less it pauses accepting sooner */
+    }
+}
+
+static int broker_open_router(struct broker *b)
+{
+    const struct router_config config = {
+        .limits = b->options->limits,
+        .epoch = clock_realtime_ns(),
+        .owner_uid = geteuid(),
+        .version = BUS_VERSION,
+    };
+
+    return router_new(&config, &b->router);
+}
+
+/* After the first handle was made, only broker_run() and broker_free() can take it back. */
+static int broker_open_loop(struct broker *b)
+{
+    int r = uv_loop_init(&b->uv);
+
+    if (r < 0) {
+        return r;
+    }
+    r = loop_open(&b->loop, &b->uv, b->options->limits.total_bytes_max, on_flush);
+    if (r < 0) {
+        (void) uv_loop_close(&b->uv);
+        return r;
+    }
+    acceptor_open(&b->acceptor, &b->uv, &broker_acceptor_ops);
+    /* these cannot fail */
+    (void) uv_timer_init(&b->uv, &b->deadline);
+    (void) uv_timer_init(&b->uv, &b->drain);
+    (void) uv_timer_init(&b->uv, &b->catch_up);
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
+        (void) uv_signal_init(&b->uv, &b->signals[i]);
+        b->signals[i].data = b;
+    }
+    b->sessions = (struct sessions){
+        .loop = &b->loop,
+        .router = b->router,
+        .on_closed = on_session_closed,
+    };
+    return 0;
+}
+
+static int broker_open_signals(struct broker *b)
+{
+    int r = 0;
+
+    (void) signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LEN(signals) && r == 0; i++) {
+        r = uv_signal_start(&b->signals[i], on_signal, signals[i]);
+    }
+    return r;
+}
+
+/* All addresses are claimed before the first client can connect to any of them. */
+static int broker_open_listeners(struct broker *b, struct failure *f)
+{
+    const struct options *o = b->options;
+    int r;
+
+    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
+        r = listener_open(&b->listeners[b->n_listeners], &o->addresses[b->n_listeners], &o->access,
+                          f);
+        if (r < 0) {
+            return r;
+        }
+    }
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        struct listener *l = &b->listeners[i];
+
+        r = listener_listen(l, f);
+        if (r < 0) {
+            return r;
+        }
+        r = acceptor_add(&b->acceptor, l->fd,
+                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
+        if (r < 0) {
+            return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
+        }
+    }
+    return 0;
+}
+
+static void broker_say_ready(struct broker *b)
+{
+    char address[ADDRESS_PATH_MAX + 16];
+    int fd = b->options->ready_fd;
+
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        address_format(&b->listeners[i].address, address, sizeof(address));
+        log(LOG_INFO, LOG_ROUTER_LISTENING, log_text("address", address));
+    }
+    log(LOG_INFO, LOG_ROUTER_STARTED, log_number("pid", (uint64_t) getpid()),
+        log_text("version", BUS_VERSION));
+    if (fd >= 0) {
+        if (write(fd, "READY\n", 6) != 6) {
+            log(LOG_WARN, LOG_ROUTER_STARTED, log_text("ready_fd", strerror(errno)));
+        }
+        (void) close(fd);
+    }
+}
+
+static int broker_start(struct broker *b, struct failure *f)
+{
+    int r = broker_open_signals(b);
+
+    if (r < 0) {
+        return failure_set(f, r, "cannot watch signals: %s", strerror(-r));
+    }
+    r = broker_open_listeners(b, f);
+    if (r == 0) {
+        broker_say_ready(b);
+    }
+    return r;
+}
+
+int broker_new(const struct options *o, struct broker **ret, struct failure *failure)
+{
+    struct broker *b = calloc(1, sizeof(*b));
+    int r;
+
+    if (!b) {
+        return failure_set(failure, -ENOMEM, "out of memory");
+    }
+    b->options = o;
+    b->deadline_ns = UINT64_MAX;
+    raise_descriptor_limit();
+    r = broker_open_router(b);
+    r = r < 0 ? r : broker_open_loop(b);
+    if (r < 0) {
+        (void) router_free(b->router);
+        free(b);
+        return failure_set(failure, r, "cannot start: %s", strerror(-r));
+    }
+    r = broker_start(b, failure);
+    if (r < 0) {
+        (void) broker_free(b);
+        return r;
+    }
+    *ret = b;
+    return 0;
+}
+
+void broker_run(struct broker *b)
+{
+    (void) uv_run(&b->uv, UV_RUN_DEFAULT);
+    log(LOG_INFO, LOG_ROUTER_STOPPED,
+        log_number("clients_total", router_counters(b->router)->clients_total));
+}
+
+struct broker *broker_free(struct broker *b)
+{
+    int r;
+
+    if (!b) {
+        return NULL;
+    }
+    broker_stop_listening(b);
+    if (b->state != BROKER_CLOSING) {
+        broker_close_handles(b);
+        (void) uv_run(&b->uv, UV_RUN_DEFAULT);
+    }
+    r = uv_loop_close(&b->uv);
+    assert(r == 0); /* a handle was forgotten */
+    (void) r;
+    (void) router_free(b->router);
+    free(b);
+    return NULL;
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/link.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "base/macros.h"
+
+/* Steps in which the buffer for a partial frame grows: what a client makes us allocate stays in
+ * proportion to what it has sent, whatever length it announced. */
+#define REST_BYTES_MIN 512u
+/* Reads with which a closing link empties its receive queue. */
+#define DRAIN_READS_MAX 1024
+
+/* ---- polling ---- */
+
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void link_arm(struct link *l, int events)
+{
+    if (events == l->armed) {
+        return;
+    }
+    l->armed = (uint8_t) events;
+    if (events) {
+        (void) uv_poll_start(&l->poll, events, on_poll);
+    } else {
+        (void) uv_poll_stop(&l->poll);
+    }
+}
+
+static int link_wanted(const struct link *l)
+{
+    return (l->paused || l->ended ? 0 : UV_READABLE) | (l->blocked ? UV_WRITABLE : 0);
+}
+
+/* Every change of what is polled for costs two system calls. So an event is added when it is
+ * needed, but dropped only when it comes unwanted: most pauses end before that. */
+static void link_arm_needed(struct link *l)
+{
+    int wanted = link_wanted(l);
+
+    if (!l->closed && (wanted & ~l->armed)) {
+        link_arm(l, wanted);
+    }
+}
+
+static bool link_has_task(const struct link *l)
+{
+    size_t left = l->rest_end - l->rest_start;
+
+    return !l->paused && left > 0 && (l->more || left >= l->need);
+}
+
+static void link_end(struct link *l, int error)
+{
+    l->ended = true;
+    l->ops->on_end(l, error); /* the link may be closed now */
+}
+
+/* ---- what is kept between two reads ---- */
+
+static void rest_free(struct link *l)
+{
+    l->loop->held_bytes -= l->rest_capacity;
+    free(l->rest);
+    l->rest = NULL;
+    l->rest_start = l->rest_end = l->rest_capacity = 0;
+    l->need = 0;
+    l->more = false;
+}
+
+/* Room for so many bytes in all, moved to the front. */
+static int rest_reserve(struct link *l, size_t bytes)
+{
+    size_t len = l->rest_end - l->rest_start;
+    uint8_t *p;
+
+    if (l->rest_start > 0 && (l->rest_start >= len || bytes > l->rest_capacity - l->rest_start)) {
+        memmove(l->rest, l->rest + l->rest_start, len);
+        l->rest_start = 0;
+        l->rest_end = len;
+    }
+    if (bytes <= l->rest_capacity - l->rest_start) {
+        return 0;
+    }
+    if (bytes - l->rest_capacity > l->loop->held_bytes_max - l->loop->held_bytes) {
+        return -ENOMEM;
+    }
+    p = realloc(l->rest, bytes);
+    if (!p) {
+        return -ENOMEM;
+    }
+    l->loop->held_bytes += bytes - l->rest_capacity;
+    l->rest = p;
+    l->rest_capacity = bytes;
+    return 0;
+}
+
+static int rest_append(struct link *l, const uint8_t *data, size_t len)
+{
+    size_t left = l->rest_end - l->rest_start;
+    int r;
+
+    if (len == 0) {
+        return 0;
+    }
+    if (left + len > l->rest_capacity - l->rest_start) {
+        r = rest_reserve(l, MAX(MAX(left + len, REST_BYTES_MIN), MIN(l->need, 2 * left)));
+        if (r < 0) {
+            return r;
+        }
+    }
+    memcpy(l->rest + l->rest_end, data, len);
+    l->rest_end += len;
+    return 0;
+}
+
+/* What the owner made of len bytes that it was offered. */
+static void link_note(struct link *l, const struct link_input *in, size_t len)
+{
+    size_t left = len - in->consumed;
+
+    l->more = in->more && left > 0;
+    l->need = MAX(in->need, left + 1);
+}
+
+/* Offers the rest, completed from data as far as a frame needs it. Returns how much of data it
+ * took, or -ENOMEM. */
+static ssize_t rest_feed(struct link *l, const uint8_t *data, size_t len)
+{
+    size_t left = l->rest_end - l->rest_start;
+    size_t take = left < l->need ? MIN(l->need - left, len) : 0;
+    struct link_input in;
+    int r = rest_append(l, data, take);
+
+    if (r < 0) {
+        return r;
+    }
+    left += take;
+    if (left < l->need && !l->more) {
+        return (ssize_t) take;
+    }
+    in = l->ops->on_input(l, l->rest + l->rest_start, left);
+    link_note(l, &in, left);
+    l->rest_start += in.consumed;
+    if (l->rest_start == l->rest_end) {
+        rest_free(l);
+    }
+    return (ssize_t) take;
+}
+
+/* ---- input ---- */
+
+/* Hands over what was kept, then data; keeps what is not consumed. 0 or -ENOMEM. */
+static int link_feed(struct link *l, const uint8_t *data, size_t len)
+{
+    struct link_input in;
+
+    while (l->rest_end > l->rest_start) {
+        ssize_t n = rest_feed(l, data, len);
+
+        if (n < 0) {
+            return (int) n;
+        }
+        data += n;
+        len -= (size_t) n;
+        if (l->more || l->paused || len == 0) {
+            return rest_append(l, data, len);
+        }
+    }
+    if (len == 0) {
+        return 0;
+    }
+    in = l->ops->on_input(l, data, len);
+    link_note(l, &in, len);
+    return rest_append(l, data + in.consumed, len - in.consumed);
+}
+
+static void link_handle(struct link *l, const uint8_t *data, size_t len)
+{
+    size_t bytes = len + l->rest_end - l->rest_start;
+    int r = link_feed(l, data, len);
+
+    if (r < 0) {
+        link_end(l, r); /* the link may be closed now */
+        return;
+    }
+    if (link_has_task(l)) {
+        loop_soon(l->loop, &l->task);
+    }
+    loop_worked(l->loop, l->more ? LOOP_FLUSH_BYTES : bytes);
+}
+
+/* Where to receive: behind a partial frame on a stream, so that a large one is not copied, and in
+ * the shared buffer. */
+static int link_receive_iov(struct link *l, struct iovec iov[2])
+{
+    size_t left = l->rest_end - l->rest_start;
+    size_t target = MIN(l->need, MAX(2 * left, REST_BYTES_MIN));
+    int n = 0;
+
+    if (l->kind == LINK_STREAM && left > 0 && left < l->need) {
+        if (rest_reserve(l, MAX(target, left + 1)) < 0) {
+            return -ENOMEM;
+        }
+        iov[n++] = (struct iovec){
+            l->rest + l->rest_end,
+            MIN(l->rest_capacity - l->rest_end, l->need - left),
+        };
+    }
+    iov[n++] = (struct iovec){l->loop->buffer, LOOP_BUFFER_BYTES};
+    return n;
+}
+
+/* The other side went away, or reads no more. What it sent before is still there to be read, up to
+ * the end of file; on seqpacket the error comes before it. */
+static void link_deafen(struct link *l)
+{
+    l->deaf = true;
+    l->blocked = false;
+    loop_soon(l->loop, &l->task);
+}
+
+static void on_receive_error(struct link *l, int error)
+{
+    switch (error) {
+    case EAGAIN:
+    case EINTR:
+    case ENOBUFS:
+    case ENOMEM:
+        return; /* readable again in the next turn */
+    case ECONNRESET:
+    case EPIPE:
+        link_deafen(l);
+        return;
+    default:
+        link_end(l, -error); /* the link may be closed now */
+    }
+}
+
+static void on_received(struct link *l, const struct msghdr *msg, size_t n)
+{
+    size_t to_rest = msg->msg_iovlen > 1 ? MIN(n, msg->msg_iov[0].iov_len) : 0;
+
+    if (msg->msg_flags & MSG_TRUNC) {
+        l->ops->on_oversized(l, l->loop->buffer, n); /* the link may be closed now */
+        return;
+    }
+    l->rest_end += to_rest;
+    link_handle(l, l->loop->buffer, n - to_rest);
+}
+
+/* One recvmsg() a turn, so that every readable link gets its share. There is no control buffer:
+ * descriptors that come along are closed by the kernel. */
+static void link_read(struct link *l)
+{
+    struct iovec iov[2];
+    struct msghdr msg = {.msg_iov = iov};
+    int n_iov = link_receive_iov(l, iov);
+    ssize_t n;
+
+    if (n_iov < 0) {
+        link_end(l, n_iov);
+        return;
+    }
+    msg.msg_iovlen = (size_t) n_iov;
+    n = recvmsg(l->fd, &msg, MSG_DONTWAIT);
+    if (n < 0) {
+        on_receive_error(l, errno);
+    } else if (n == 0) {
+        link_end(l, 0);
+    } else {
+        on_received(l, &msg, (size_t) n);
+    }
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events)
+{
+    struct link *l = container_of(handle, struct link, poll);
+
+    if (status < 0) {
+        /* an error waits at the socket and libuv has stopped the handle; recvmsg() will say which
+         */
+        l->armed = 0;
+        events = UV_READABLE | UV_WRITABLE;
+    } else if (events & ~link_wanted(l)) {
+        link_arm(l, link_wanted(l));
+    }
+    if ((events & UV_WRITABLE) && l->blocked) {
+        l->blocked = false;
+        l->n_sends = 0;
+        l->ops->on_writable(l);
+    }
+    /* with a task queued the loop does not sleep, and what was kept goes first */
+    if ((events & UV_READABLE) && !l->closed && !l->ended && !l->paused && !link_has_task(l)) {
+        link_read(l);
+    }
+    link_arm_needed(l);
+}
+
+static void on_task(struct loop_task *t)
+{
+    struct link *l = container_of(t, struct link, task);
+
+    l->n_sends = 0;
+    l->ops->on_writable(l);
+    if (!l->closed && !l->ended && link_has_task(l)) {
+        link_handle(l, NULL, 0);
+    }
+    link_arm_needed(l);
+}
+
+/* ---- output ---- */
+
+/* Sends without waiting, and never raises SIGPIPE. Returns bytes or a negative errno. */
+static ssize_t send_iov(int fd, struct iovec *iov, int n)
+{
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t) n};
+    ssize_t sent;
+
+    do {
+        sent = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+static size_t iov_bytes(const struct iovec *iov, int n)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        bytes += iov[i].iov_len;
+    }
+    return bytes;
+}
+
+/* What a failed send means for the link: 0 if it goes on. */
+static int on_send_error(struct link *l, int error)
+{
+    switch (error) {
+    case -EAGAIN:
+        l->blocked = true;
+        link_arm_needed(l);
+        return 0;
+    case -ENOBUFS:
+    case -ENOMEM:
+        loop_later(l->loop, &l->task);
+        return 0;
+    case -EPIPE:
+    case -ECONNRESET:
+    case -ENOTCONN:
+        link_deafen(l);
+        return 0;
+    default:
+        return error;
+    }
+}
+
+/* One send: a packet, or all chunks of a stream. 0, > 0 if the socket is full, or a negative errno.
+ */
+static int link_send(struct link *l, struct iovec *iov, int n)
+{
+    size_t offered;
+    ssize_t sent;
+
+    if (l->kind == LINK_PACKETS) {
+        n = 1;
+    }
+    offered = iov_bytes(iov, n);
+    sent = l->deaf ? (ssize_t) offered : send_iov(l->fd, iov, n);
+    if (sent < 0) {
+        int r = on_send_error(l, (int) sent);
+
+        return r < 0 ? r : 1;
+    }
+    l->ops->on_sent(l, (size_t) sent);
+    if ((size_t) sent < offered) {
+        (void) on_send_error(l, -EAGAIN); /* a short write: the next one would say so */
+        return 1;
+    }
+    return 0;
+}
+
+int link_flush(struct link *l)
+{
+    struct iovec iov[LINK_IOV];
+
+    if (l->round != l->loop->round) {
+        l->round = l->loop->round;
+        l->n_sends = 0;
+    }
+    while (!l->blocked && !l->closed && l->task.queue != LOOP_LATER) {
+        int n = l->ops->output(l, iov, l->kind == LINK_PACKETS ? 1 : LINK_IOV);
+        int r;
+
+        if (n == 0) {
+            return 0;
+        }
+        if (l->n_sends++ >= LINK_SENDS_MAX) {
+            loop_soon(l->loop, &l->task);
+            return 0;
+        }
+        r = link_send(l, iov, n);
+        if (r != 0) {
+            return MIN(r, 0);
+        }
+    }
+    return 0;
+}
+
+/* ---- lifecycle ---- */
+
+int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
+              const struct link_ops *ops)
+{
+    int r;
+
+    *l = (struct link){.loop = loop, .ops = ops, .fd = *take_fd, .kind = (uint8_t) kind};
+    l->task.on_run = on_task;
+    r = uv_poll_init(loop->uv, &l->poll, *take_fd);
+    if (r < 0) {
+        return r;
+    }
+    *take_fd = -1;
+    link_arm(l, UV_READABLE);
+    return 0;
+}
+
+/* A socket that is closed with unread bytes gives the other side ECONNRESET, on seqpacket before
+ * the goodbye that waits there to be read. So nothing more may come in, and what did is thrown
+ * away. */
+static void link_drain(struct link *l)
+{
+    if (l->ended) {
+        return;
+    }
+    (void) shutdown(l->fd, SHUT_RDWR);
+    for (int i = 0; i < DRAIN_READS_MAX; i++) {
+        if (recv(l->fd, l->loop->buffer, LOOP_BUFFER_BYTES, MSG_DONTWAIT) <= 0) {
+            return;
+        }
+    }
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct link *l = container_of((uv_poll_t *) handle, struct link, poll);
+
+    l->ops->on_closed(l); /* l is gone */
+}
+
+void link_close(struct link *l)
+{
+    if (l->closed) {
+        return;
+    }
+    l->closed = true;
+    loop_cancel(l->loop, &l->task);
+    rest_free(l);
+    link_drain(l);
+    uv_close((uv_handle_t *) &l->poll, on_handle_closed);
+    (void) close(l->fd);
+    l->fd = -1;
+}
+
+void link_pause(struct link *l)
+{
+    l->paused = true;
+}
+
+void link_resume(struct link *l)
+{
+    if (!l->paused || l->closed) {
+        return;
+    }
+    l->paused = false;
+    l->need = 0; /* the owner may have stopped in the middle: ask again before reading more */
+    if (link_has_task(l)) {
+        loop_soon(l->loop, &l->task);
+    }
+    link_arm_needed(l);
+}

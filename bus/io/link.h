@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* One connected socket: moves bytes in and out, the same way for packets and streams. Owned by its
+ * session, which it knows only as link_ops. What is received and not yet consumed is kept here;
+ * what is to be sent is kept by the owner. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include <uv.h>
+#include "io/loop.h"
+
+/* Sends for one link between two flushes; a stream sends up to LINK_IOV chunks at once, a packet
+ * link one. */
+#define LINK_SENDS_MAX 16u
+#define LINK_IOV 16
+
+struct link;
+
+struct link_input {
+    size_t consumed;
+    size_t need; /* bytes that are needed to consume more, if not all was consumed */
+    bool more;   /* enough for one turn: call again in the next one, whatever need says */
+};
+
+struct link_ops {
+    /* Bytes arrived, or more of those that were not consumed. On a packet link data ends where a
+     * packet ends. */
+    struct link_input (*on_input)(struct link *l, const uint8_t *data, size_t len);
+    /* A packet larger than the read buffer: its beginning. Nothing of it is kept. */
+    void (*on_oversized)(struct link *l, const uint8_t *data, size_t len);
+    /* The socket takes bytes again, or it is this link's turn again: call link_flush(). */
+    void (*on_writable)(struct link *l);
+    /* Nothing more will be read: error is 0 at end of file, or a negative errno. */
+    void (*on_end)(struct link *l, int error);
+    /* What to send next: fills iov, one entry a packet; returns how many. */
+    int (*output)(struct link *l, struct iovec *iov, int n);
+    /* So many bytes at the front of the output are gone. */
+    void (*on_sent)(struct link *l, size_t bytes);
+    /* After link_close(), exactly once: the memory is the owner's again. */
+    void (*on_closed)(struct link *l);
+};
+
+enum link_kind { LINK_STREAM, LINK_PACKETS };
+
+struct link {
+    uv_poll_t poll;
+    struct loop_task task; /* input to go on with, or output to try again */
+    struct loop *loop;     /* not owned; outlives every link */
+    const struct link_ops *ops;
+    uint8_t *rest; /* received and not consumed, from rest_start; NULL if there is nothing */
+    size_t rest_start, rest_end, rest_capacity;
+    size_t need;    /* with fewer bytes than this nothing of the rest can be consumed */
+    unsigned round; /* loop.round that n_sends counts in */
+    unsigned n_sends;
+    int fd;
+    uint8_t armed; /* events that are polled for */
+    uint8_t kind;  /* enum link_kind */
+    bool more;     /* the owner had enough for one turn */
+    bool paused;
+    bool blocked; /* the socket took nothing more: waiting for it to be writable */
+    bool deaf;    /* the other side reads no more: output is dropped, what it sent is still read */
+    bool ended;   /* on_end was called */
+    bool closed;
+};
+
+/* Takes the descriptor (*take_fd = -1) and starts to read. 0 or a negative errno; then nothing was
+ * taken and there is nothing to close. */
+int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
+              const struct link_ops *ops);
+/* Ends with on_closed, in this turn or the next. The descriptor is closed at once. */
+void link_close(struct link *l);
+
+/* Stops and resumes reading; does nothing if it is so already. */
+void link_pause(struct link *l);
+void link_resume(struct link *l);
+
+/* Sends as much as the socket takes, within the bounds of one round; the rest follows by
+ * on_writable. 0, or a negative errno if this link cannot go on. */
+int link_flush(struct link *l);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* One address to listen on: claiming it so that exactly one router gets it, binding, and giving it
+ * back. Owned by the router process. Accepting is io/acceptor.h's business. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include "base/address.h"
+#include "io/failure.h"
+
+#define LISTENER_KEEP_ID ((unsigned) -1)
+
+struct listener_access {
+    mode_t mode;
+    uid_t owner; /* LISTENER_KEEP_ID: as it is */
+    gid_t group; /* LISTENER_KEEP_ID: as it is */
+};
+
+/* Invariant: lock_fd >= 0 while the path is ours; fd >= 0 once it is bound. */
+struct listener {
+    struct address address;
+    int fd;
+    int lock_fd;
+    dev_t dev; /* of the socket file, to know it again */
+    ino_t ino;
+};
+
+/* Claims and binds the address; nobody can connect before listener_listen(). 0, or a negative errno
+ * said in *failure. The access applies to the socket file only, an abstract name has none. */
+int listener_open(struct listener *l, const struct address *a, const struct listener_access *access,
+                  struct failure *failure);
+int listener_listen(struct listener *l, struct failure *failure);
+/* Closes the socket and removes the files if they are still ours. */
+void listener_close(struct listener *l);

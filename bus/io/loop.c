@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "io/loop.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+#include "base/macros.h"
+
+static void loop_flush(struct loop *loop)
+{
+    loop->round++;
+    loop->work_bytes = 0;
+    loop->on_flush(loop);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    loop_flush(container_of(handle, struct loop, check));
+}
+
+/* The idle handle is active only while tasks are queued: it keeps the poll that follows from
+ * sleeping. Each task runs once a turn, in turns, so that no link can keep the others waiting. */
+static void on_idle(uv_idle_t *handle)
+{
+    struct loop *loop = container_of(handle, struct loop, idle);
+
+    for (unsigned n = loop->n_soon; n > 0 && loop->soon; n--) {
+        struct loop_task *t = loop->soon;
+
+        loop_cancel(loop, t);
+        t->on_run(t);
+    }
+    if (!loop->soon) {
+        (void) uv_idle_stop(&loop->idle);
+    }
+}
+
+static void on_retry(uv_timer_t *handle)
+{
+    struct loop *loop = container_of(handle, struct loop, retry);
+
+    while (loop->later) {
+        struct loop_task *t = loop->later;
+
+        loop_cancel(loop, t);
+        loop_soon(loop, t);
+    }
+}
+
+int loop_open(struct loop *loop, uv_loop_t *uv, uint64_t held_bytes_max,
+              void (*on_flush)(struct loop *loop))
+{
+    *loop = (struct loop){.uv = uv, .held_bytes_max = held_bytes_max, .on_flush = on_flush};
+    loop->buffer = malloc(LOOP_BUFFER_BYTES);
+    if (!loop->buffer) {
+        return -ENOMEM;
+    }
+    /* these three cannot fail */
+    (void) uv_check_init(uv, &loop->check);
+    (void) uv_idle_init(uv, &loop->idle);
+    (void) uv_timer_init(uv, &loop->retry);
+    (void) uv_check_start(&loop->check, on_check);
+    return 0;
+}
+
+void loop_close(struct loop *loop)
+{
+    if (!loop->buffer) {
+        return;
+    }
+    free(loop->buffer);
+    loop->buffer = NULL;
+    uv_close((uv_handle_t *) &loop->check, NULL);
+    uv_close((uv_handle_t *) &loop->idle, NULL);
+    uv_close((uv_handle_t *) &loop->retry, NULL);
+}
+
+void loop_soon(struct loop *loop, struct loop_task *t)
+{
+    if (t->queue == LOOP_SOON) {
+        return;
+    }
+    loop_cancel(loop, t);
+    DL_APPEND(loop->soon, t);
+    t->queue = LOOP_SOON;
+    loop->n_soon++;
+    (void) uv_idle_start(&loop->idle, on_idle);
+}
+
+void loop_later(struct loop *loop, struct loop_task *t)
+{
+    if (t->queue != LOOP_NONE) {
+        return;
+    }
+    if (!loop->later) {
+        (void) uv_timer_start(&loop->retry, on_retry, LOOP_RETRY_MS, 0);
+    }
+    DL_APPEND(loop->later, t);
+    t->queue = LOOP_LATER;
+}
+
+void loop_cancel(struct loop *loop, struct loop_task *t)
+{
+    switch (t->queue) {
+    case LOOP_NONE:
+        return;
+    case LOOP_SOON:
+        DL_DELETE(loop->soon, t);
+        loop->n_soon--;
+        break;
+    case LOOP_LATER:
+        DL_DELETE(loop->later, t);
+        break;
+    }
+    t->queue = LOOP_NONE;
+}
+
+void loop_worked(struct loop *loop, size_t bytes)
+{
+    loop->work_bytes += bytes;
+    if (loop->work_bytes >= LOOP_FLUSH_BYTES) {
+        loop_flush(loop);
+    }
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* What all links of one loop share: the read buffer, the work left for the next turn, and the
+ * moment in each turn when output is sent. Owned by the router process. Knows nothing of links,
+ * sessions or topics. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+/* One recvmsg() reads at most this much. */
+#define LOOP_BUFFER_BYTES (256u * 1024u)
+/* Output is sent at the end of a turn, or as soon as this much input was handled. */
+#define LOOP_FLUSH_BYTES (256u * 1024u)
+/* How soon something is tried again that failed for lack of kernel memory. */
+#define LOOP_RETRY_MS 10u
+
+enum loop_queue { LOOP_NONE, LOOP_SOON, LOOP_LATER };
+
+/* Something to be done in a later turn. Embedded in its owner, who cancels it before it goes. */
+struct loop_task {
+    struct loop_task *prev, *next; /* loop.soon or loop.later, as queue says */
+    void (*on_run)(struct loop_task *t);
+    enum loop_queue queue;
+};
+
+struct loop {
+    uv_loop_t *uv;   /* not owned; outlives the loop */
+    uint8_t *buffer; /* LOOP_BUFFER_BYTES, valid during one callback */
+    struct loop_task
+        *soon; /* of loop_task.prev/next: to be run in the next turn, which does not sleep */
+    struct loop_task *later; /* of loop_task.prev/next: to be run after LOOP_RETRY_MS */
+    unsigned n_soon;
+    unsigned round;                      /* counts the flushes */
+    size_t work_bytes;                   /* handled since the last flush */
+    uint64_t held_bytes;                 /* kept by links between turns */
+    uint64_t held_bytes_max;             /* a link that needs more fails */
+    void (*on_flush)(struct loop *loop); /* send what there is to be sent */
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_timer_t retry;
+};
+
+/* 0 or -ENOMEM. */
+int loop_open(struct loop *loop, uv_loop_t *uv, uint64_t held_bytes_max,
+              void (*on_flush)(struct loop *loop));
+/* Ends the handles; the struct may go when uv_run() has returned. */
+void loop_close(struct loop *loop);
+
+void loop_soon(struct loop *loop, struct loop_task *t);
+void loop_later(struct loop *loop, struct loop_task *t);
+void loop_cancel(struct loop *loop, struct loop_task *t);
+
+/* Input was handled; sends output in between if it was a lot, so that one turn with many busy links
+ * does not fill the queues of receivers who are waiting to read. May end any link. */
+void loop_worked(struct loop *loop, size_t bytes);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The log of the router: lines `time level event key=value …` on one descriptor. Owned by the
+ * process, one sink. Values are quoted where that is needed, so that no name a client chooses can
+ * look like another line or field. Writing never waits and never fails: what the descriptor does
+ * not take is counted and said later. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* name, event. Limited to a burst of LOG_BURST and LOG_PER_SECOND after it, but for level debug,
+ * which was asked for. */
+#define LOG_EVENTS(X)                                                                              \
+    X(ROUTER_STARTED, "router.started")                                                            \
+    X(ROUTER_LISTENING, "router.listening")                                                        \
+    X(ROUTER_SIGNAL, "router.signal")                                                              \
+    X(ROUTER_STOPPING, "router.stopping")                                                          \
+    X(ROUTER_STOPPED, "router.stopped")                                                            \
+    X(ROUTER_FAILED, "router.failed")                                                              \
+    X(CLIENT_CONNECTED, "client.connected")                                                        \
+    X(CLIENT_REFUSED, "client.refused")                                                            \
+    X(CLIENT_CLOSED, "client.closed")                                                              \
+    X(ACCEPT_PAUSED, "accept.paused")                                                              \
+    X(ACCEPT_RESUMED, "accept.resumed")                                                            \
+    X(LOG_DROPPED, "log.dropped")
+
+#define LOG_BURST 10u
+#define LOG_PER_SECOND 1u
+
+enum log_event {
+#define X(name, event) LOG_##name,
+    LOG_EVENTS(X)
+#undef X
+        LOG_EVENTS_COUNT,
+};
+
+struct log_field {
+    const char *key;  /* NULL ends the list */
+    const char *text; /* NULL: the number counts */
+    uint64_t number;
+};
+
+static inline struct log_field log_text(const char *key, const char *text)
+{
+    return (struct log_field){.key = key, .text = text};
+}
+
+static inline struct log_field log_number(const char *key, uint64_t number)
+{
+    return (struct log_field){.key = key, .number = number};
+}
+
+/* Logs to that descriptor (-1: nowhere), which stays the caller's. */
+void log_open(int fd, enum log_level level);
+void log_close(void);
+
+bool log_enabled(enum log_level level);
+void log_write(enum log_level level, enum log_event event, const struct log_field *fields);
+/* log(LOG_INFO, LOG_ROUTER_STOPPED, log_number("clients", n)) */
+#define log(level, event, ...)                                                                     \
+    do {                                                                                           \
+        if (log_enabled(level)) {                                                                  \
+            log_write(level, event, (const struct log_field[]){__VA_ARGS__, {0}});                 \
+        }                                                                                          \
+    } while (0)
+
+/* Says how many lines were suppressed or dropped, where it may be said now. */
+void log_catch_up(void);
+/* Whether there is something for log_catch_up() to say. */
+bool log_is_behind(void);

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "session.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/macros.h"
+#include "base/sock.h"
+#include "log.h"
+
+/* Frames and deliveries that one client may cause before it is the next one's turn. */
+#define SESSION_BUDGET 4096u
+/* Room in the kernel for output: the fewer wake-ups the more fits. The kernel cuts it to
+ * net.core.wmem_max. */
+#define SESSION_SNDBUF_BYTES (1024 * 1024)
+
+struct session {
+    struct link link;
+    struct peer *peer;           /* NULL once it is gone */
+    struct sessions *all;        /* not owned; outlives every session */
+    struct session *prev, *next; /* sessions.head */
+};
+
+/* How an end is logged. */
+static const struct {
+    const char *reason;
+    enum log_level level;
+} goodbyes[] = {
+    [BUS_GOODBYE_NONE] = {"gone", LOG_DEBUG},
+    [BUS_GOODBYE_NORMAL] = {"goodbye", LOG_DEBUG},
+    [BUS_GOODBYE_SHUTDOWN] = {"shutdown", LOG_DEBUG},
+    [BUS_GOODBYE_PROTOCOL_ERROR] = {"protocol_error", LOG_WARN},
+    [BUS_GOODBYE_HELLO_TIMEOUT] = {"hello_timeout", LOG_INFO},
+    [BUS_GOODBYE_SLOW_CONSUMER] = {"slow_consumer", LOG_INFO},
+    [BUS_GOODBYE_LIMIT] = {"limit", LOG_WARN},
+    [BUS_GOODBYE_NO_MEMORY] = {"no_memory", LOG_WARN},
+    [BUS_GOODBYE_VERSION] = {"version", LOG_INFO},
+};
+
+static struct session *session_of(struct link *l)
+{
+    return container_of(l, struct session, link);
+}
+
+static struct now now_read(void)
+{
+    return (struct now){clock_monotonic_ns(), clock_realtime_ns()};
+}
+
+static void log_client(enum log_level level, enum log_event event, const struct peer *p,
+                       const char *reason, const char *text)
+{
+    const struct peer_info *info = peer_info(p);
+
+    log(level, event, log_number("id", peer_connection_id(p)), log_number("uid", info->uid),
+        log_number("pid", info->pid), log_text("name", peer_name(p)), log_text("reason", reason),
+        log_text("text", text));
+}
+
+/* Ends the session for a reason that is not a goodbye; s is gone when the link is closed. */
+static void session_close(struct session *s, enum log_level level, const char *reason,
+                          const char *text)
+{
+    if (!s->peer) {
+        return;
+    }
+    log_client(level, LOG_CLIENT_CLOSED, s->peer, reason, text);
+    router_remove_peer(s->all->router, s->peer);
+    s->peer = NULL;
+    link_close(&s->link);
+}
+
+static void session_close_error(struct session *s, int error)
+{
+    session_close(s, LOG_WARN, "link_error", strerror(-error));
+}
+
+static void session_close_goodbye(struct session *s)
+{
+    size_t goodbye = MIN((size_t) peer_goodbye(s->peer), ARRAY_LEN(goodbyes) - 1);
+
+    session_close(s, goodbyes[goodbye].level, goodbyes[goodbye].reason, peer_goodbye_text(s->peer));
+}
+
+/* A client that does not read its answers is not read either; when it reads again, it goes on. */
+static void session_update_reading(struct session *s)
+{
+    if (peer_wants_input(s->peer)) {
+        link_resume(&s->link);
+    } else {
+        link_pause(&s->link);
+    }
+}
+
+/* ---- link_ops ---- */
+
+static struct link_input on_input(struct link *l, const uint8_t *data, size_t len)
+{
+    struct session *s = session_of(l);
+    struct now now = now_read();
+    struct input_result in = router_input(s->all->router, s->peer, data, len, SESSION_BUDGET, &now);
+
+    session_update_reading(s);
+    return (struct link_input){.consumed = in.consumed, .need = in.need, .more = in.more};
+}
+
+/* The router gets less than a frame's prefix: to it this is a packet that ends inside a frame,
+ * which it answers as such. */
+static void on_oversized(struct link *l, const uint8_t *data, size_t len)
+{
+    struct session *s = session_of(l);
+    struct now now = now_read();
+
+    (void) router_input(s->all->router, s->peer, data, MIN(len, 7), SESSION_BUDGET, &now);
+    session_update_reading(s);
+}
+
+static void on_writable(struct link *l)
+{
+    struct session *s = session_of(l);
+
+    if (s->peer) {
+        session_flush(s->peer); /* s may be closed now */
+    }
+}
+
+static void on_end(struct link *l, int error)
+{
+    struct session *s = session_of(l);
+
+    if (error < 0) {
+        session_close_error(s, error);
+    } else if (peer_is_closing(s->peer)) {
+        session_close_goodbye(s);
+    } else {
+        session_close(s, LOG_DEBUG, "gone", "");
+    }
+}
+
+static int output(struct link *l, struct iovec *iov, int n)
+{
+    return outq_peek(peer_output(session_of(l)->peer), iov, n);
+}
+
+static void on_sent(struct link *l, size_t bytes)
+{
+    struct session *s = session_of(l);
+
+    router_output_sent(s->all->router, s->peer, bytes);
+}
+
+static void on_closed(struct link *l)
+{
+    struct session *s = session_of(l);
+    struct sessions *all = s->all;
+
+    DL_DELETE(all->head, s);
+    free(s);
+    all->n--;
+    all->on_closed(all);
+}
+
+static const struct link_ops session_link_ops = {
+    .on_input = on_input,
+    .on_oversized = on_oversized,
+    .on_writable = on_writable,
+    .on_end = on_end,
+    .output = output,
+    .on_sent = on_sent,
+    .on_closed = on_closed,
+};
+
+/* ---- lifecycle ---- */
+
+static void log_refused(const struct creds *creds, const char *reason)
+{
+    log(LOG_WARN, LOG_CLIENT_REFUSED, log_number("uid", creds->uid),
+        log_number("pid", (uint64_t) creds->pid), log_text("reason", reason));
+}
+
+/* 0, ROUTER_FULL, or a negative errno; then nothing is left behind. */
+static int session_start(struct session *s, int *take_fd, enum link_kind kind,
+                         const struct creds *creds)
+{
+    const struct peer_info info = {
+        .uid = creds->uid,
+        .gid = creds->gid,
+        .pid = (uint32_t) creds->pid,
+        .packets = kind == LINK_PACKETS,
+        .userdata = s,
+    };
+    struct now now = now_read();
+    int r = router_add_peer(s->all->router, &info, &now, &s->peer);
+
+    if (r != ROUTER_OK) {
+        return r;
+    }
+    r = link_open(&s->link, s->all->loop, take_fd, kind, &session_link_ops);
+    if (r < 0) {
+        router_remove_peer(s->all->router, s->peer);
+    }
+    return r;
+}
+
+void session_open(struct sessions *all, int *take_fd, enum link_kind kind)
+{
+    const int sndbuf_bytes = SESSION_SNDBUF_BYTES;
+    AUTO_FREE struct session *s = calloc(1, sizeof(*s));
+    struct creds creds = {0};
+    int r;
+
+    r = sock_peer_creds(*take_fd, &creds);
+    if (r < 0 || !s) {
+        log_refused(&creds, s ? strerror(-r) : "no_memory");
+        return;
+    }
+    (void) setsockopt(*take_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof(sndbuf_bytes));
+    s->all = all;
+    r = session_start(s, take_fd, kind, &creds);
+    if (r != 0) {
+        log_refused(&creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
+        return;
+    }
+    log_client(LOG_DEBUG, LOG_CLIENT_CONNECTED, s->peer,
+               kind == LINK_PACKETS ? "seqpacket" : "stream", "");
+    DL_APPEND(all->head, s);
+    all->n++;
+    TAKE(s);
+}
+
+void session_flush(struct peer *p)
+{
+    struct session *s = peer_userdata(p);
+    int r = link_flush(&s->link);
+
+    if (r < 0) {
+        session_close_error(s, r);
+        return;
+    }
+    if (peer_is_closing(p) && (peer_output(p)->bytes == 0 || peer_is_expired(p))) {
+        session_close_goodbye(s);
+        return;
+    }
+    session_update_reading(s);
+}
+
+void sessions_close_all(struct sessions *all)
+{
+    struct session *s;
+
+    DL_FOREACH (all->head, s) {
+        if (s->peer) {
+            session_close_goodbye(s);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* One client: joins a link (bus/io) to a peer (bus/core). The fault boundary: whatever goes wrong
+ * with a client ends here and costs that client its connection, nothing else. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "core/router.h"
+#include "io/link.h"
+
+struct session;
+
+/* All sessions of a router process. */
+struct sessions {
+    struct loop *loop;                       /* not owned; outlives every session */
+    struct router *router;                   /* not owned; outlives every session */
+    struct session *head;                    /* of session.prev/next */
+    size_t n;                                /* also those whose link is still closing */
+    void (*on_closed)(struct sessions *all); /* one less */
+};
+
+/* Serves a new connection; takes the descriptor (*take_fd = -1) or leaves it to be closed. */
+void session_open(struct sessions *all, int *take_fd, enum link_kind kind);
+
+/* Sends the output of a peer that is dirty, and ends the session if that was its last. */
+void session_flush(struct peer *p);
+
+/* Ends all sessions at once. */
+void sessions_close_all(struct sessions *all);
