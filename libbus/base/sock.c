@@ -87,12 +87,18 @@ static int connect_as(const struct address *a, int type)
     return r < 0 ? r : take_fd(&fd);
 }
 
+/* The kernel keeps a table of abstract names for each socket type: the wrong type is not found. */
+static bool may_be_other_type(const struct address *a, int error)
+{
+    return a->type == ADDRESS_ANY && (error == -EPROTOTYPE || (a->abstract && error == -ECONNREFUSED));
+}
+
 int sock_connect(const struct address *a, int *ret_type)
 {
     int type = a->type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
     int r = connect_as(a, type);
 
-    if (r == -EPROTOTYPE && a->type == ADDRESS_ANY) {
+    if (may_be_other_type(a, r)) {
         type = SOCK_STREAM;
         r = connect_as(a, type);
     }

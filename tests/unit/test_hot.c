@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/unit.h"
+#include "wire/codec.h"
+#include "wire/hot.h"
+
+static int setup(void **state)
+{
+    static struct arena a;
+
+    *state = &a;
+    return arena_init(&a, CODEC_ARENA_BYTES);
+}
+
+static int teardown(void **state)
+{
+    arena_fini(*state);
+    return 0;
+}
+
+static uint32_t id(struct rng *r)
+{
+    uint32_t v = (uint32_t) (rng_magnitude(r) >> 32);
+
+    return v ? v : 1;
+}
+
+static size_t write_hot(uint8_t *dst, const struct wire_message *m)
+{
+    size_t n = hot_put_field_1(dst, m->subscription);
+
+    return n + hot_put_message(dst + n, m->topic, m->sender, m->sequence, m->time);
+}
+
+static struct wire_message random_message(struct rng *r)
+{
+    uint64_t sequence = rng_magnitude(r);
+    uint64_t time = rng_magnitude(r);
+
+    return (struct wire_message){.subscription = id(r),
+                                 .topic = id(r),
+                                 .sender = id(r),
+                                 .sequence = sequence ? sequence : 1,
+                                 .time = time ? time : 1};
+}
+
+static void test_message_is_written_as_the_codec_writes_it(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_message m = random_message(&r);
+        uint8_t hot[HOT_SUBSCRIPTION_MAX + HOT_MESSAGE_MAX], codec[64];
+        size_t n = write_hot(hot, &m);
+
+        assert_true(n <= sizeof(hot));
+        assert_int_equal(codec_encode(*state, VERB_MESSAGE, &m, codec, sizeof(codec)), n);
+        assert_memory_equal(hot, codec, n);
+    }
+}
+
+static void test_message_is_read_as_the_codec_reads_it(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_message m = random_message(&r);
+        uint8_t codec[64];
+        long n = codec_encode(*state, VERB_MESSAGE, &m, codec, sizeof(codec));
+        struct hot_message hot;
+
+        if (!hot_get_message(codec, (size_t) n, &hot)) {
+            assert_true(m.sequence >> 63); /* a varint of ten bytes is left to the codec */
+            continue;
+        }
+        assert_int_equal(hot.subscription, m.subscription);
+        assert_int_equal(hot.topic, m.topic);
+        assert_int_equal(hot.sender, m.sender);
+        assert_int_equal(hot.sequence, m.sequence);
+        assert_int_equal(hot.time_ns, m.time);
+    }
+}
+
+static void test_publish_by_alias_is_read_as_the_codec_reads_it(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_publish m = {.alias = id(&r)};
+        uint8_t codec[16], hot[HOT_SUBSCRIPTION_MAX];
+        long n = codec_encode(*state, VERB_PUBLISH, &m, codec, sizeof(codec));
+        uint32_t alias = 0;
+
+        assert_int_equal(hot_put_field_1(hot, m.alias), n);
+        assert_memory_equal(hot, codec, (size_t) n);
+        assert_true(hot_get_publish(codec, (size_t) n, &alias));
+        assert_int_equal(alias, m.alias);
+    }
+}
+
+static void test_everything_else_is_left_to_the_codec(void **state)
+{
+    struct wire_header text = {{"k", 1}, {"v", 1}};
+    struct wire_publish rows[] = {
+        {.alias = 1, .flags = 1},
+        {.topic = {"a", 1}},
+        {.alias = 1, .headers = &text, .n_headers = 1},
+        {0},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint8_t bytes[64];
+        long n = codec_encode(*state, VERB_PUBLISH, &rows[i], bytes, sizeof(bytes));
+        uint32_t alias;
+
+        assert_false(hot_get_publish(bytes, (size_t) n, &alias));
+    }
+}
+
+static void test_message_with_flags_or_headers_is_left_to_the_codec(void **state)
+{
+    struct rng r = rng_from_env();
+    struct wire_header text = {{"k", 1}, {"v", 1}};
+    struct wire_message m = random_message(&r);
+    struct hot_message hot;
+    uint8_t bytes[64];
+    long n;
+
+    m.flags = 1;
+    n = codec_encode(*state, VERB_MESSAGE, &m, bytes, sizeof(bytes));
+    assert_false(hot_get_message(bytes, (size_t) n, &hot));
+    m.flags = 0;
+    m.headers = &text;
+    m.n_headers = 1;
+    n = codec_encode(*state, VERB_MESSAGE, &m, bytes, sizeof(bytes));
+    assert_false(hot_get_message(bytes, (size_t) n, &hot));
+}
+
+/* Whatever the bytes are: if the short way accepts them, it must say what the codec says. */
+static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size_t n)
+{
+    AUTO_FREE uint8_t *copy = malloc(n ? n : 1);
+    struct hot_message hot;
+    union wire_any m;
+    uint32_t alias;
+
+    memcpy(copy, bytes, n);
+    arena_reset(a);
+    if (hot_get_publish(copy, n, &alias)) {
+        assert_int_equal(codec_decode(a, VERB_PUBLISH, copy, n, &m), CODEC_OK);
+        assert_int_equal(m.publish.alias, alias);
+        assert_int_equal(m.publish.topic.len + m.publish.flags + m.publish.n_headers, 0);
+    }
+    if (hot_get_message(copy, n, &hot)) {
+        assert_int_equal(codec_decode(a, VERB_MESSAGE, copy, n, &m), CODEC_OK);
+        assert_int_equal(m.message.subscription, hot.subscription);
+        assert_int_equal(m.message.topic, hot.topic);
+        assert_int_equal(m.message.sender, hot.sender);
+        assert_int_equal(m.message.sequence, hot.sequence);
+        assert_int_equal(m.message.time, hot.time_ns);
+        assert_int_equal(m.message.flags + m.message.n_headers, 0);
+    }
+}
+
+static void test_damaged_headers_never_disagree_with_the_codec(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_message m = random_message(&r);
+        uint8_t bytes[64];
+        size_t n = write_hot(bytes, &m);
+
+        if (rng_below(&r, 2)) {
+            n = hot_put_field_1(bytes, m.subscription);
+        }
+        for (unsigned damage = rng_below(&r, 3); damage > 0; damage--) {
+            bytes[rng_below(&r, (uint32_t) n)] = (uint8_t) rng_u64(&r);
+        }
+        n = rng_below(&r, 3) ? n : rng_below(&r, (uint32_t) n + 1);
+        assert_agrees_with_codec(*state, bytes, n);
+    }
+}
+
+static void test_padded_and_too_long_varints(void **state)
+{
+    static const uint8_t padded[] = {0x08, 0x85, 0x80, 0x00};
+    static const uint8_t beyond_u32[] = {0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F};
+    static const uint8_t unfinished[] = {0x08, 0x85, 0x80};
+    static const uint8_t eleven[] = {0x08, 0x80, 0x80, 0x80, 0x80, 0x80,
+                                     0x80, 0x80, 0x80, 0x80, 0x80, 0x01};
+    uint32_t alias;
+
+    assert_true(hot_get_publish(padded, sizeof(padded), &alias));
+    assert_int_equal(alias, 5);
+    assert_false(hot_get_publish(beyond_u32, sizeof(beyond_u32), &alias));
+    assert_false(hot_get_publish(unfinished, sizeof(unfinished), &alias));
+    assert_false(hot_get_publish(eleven, sizeof(eleven), &alias));
+    assert_agrees_with_codec(*state, padded, sizeof(padded));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(message_is_written_as_the_codec_writes_it),
+        CASE(message_is_read_as_the_codec_reads_it),
+        CASE(publish_by_alias_is_read_as_the_codec_reads_it),
+        CASE(everything_else_is_left_to_the_codec),
+        CASE(message_with_flags_or_headers_is_left_to_the_codec),
+        CASE(damaged_headers_never_disagree_with_the_codec),
+        CASE(padded_and_too_long_varints),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
