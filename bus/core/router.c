@@ -10,7 +10,7 @@
 #include "wire/topic.h"
 
 #define POOL_CHUNKS 64u
-#define NS_PER_MS   UINT64_C(1000000)
+#define NS_PER_MS UINT64_C(1000000)
 
 static const char mistake_text[] =
     "This is the message socket of bus-router. It speaks the binary protocol of docs/protocol.md, "
@@ -426,7 +426,6 @@ static void output_charge(struct peer *p)
         charge_release(&p->charge, p->out_charged - p->out.capacity_bytes);
     }
     p->out_charged = p->out.capacity_bytes;
-    p->router->counters.charged_bytes_now = p->router->quota.used;
 }
 
 struct peer *router_next_dirty(struct router *r)
@@ -551,8 +550,10 @@ void router_shutdown(struct router *r, const struct now *now)
     doomed_reap(r);
 }
 
-const struct counters *router_counters(const struct router *r)
+const struct counters *router_counters(struct router *r)
 {
+    r->counters.topics_now = r->topics.ids.n_used;
+    r->counters.charged_bytes_now = r->quota.used;
     return &r->counters;
 }
 
@@ -602,4 +603,8 @@ void router_check(const struct router *r)
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
+    /* the contract: nothing that matched is unaccounted for */
+    assert(r->counters.messages_matched ==
+           r->counters.messages_delivered + r->counters.messages_lost +
+               r->counters.messages_queued_now + r->counters.messages_discarded);
 }

@@ -104,7 +104,7 @@ void router_tick(struct router *r, const struct now *now);
  * peers are closing from here on. */
 void router_shutdown(struct router *r, const struct now *now);
 
-const struct counters *router_counters(const struct router *r);
+const struct counters *router_counters(struct router *r);
 
 /* Walks everything and asserts the invariants (charges add up, queues within bounds, lists
  * consistent). For tests; costs O(everything). */

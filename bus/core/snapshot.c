@@ -82,7 +82,7 @@ static uint64_t snapshot_topics(struct peer *to, uint64_t after, uint32_t limit)
 
 static uint64_t snapshot_counters(struct peer *to)
 {
-    const struct counters *c = &to->router->counters;
+    const struct counters *c = router_counters(to->router);
     struct wire_counter list[] = {
 #define X(name, unit, meaning) {{#name, sizeof(#name) - 1}, c->name},
         COUNTERS(X)

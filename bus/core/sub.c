@@ -250,6 +250,7 @@ struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
     verdict = policy_apply(s, match, parts->size, &outcome.evicted);
     if (verdict == BUS_VERDICT_DISCONNECTED) {
         peer_end(s->peer, BUS_GOODBYE_SLOW_CONSUMER, "a subscription with policy disconnect");
+        s->peer->router->counters.messages_discarded++;
         return (struct sub_outcome){verdict, BUS_LOSS_QUEUE_FULL, 0};
     }
     if (verdict == BUS_VERDICT_DROPPED) {
@@ -345,7 +346,7 @@ static enum pump_step pump_one(struct sub *s)
 }
 
 #define QUEUE_KEEP_ITEMS 4096u
-#define MEMORY_RETRY_NS  UINT64_C(50000000)
+#define MEMORY_RETRY_NS UINT64_C(50000000)
 
 void sub_pump(struct sub *s)
 {

@@ -7,7 +7,7 @@
 #include "core/topics.h"
 
 /* One trailing gap for each reason can be noted without memory. */
-#define SUBQ_SPARE        (SUBQ_REASONS - 1u)
+#define SUBQ_SPARE (SUBQ_REASONS - 1u)
 #define SUBQ_CAPACITY_MIN 16u
 
 static struct subq_item *item_at(const struct subq *q, uint64_t pos)

@@ -6,8 +6,8 @@
 #include "wire/topic.h"
 
 #define TAP_QUEUE_BYTES_DEFAULT (1u << 20)
-#define TAP_QUEUE_BYTES_MAX     (16u << 20)
-#define TAP_FILTERS_MAX         32u
+#define TAP_QUEUE_BYTES_MAX (16u << 20)
+#define TAP_FILTERS_MAX 32u
 
 bool tap_wants(const struct router *r)
 {

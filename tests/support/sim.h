@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* A world around the router core without sockets and clocks: clients that speak frames, and an
+ * oracle that knows for each subscription which messages it must get, in which order, and where
+ * gaps may be. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/router.h"
+#include "unit.h"
+#include "wire/codec.h"
+
+#define SIM_CLIENTS 12
+#define SIM_SUBS 8
+#define SIM_ALIASES 6
+#define SIM_IDS 4096
+
+struct sim_sub {
+    bool used; /* SUBSCRIBE sent and accepted */
+    bool no_local;
+    char filter[64];
+    uint64_t *due; /* numbers of the messages that matched, in order */
+    size_t n_due, n_due_max;
+    size_t at; /* how many of them are accounted for: delivered or lost */
+    uint64_t delivered, lost;
+    uint32_t window_messages;
+    uint32_t consumed; /* messages to give back */
+    uint64_t consumed_bytes;
+    int64_t credit; /* messages, as the client sees it */
+};
+
+struct sim_client {
+    struct peer *peer; /* NULL: not connected */
+    bool packets;
+    bool ended; /* GOODBYE received */
+    enum bus_goodbye goodbye;
+    uint64_t id;
+    uint64_t sequence;
+    int64_t credit_messages, credit_bytes;
+    struct sim_sub subs[SIM_SUBS];
+    char aliases[SIM_ALIASES][64];
+    char topics[SIM_IDS][64];  /* TOPIC */
+    uint64_t senders[SIM_IDS]; /* PEER: connection ids */
+    uint8_t *rx;               /* received bytes that are no whole frame yet (stream) */
+    size_t n_rx;
+    uint32_t n_status[32];
+    uint32_t last_status;
+    uint64_t n_pongs, n_confirms, n_records, n_record_losses, n_credits;
+    struct wire_confirm confirm;
+    struct wire_snapshot_end snapshot_end;
+    bool monitoring;
+};
+
+struct sim {
+    struct router *router;
+    struct now now;
+    struct rng rng;
+    struct arena arena;
+    uint64_t n_published; /* numbers messages */
+    bool starving;        /* allocations may fail: answers may be missing */
+    struct sim_client clients[SIM_CLIENTS];
+};
+
+/* NULL limits: small ones, so that every bound is met. */
+void sim_init(struct sim *s, const struct limits *limits);
+void sim_fini(struct sim *s);
+
+struct limits sim_small_limits(void);
+
+/* Connects and greets. */
+struct sim_client *sim_connect(struct sim *s, bool packets);
+void sim_disconnect(struct sim *s, struct sim_client *c);
+/* Hands raw bytes to the router as one packet or in one piece. */
+struct input_result sim_send_raw(struct sim *s, struct sim_client *c, const void *data, size_t n);
+void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *message,
+              const void *body, size_t body_bytes);
+
+bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
+                   const struct wire_subscribe *m);
+void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
+void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
+
+struct sim_publish {
+    const char *topic; /* or NULL: by alias */
+    unsigned alias;
+    size_t body_bytes; /* at least 8 */
+    bool confirm;
+    unsigned n_headers;
+};
+/* Returns whether the router accepted it. */
+bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);
+
+/* Reads up to n chunks of the client's output and checks all that is in them against the oracle. */
+void sim_read(struct sim *s, struct sim_client *c, unsigned n);
+/* Gives back everything consumed. */
+void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index);
+void sim_advance(struct sim *s, uint64_t ns);
+
+/* Everybody reads and gives credit until nothing moves any more; then every message that matched is
+ * delivered or reported lost. */
+void sim_settle(struct sim *s);
+/* The oracle's invariants at any moment. */
+void sim_check(struct sim *s);
+
+const char *sim_random_topic(struct sim *s);
+const char *sim_random_filter(struct sim *s);
