@@ -27,7 +27,7 @@ struct message *message_new(const struct message_parts *parts)
         return NULL;
     }
     m->refs = 1;
-    m->holds = 0;
+    m->holds = 1;
     m->topic = topic_ref(parts->topic);
     m->sender = sender_ref(parts->sender);
     m->size = (uint32_t) parts->size;

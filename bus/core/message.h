@@ -27,7 +27,9 @@ struct sender {
 
 struct message {
     uint32_t refs;
-    uint32_t holds; /* queues of block subscriptions in which it waits beyond the bounds */
+    /* Queues of block subscriptions in which it waits beyond the bounds, and 1 for the fan-out that
+     * is still running: the publisher gets its credit back when this becomes 0. */
+    uint32_t holds;
     struct topic *topic;
     struct sender *sender;
     uint32_t size; /* what windows and queues count: body and text headers */
@@ -50,7 +52,7 @@ struct message_parts {
     size_t size;
 };
 
-/* A message with one reference, or NULL if out of memory. */
+/* A message with one reference and one hold, or NULL if out of memory. */
 struct message *message_new(const struct message_parts *parts);
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m);

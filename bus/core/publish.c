@@ -146,7 +146,7 @@ static void fan_out(struct fan_out *f)
         fan_out_one(f, t->matches[i]);
     }
     fan_out_count(f);
-    if (!f->message || f->message->holds == 0) {
+    if (!f->message || --f->message->holds == 0) {
         credit_free(p, f->parts->size);
     }
     if (f->message) {
