@@ -48,11 +48,13 @@ int address_parse(const char *text, struct address *ret)
 
 void address_format(const struct address *a, char *buf, size_t bytes)
 {
-    (void) snprintf(buf, bytes, "%s%s%s", a->type == ADDRESS_STREAM ? "stream:" : "seqpacket:",
-                    a->abstract ? "@" : "", a->path);
+    (void) snprintf(buf, bytes, "%s%s%s",
+                    a->type == ADDRESS_STREAM ? "stream:" : "seqpacket:", a->abstract ? "@" : "",
+                    a->path);
 }
 
-/* A directory that others can write to, or a link, would let them put their own socket in our way. */
+/* A directory that others can write to, or a link, would let them put their own socket in our way.
+ */
 static int private_directory_check(const char *path)
 {
     struct stat st;

@@ -21,6 +21,6 @@ int address_parse(const char *text, struct address *ret);
 /* Writes the address as text, with its type. */
 void address_format(const struct address *a, char *buf, size_t bytes);
 
-/* The default address of the environment; 0, or -EPERM if the directory under /tmp is there but not safe. With
- * $BUS_ADDRESS the errors of address_parse(). */
+/* The default address of the environment; 0, or -EPERM if the directory under /tmp is there but not
+ * safe. With $BUS_ADDRESS the errors of address_parse(). */
 int address_default(struct address *ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* A bump allocator of fixed size for what lives during one dispatch: the decoded header of one frame. Never grows, so a peer
- * cannot make it grow; an exhausted arena returns NULL. */
+/* A bump allocator of fixed size for what lives during one dispatch: the decoded header of one
+ * frame. Never grows, so a peer cannot make it grow; an exhausted arena returns NULL. */
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Unix sockets: names of any length, connecting, and who is on the other side. Every descriptor is CLOEXEC and non-blocking. */
+/* Unix sockets: names of any length, connecting, and who is on the other side. Every descriptor is
+ * CLOEXEC and non-blocking. */
 
 #include <stdint.h>
 #include <sys/socket.h>
@@ -14,8 +15,9 @@ struct creds {
     pid_t pid;
 };
 
-/* A socket address for a path of any length. A long path is reached through a descriptor of its directory, which must stay open while the
- * address is used: close dir_fd (-1 if there is none) afterwards. */
+/* A socket address for a path of any length. A long path is reached through a descriptor of its
+ * directory, which must stay open while the address is used: close dir_fd (-1 if there is none)
+ * afterwards. */
 struct sock_name {
     struct sockaddr_un sun;
     socklen_t bytes;
@@ -29,8 +31,8 @@ void sock_name_fini(struct sock_name *name);
 /* A new socket of a type (SOCK_SEQPACKET, SOCK_STREAM), or a negative errno. */
 int sock_new(int type);
 
-/* Connects; ADDRESS_ANY tries seqpacket and on EPROTOTYPE stream. Returns the descriptor and sets *ret_type to the socket type; -EAGAIN if the
- * listener's backlog is full. */
+/* Connects; ADDRESS_ANY tries seqpacket and on EPROTOTYPE stream. Returns the descriptor and sets
+ * *ret_type to the socket type; -EAGAIN if the listener's backlog is full. */
 int sock_connect(const struct address *a, int *ret_type);
 
 /* Who connected, or who listens: SO_PEERCRED. 0 or a negative errno. */

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Frames: the prefix, the verbs, and finding whole frames in received bytes. docs/protocol.md, sections 2 and 10. */
+/* Frames: the prefix, the verbs, and finding whole frames in received bytes. docs/protocol.md,
+ * sections 2 and 10. */
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#define FRAME_PREFIX_BYTES 8u
-#define FRAME_HEADER_MAX 65535u
+#define FRAME_PREFIX_BYTES         8u
+#define FRAME_HEADER_MAX           65535u
 #define FRAME_INLINE_MAX_SEQPACKET 65536u
 /* Largest packet of a seqpacket link; a receive buffer must hold it. */
-#define FRAME_PACKET_MAX (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
+#define FRAME_PACKET_MAX           (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
 
 /* name, number, protobuf message, member of union wire_any, may have a body */
 #define VERB_LIST(X)                                                                               \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The short way for the two headers that pass millions of times a second: PUBLISH by alias alone, and MESSAGE without flags and text
- * headers. What is written here is what protobuf-c would write; whatever does not look exactly like it goes through the codec. Why:
+/* The short way for the two headers that pass millions of times a second: PUBLISH by alias alone,
+ * and MESSAGE without flags and text headers. What is written here is what protobuf-c would write;
+ * whatever does not look exactly like it goes through the codec. Why:
  * docs/decisions/002-hot-headers.md. Field numbers: schemas/bus.proto. */
 
 #include <stdbool.h>
@@ -10,10 +11,10 @@
 #include <string.h>
 #include "base/macros.h"
 
-#define HOT_VARINT_MAX 10u
+#define HOT_VARINT_MAX       10u
 /* MESSAGE: field 1 alone, and fields 2 to 5 */
 #define HOT_SUBSCRIPTION_MAX 6u
-#define HOT_MESSAGE_MAX (6u + 6u + 11u + 9u)
+#define HOT_MESSAGE_MAX      (6u + 6u + 11u + 9u)
 
 enum { HOT_TAG_1_VARINT = 0x08, HOT_TAG_2_VARINT = 0x10, HOT_TAG_3_VARINT = 0x18 };
 enum { HOT_TAG_4_VARINT = 0x20, HOT_TAG_5_FIXED64 = 0x29 };
@@ -61,7 +62,8 @@ static inline const uint8_t *hot_get_u32(const uint8_t *p, const uint8_t *end, u
     return p;
 }
 
-/* Field 1 of any message as a varint: PUBLISH.alias, MESSAGE.subscription. Not for 0, which protobuf leaves out. */
+/* Field 1 of any message as a varint: PUBLISH.alias, MESSAGE.subscription. Not for 0, which
+ * protobuf leaves out. */
 static inline size_t hot_put_field_1(uint8_t dst[HOT_SUBSCRIPTION_MAX], uint32_t v)
 {
     dst[0] = HOT_TAG_1_VARINT;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Bytes on their way out of one link, packed into chunks of whole frames. On seqpacket a chunk is a packet; on stream chunks are
- * written back to back. Knows nothing of sockets. Invariant: bytes == sum of (len - sent) over the chunks. */
+/* Bytes on their way out of one link, packed into chunks of whole frames. On seqpacket a chunk is a
+ * packet; on stream chunks are written back to back. Knows nothing of sockets. Invariant: bytes ==
+ * sum of (len - sent) over the chunks. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,7 +13,8 @@
 #define OUTQ_CHUNK_BYTES (64u * 1024u)
 /* What an otherwise idle link gets for its few bytes. */
 #define OUTQ_SMALL_BYTES (2u * 1024u)
-/* outq_reserve() grants this much room behind what was asked for, so that short copies may be done in fixed sizes. */
+/* outq_reserve() grants this much room behind what was asked for, so that short copies may be done
+ * in fixed sizes. */
 #define OUTQ_SLACK_BYTES 64u
 
 struct outq_chunk {
@@ -48,7 +50,8 @@ void outq_fini(struct outq *q);
 /* The slow half of outq_reserve(). */
 uint8_t *outq_grow(struct outq *q, size_t bytes);
 
-/* Room for one or more whole frames of that length together, or NULL if out of memory. Nothing is queued before outq_commit(). */
+/* Room for one or more whole frames of that length together, or NULL if out of memory. Nothing is
+ * queued before outq_commit(). */
 static inline uint8_t *outq_reserve(struct outq *q, size_t bytes)
 {
     struct outq_chunk *c = q->tail;

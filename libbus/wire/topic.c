@@ -4,7 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Length of the well-formed sequence at s, or 0: Unicode 15, table 3-7. *ret_code is its code point. */
+/* Length of the well-formed sequence at s, or 0: Unicode 15, table 3-7. *ret_code is its code
+ * point. */
 static size_t utf8_sequence(const uint8_t *s, size_t len, uint32_t *ret_code)
 {
     static const struct {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The grammar of topics and filters: docs/protocol.md, section 4; MQTT 5.0 section 4.7. Pure functions on bytes. */
+/* The grammar of topics and filters: docs/protocol.md, section 4; MQTT 5.0 section 4.7. Pure
+ * functions on bytes. */
 
 #include <stdbool.h>
 #include <stddef.h>
