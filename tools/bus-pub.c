@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* bus-pub: publishes its argument, a file, or each line of standard input. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common.h"
+#include "pub_input.h"
+#include "pub_send.h"
+
+static const char help[] =
+    "usage: bus-pub [OPTION]... TOPIC [MESSAGE]\n"
+    "Publish to TOPIC through bus-router: MESSAGE, or a file, or else each line of standard input\n"
+    "as one message, without its newline. Any bytes are fine; an empty line is an empty message.\n"
+    "\n"
+    "  -a, --address ADDRESS    the router: seqpacket:PATH, stream:PATH or PATH; @NAME is "
+    "abstract\n"
+    "  -f, --file FILE          publish FILE as one message; - is standard input\n"
+    "  -0, --null               messages of standard input end with a NUL byte, not a newline\n"
+    "  -r, --rate N             at most N messages a second; fractions are allowed\n"
+    "  -n, --repeat N           publish each message N times; 0: again and again (MESSAGE or "
+    "FILE)\n"
+    "  -H, --header NAME=VALUE  add a text header; may be given more than once\n"
+    "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
+    "                           printed to standard error\n"
+    "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
+    "  -v, --verbose            say on standard error what was published\n"
+    "      --help               this text\n"
+    "      --version            the version\n"
+    "\n"
+    "A subscriber with policy block may make this program wait. It exits when the router has\n"
+    "handled everything.\n"
+    "Exit codes: 0 everything was published (after SIGINT or SIGTERM: everything read so far);\n"
+    "1 failure, such as no router, a message that is too long, or a refusal; 2 wrong usage;\n"
+    "4 --must-match, and a message matched no subscription.\n";
+
+struct settings {
+    struct sender_settings sender;
+    const char *message; /* or NULL */
+    const char *file;    /* or NULL */
+    char delimiter;
+    struct bus_header headers[BUS_HEADERS_MAX];
+};
+
+/* Reads a whole file. More than limit bytes are not read: then *ret_bytes is limit + 1. */
+static int read_file(int fd, size_t limit, char **ret, size_t *ret_bytes)
+{
+    size_t used = 0, cap = 0;
+    char *data = NULL;
+
+    while (used <= limit) {
+        ssize_t n;
+
+        if (used == cap) {
+            char *grown = realloc(data, cap = cap ? cap * 2 : 65536);
+
+            if (!grown) {
+                free(data);
+                return -ENOMEM;
+            }
+            data = grown;
+        }
+        n = read(fd, data + used, cap - used < limit + 1 - used ? cap - used : limit + 1 - used);
+        if (n < 0 && (errno != EINTR || tool_interrupted())) {
+            int error = errno;
+
+            free(data);
+            return -error;
+        }
+        if (n == 0) {
+            break;
+        }
+        used += n > 0 ? (size_t) n : 0;
+    }
+    *ret = data;
+    *ret_bytes = used;
+    return 0;
+}
+
+static int publish_file(struct sender *sender, const char *path)
+{
+    int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    size_t limit = bus_body_max(sender->conn);
+    size_t bytes = 0;
+    char *data = NULL;
+    int r;
+
+    r = fd < 0 ? -errno : read_file(fd, limit, &data, &bytes);
+    if (fd > STDERR_FILENO) {
+        (void) close(fd);
+    }
+    if (r < 0) {
+        tool_error("cannot read %s: %s", path, strerror(-r));
+        return r;
+    }
+    if (bytes > limit) {
+        tool_error("%s is larger than %zu bytes, the most that one message can have here%s", path,
+                   limit, sender_size_hint(sender));
+        r = -EMSGSIZE;
+    } else {
+        r = sender_publish(sender, data, bytes);
+    }
+    free(data);
+    return r;
+}
+
+static int run(struct settings *s)
+{
+    struct sender sender;
+    int r = sender_open(&sender, &s->sender);
+
+    if (r < 0) {
+        return TOOL_FAILURE;
+    }
+    if (s->message) {
+        r = sender_publish(&sender, s->message, strlen(s->message));
+        if (r == -EMSGSIZE) {
+            tool_error("the message is longer than %zu bytes, the most that one can have here%s",
+                       bus_body_max(sender.conn), sender_size_hint(&sender));
+        }
+    } else if (s->file) {
+        r = publish_file(&sender, s->file);
+    } else {
+        r = input_publish(&sender, STDIN_FILENO, s->delimiter);
+    }
+    return sender_close(&sender, r);
+}
+
+/* ---- options
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+enum { OPT_HELP = 256, OPT_VERSION };
+
+static const struct option long_options[] = {
+    {"address", required_argument, NULL, 'a'},
+    {"file", required_argument, NULL, 'f'},
+    {"null", no_argument, NULL, '0'},
+    {"rate", required_argument, NULL, 'r'},
+    {"repeat", required_argument, NULL, 'n'},
+    {"header", required_argument, NULL, 'H'},
+    {"confirm", no_argument, NULL, 'c'},
+    {"must-match", no_argument, NULL, 'm'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int add_header(struct settings *s, char *text)
+{
+    char *equals = strchr(text, '=');
+
+    if (!equals || equals == text) {
+        return tool_usage("--header %s: not NAME=VALUE", text);
+    }
+    if (s->sender.n_headers == BUS_HEADERS_MAX) {
+        return tool_usage("more than %d headers", BUS_HEADERS_MAX);
+    }
+    *equals = '\0';
+    s->headers[s->sender.n_headers++] = (struct bus_header){.name = text, .value = equals + 1};
+    return 0;
+}
+
+/* One option: 0 or an exit code. */
+static int parse_option(int option, struct settings *s)
+{
+    switch (option) {
+    case 'a':
+        s->sender.address = optarg;
+        return 0;
+    case 'f':
+        s->file = optarg;
+        return 0;
+    case '0':
+        s->delimiter = '\0';
+        return 0;
+    case 'r':
+        return tool_parse_double(optarg, 1e-6, 1e9, &s->sender.rate)
+                   ? 0
+                   : tool_usage("--rate %s: not a number of messages a second", optarg);
+    case 'n':
+        return tool_parse_u64(optarg, 0, UINT64_MAX, &s->sender.repeat)
+                   ? 0
+                   : tool_usage("--repeat %s: not a whole number", optarg);
+    case 'H':
+        return add_header(s, optarg);
+    case 'm':
+        s->sender.must_match = true;
+        s->sender.confirm = true;
+        return 0;
+    case 'c':
+        s->sender.confirm = true;
+        return 0;
+    case 'v':
+        s->sender.verbose = true;
+        return 0;
+    default:
+        return tool_usage("wrong option");
+    }
+}
+
+/* What is left after the options: 0 or an exit code. */
+static int parse_operands(struct settings *s, char **operands, int n)
+{
+    if (n == 0) {
+        return tool_usage("no TOPIC");
+    }
+    if (n > 2) {
+        return tool_usage("%s: what is that? A MESSAGE of several words needs quotes", operands[2]);
+    }
+    s->sender.topic = operands[0];
+    s->message = n > 1 ? operands[1] : NULL;
+    if (!bus_topic_valid(s->sender.topic)) {
+        return tool_usage("%s: not a topic: 1 to %d bytes of UTF-8 without control characters, at "
+                          "most %d levels, no + and #",
+                          s->sender.topic, BUS_TOPIC_MAX, BUS_LEVELS_MAX);
+    }
+    if (s->message && s->file) {
+        return tool_usage("a MESSAGE and --file: which one?");
+    }
+    if (s->delimiter == '\0' && (s->message || s->file)) {
+        return tool_usage("--null is for messages of standard input");
+    }
+    if (s->sender.repeat == 0 && !s->message && !s->file) {
+        return tool_usage("--repeat 0 needs a MESSAGE or --file");
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings s = {.delimiter = '\n', .sender.repeat = 1};
+    int option, r;
+
+    s.sender.headers = s.headers;
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:cmv", long_options, NULL)) != -1) {
+        if (option == OPT_HELP) {
+            return tool_print(help);
+        }
+        if (option == OPT_VERSION) {
+            return tool_version();
+        }
+        r = parse_option(option, &s);
+        if (r) {
+            return r;
+        }
+    }
+    r = parse_operands(&s, argv + optind, argc - optind);
+    if (r) {
+        return r;
+    }
+    r = tool_catch_signals();
+    if (r < 0) {
+        tool_error("cannot catch signals: %s", strerror(-r));
+        return TOOL_FAILURE;
+    }
+    return run(&s);
+}

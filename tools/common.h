@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* What all tools do the same way: messages for people, exit codes, numbers in options, signals,
+ * connecting. Uses the public API and libc only. */
+
+#include <bus/bus.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Codes that mean the same in every tool; a tool may have more from 3 on. */
+enum tool_exit { TOOL_OK = 0, TOOL_FAILURE = 1, TOOL_USAGE = 2 };
+
+/* "NAME: text" and a newline on stderr, in one write. */
+void tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with a hint at --help. Returns TOOL_USAGE. */
+int tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* --help and --version: prints to stdout. Returns TOOL_OK, or TOOL_FAILURE if stdout cannot be
+ * written. */
+int tool_print(const char *text);
+int tool_version(void);
+
+/* Numbers of options: whole or fractional, nothing behind them, within the bounds. False if not. */
+bool tool_parse_u64(const char *text, uint64_t low, uint64_t high, uint64_t *ret);
+bool tool_parse_double(const char *text, double low, double high, double *ret);
+/* "MESSAGES" or "MESSAGES,BYTES". The second is left alone if it is not given. */
+bool tool_parse_pair(const char *text, uint64_t *ret_messages, uint64_t *ret_bytes);
+
+/* SIGINT and SIGTERM from now on make tool_interrupted() true and tool_signal_fd() readable; the
+ * second one kills. SIGPIPE is ignored, so that EPIPE can be seen. 0 or a negative errno. */
+int tool_catch_signals(void);
+bool tool_interrupted(void);
+int tool_signal_fd(void);
+
+/* bus_open() that says on stderr what went wrong and what to do about it. 0 or a negative errno. */
+int tool_connect(const char *address, const struct bus_opts *opts, struct bus_conn **ret);
+/* Says why the connection ended: for on_closed. */
+void tool_say_closed(enum bus_goodbye reason, const char *text);
+
+uint64_t tool_now_ns(void); /* CLOCK_MONOTONIC */

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing for bus-pub. */
+
+#include "pub_send.h"
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+#include "common.h"
+
+enum { PUB_UNMATCHED = 4 };
+
+/* After a signal the router gets so long to take what is on its way. */
+#define LAST_FLUSH_MS 2000
+
+static void on_status(struct bus_conn *conn, const struct bus_status_event *event, void *userdata)
+{
+    struct sender *s = userdata;
+
+    (void) conn;
+    if (s->n_refused++ == 0) { /* the others will be the same: their number is said at the end */
+        tool_error("the router refused to publish to %s: %s%s%s",
+                   event->topic ? event->topic : s->settings->topic, bus_status_text(event->status),
+                   *event->text ? ": " : "", event->text);
+    }
+}
+
+static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
+                      void *userdata)
+{
+    struct sender *s = userdata;
+
+    (void) conn;
+    s->closed = true;
+    tool_say_closed(reason, text);
+}
+
+static void on_confirm(struct bus_conn *conn, const struct bus_confirmation *c, void *userdata)
+{
+    struct sender *s = userdata;
+
+    (void) conn;
+    s->matched += c->matched;
+    s->delivered += c->delivered;
+    s->queued += c->queued;
+    s->dropped += c->dropped;
+    s->n_unmatched += c->status == BUS_STATUS_OK && c->matched == 0;
+}
+
+int sender_open(struct sender *s, const struct sender_settings *settings)
+{
+    struct bus_opts opts = BUS_OPTS_INIT;
+    int r;
+
+    *s = (struct sender){.settings = settings, .opts = BUS_PUBLISH_OPTS_INIT};
+    opts.on_status = on_status;
+    opts.on_closed = on_closed;
+    opts.userdata = s;
+    s->opts.headers = settings->headers;
+    s->opts.n_headers = settings->n_headers;
+    s->opts.userdata = s;
+    if (settings->confirm) {
+        s->opts.flags = BUS_PUBLISH_CONFIRM;
+        s->opts.on_confirm = on_confirm;
+    }
+    s->has_opts = settings->confirm || settings->n_headers > 0;
+    r = tool_connect(settings->address, &opts, &s->conn);
+    if (r < 0) {
+        return r;
+    }
+    r = bus_advertise(s->conn, settings->topic, &s->topic);
+    if (r < 0) {
+        tool_error("cannot advertise %s: %s", settings->topic, strerror(-r));
+        bus_close(s->conn);
+    }
+    return r;
+}
+
+void sender_hold(struct sender *s)
+{
+    if (!s->corked && s->settings->rate == 0) {
+        bus_cork(s->conn);
+        s->corked = true;
+    }
+}
+
+void sender_release(struct sender *s)
+{
+    if (s->corked) {
+        s->corked = false;
+        (void) bus_uncork(s->conn); /* a connection that has ended shows at the next publish */
+    }
+}
+
+/* Waits until it is this message's turn. */
+static int keep_rate(struct sender *s)
+{
+    uint64_t due_ns;
+    int r = 0;
+
+    if (s->start_ns == 0) {
+        s->start_ns = tool_now_ns();
+    }
+    due_ns = s->start_ns + (uint64_t) ((double) s->n_published * 1e9 / s->settings->rate);
+    while (r >= 0 && !tool_interrupted()) {
+        struct pollfd fds[] = {{.fd = bus_fd(s->conn), .events = POLLIN},
+                               {.fd = tool_signal_fd(), .events = POLLIN}};
+        uint64_t now_ns = tool_now_ns();
+        struct timespec left;
+
+        if (now_ns >= due_ns) {
+            return 0;
+        }
+        left.tv_sec = (time_t) ((due_ns - now_ns) / 1000000000u);
+        left.tv_nsec = (long) ((due_ns - now_ns) % 1000000000u);
+        if (ppoll(fds, ARRAY_LEN(fds), &left, NULL) > 0 && fds[0].revents) {
+            r = bus_process(s->conn);
+        }
+    }
+    return r < 0 ? r : -EINTR;
+}
+
+/* No room: sends what is held back and waits for the router. */
+static int wait_for_room(struct sender *s)
+{
+    bool was_corked = s->corked;
+    int r;
+
+    sender_release(s);
+    do {
+        r = bus_wait_writable(s->conn, -1);
+    } while (r == -EINTR && !tool_interrupted());
+    if (was_corked) {
+        sender_hold(s);
+    }
+    return r;
+}
+
+static int publish_once(struct sender *s, const void *data, size_t bytes)
+{
+    int r;
+
+    if (s->settings->rate > 0) {
+        r = keep_rate(s);
+        if (r < 0) {
+            return r;
+        }
+    }
+    do {
+        r = bus_topic_publish(s->topic, data, bytes, s->has_opts ? &s->opts : NULL);
+        if (r != -EAGAIN) {
+            break;
+        }
+        r = wait_for_room(s);
+    } while (r == 0);
+    if (r == 0) {
+        s->n_published++;
+    }
+    return r;
+}
+
+int sender_publish(struct sender *s, const void *data, size_t bytes)
+{
+    uint64_t left = s->settings->repeat;
+    int r = 0;
+
+    if (bytes > bus_body_max(s->conn)) {
+        return -EMSGSIZE;
+    }
+    if (left != 1) {
+        sender_hold(s);
+    }
+    do {
+        r = publish_once(s, data, bytes);
+    } while (r == 0 && --left > 0 && !tool_interrupted() && s->n_refused == 0);
+    if (r == -EMSGSIZE || r == -EINVAL) { /* the body is short enough and the topic valid */
+        tool_error(
+            "the headers are not valid, or too long: names are 1 to %d bytes of UTF-8 without "
+            "control characters, all together about 60 KiB",
+            BUS_TOPIC_MAX);
+        return -EINVAL;
+    }
+    if (r < 0 && r != -EINTR && !s->closed) {
+        tool_error("cannot publish to %s: %s", s->settings->topic, strerror(-r));
+    }
+    return r == 0 && s->n_refused > 0 ? -ECANCELED : r;
+}
+
+const char *sender_size_hint(const struct sender *s)
+{
+    return bus_body_max(s->conn) <= 65536 ? "; a stream: address takes larger ones" : "";
+}
+
+static void print_outcome(const struct sender *s)
+{
+    if (s->settings->confirm) {
+        tool_error("published %llu, refused %llu, matched %llu, delivered %llu, queued %llu, "
+                   "dropped %llu",
+                   (unsigned long long) s->n_published, (unsigned long long) s->n_refused,
+                   (unsigned long long) s->matched, (unsigned long long) s->delivered,
+                   (unsigned long long) s->queued, (unsigned long long) s->dropped);
+    } else {
+        tool_error("published %llu, refused %llu", (unsigned long long) s->n_published,
+                   (unsigned long long) s->n_refused);
+    }
+}
+
+static int flush(struct sender *s)
+{
+    uint64_t deadline_ns = 0;
+
+    for (;;) {
+        int r;
+
+        if (tool_interrupted() && deadline_ns == 0) {
+            deadline_ns = tool_now_ns() + LAST_FLUSH_MS * UINT64_C(1000000);
+        }
+        r = bus_flush(s->conn, deadline_ns ? LAST_FLUSH_MS : -1);
+        if (r != -EINTR || (deadline_ns && tool_now_ns() >= deadline_ns)) {
+            return r;
+        }
+    }
+}
+
+int sender_close(struct sender *s, int r)
+{
+    int flushed;
+
+    sender_release(s);
+    flushed = s->closed ? 0 : flush(s);
+    if (flushed < 0 && !s->closed) {
+        tool_error("the router has not answered for everything: %s", strerror(-flushed));
+    }
+    if (s->n_refused > 1) {
+        tool_error("%llu messages were refused in all", (unsigned long long) s->n_refused);
+    }
+    if (s->settings->verbose) {
+        print_outcome(s);
+    }
+    bus_close(s->conn);
+    if ((r < 0 && r != -EINTR) || flushed < 0 || s->closed || s->n_refused > 0) {
+        return TOOL_FAILURE;
+    }
+    if (s->settings->must_match && s->n_unmatched > 0) {
+        tool_error("%llu of %llu messages matched no subscription",
+                   (unsigned long long) s->n_unmatched, (unsigned long long) s->n_published);
+        return PUB_UNMATCHED;
+    }
+    return TOOL_OK;
+}
