@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a connection after bus_open(): steps, waiting, the end. Every call that runs
+ * callbacks pins the connection, so that a bus_close() inside leaves the memory to the outermost of
+ * them. */
+
+#include "client/conn.h"
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "wire/topic.h"
+
+bool bus__forked_slow(const struct bus_conn *c)
+{
+    return c->fork_page || getpid() != c->pid;
+}
+
+int bus__usable(const struct bus_conn *c)
+{
+    if (bus__forked(c)) {
+        return -ECHILD;
+    }
+    return bus__is_over(c) || c->out_dead ? -ENOTCONN : 0;
+}
+
+/* ---- the end ---- */
+
+void bus__fail(struct bus_conn *c, enum bus_goodbye reason, const char *text)
+{
+    if (bus__is_over(c)) {
+        return;
+    }
+    c->state = CONN_BROKEN;
+    c->credit_messages = 0;
+    c->goodbye = reason;
+    c->kick = true;
+    if (text) {
+        c->goodbye_local = true;
+        (void) snprintf(c->goodbye_text, sizeof(c->goodbye_text), "%s", text);
+    }
+    bus__sync_fd(c);
+}
+
+static void say_goodbye(struct bus_conn *c, enum bus_goodbye reason, const char *text)
+{
+    struct wire_goodbye m = {.reason = (uint32_t) reason, .text = text_from(text)};
+
+    if (!c->out_dead && c->fd >= 0 && bus__send(c, VERB_GOODBYE, &m, CONTROL_HEADER_MAX) == 0) {
+        bus__output(c, OUTPUT_ALL);
+    }
+}
+
+void bus__fail_protocol(struct bus_conn *c, const char *text)
+{
+    if (!bus__is_over(c)) {
+        bus__fail(c, BUS_GOODBYE_PROTOCOL_ERROR, text);
+        say_goodbye(c, BUS_GOODBYE_PROTOCOL_ERROR, text);
+    }
+}
+
+static void close_socket(struct bus_conn *c)
+{
+    outq_fini(&c->outq);
+    if (c->fd >= 0) {
+        (void) close(c->fd);
+        c->fd = -1;
+    }
+}
+
+/* BROKEN becomes ENDED: the application hears of it. */
+static void tell_closed(struct bus_conn *c)
+{
+    close_socket(c);
+    c->state = CONN_ENDED;
+    c->kick = false;
+    c->deadline_ns = 0;
+    bus__sync_fd(c);
+    if (c->opened && c->on_closed) {
+        c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
+    }
+}
+
+static void table_names_fini(struct table *t, void (*unref)(void *entry))
+{
+    for (uint32_t i = 0; i < t->n; i++) {
+        unref(t->at[i]);
+    }
+    bus__table_fini(t);
+}
+
+static void topic_name_drop(void *entry)
+{
+    bus__topic_name_unref(entry);
+}
+
+static void peer_name_drop(void *entry)
+{
+    bus__peer_name_unref(entry);
+}
+
+static void descriptors_fini(struct bus_conn *c)
+{
+    if (c->epoll_fd >= 0) {
+        (void) close(c->epoll_fd);
+    }
+    if (c->timer_fd >= 0) {
+        (void) close(c->timer_fd);
+    }
+    if (c->fork_page) {
+        (void) munmap(c->fork_page, 1);
+    }
+}
+
+/* Everything but the struct itself, which running steps still look at. */
+static void conn_fini(struct bus_conn *c)
+{
+    close_socket(c);
+    descriptors_fini(c);
+    bus__publish_fini(c);
+    bus__subscribe_fini(c);
+    bus__monitor_fini(c);
+    table_names_fini(&c->topics, topic_name_drop);
+    table_names_fini(&c->peers, peer_name_drop);
+    bus__rxbuf_unref(TAKE(c->rx));
+    c->rx_pos = c->rx_len = 0;
+    bus__rxpool_close(c->rxpool);
+    outq_pool_fini(&c->pool);
+}
+
+int bus__unpin(struct bus_conn *c, int r)
+{
+    if (--c->pins == 0 && c->state == CONN_CLOSED) {
+        arena_fini(&c->arena);
+        free(c);
+    }
+    return r;
+}
+
+void bus_close(struct bus_conn *conn)
+{
+    if (!conn) {
+        return;
+    }
+    if (!bus__forked(conn) && !bus__is_over(conn)) {
+        conn->hold++; /* the goodbye goes with what waits */
+        say_goodbye(conn, BUS_GOODBYE_NORMAL, "");
+    }
+    conn->state = CONN_CLOSED;
+    conn_fini(conn);
+    conn->pins++;
+    (void) bus__unpin(conn, 0);
+}
+
+/* ---- steps ---- */
+
+static void check_deadline(struct bus_conn *c)
+{
+    if (UNLIKELY(c->deadline_ns) && c->state == CONN_GREETING &&
+        clock_monotonic_ns() >= c->deadline_ns) {
+        bus__fail(c, BUS_GOODBYE_NONE, "the router has not answered in time");
+    }
+}
+
+/* EAGAIN or a cork's worth of messages may have ended by what has just been read or sent. */
+static void tell_writable(struct bus_conn *c)
+{
+    if (!c->want_writable || !bus__is_writable(c)) {
+        return;
+    }
+    c->want_writable = false;
+    if (c->on_writable && c->opened) {
+        c->hold++;
+        c->on_writable(c, c->userdata);
+        c->hold--;
+    }
+}
+
+static enum step step_input(struct bus_conn *c)
+{
+    enum step r = STEP_MORE;
+
+    c->hold++;
+    if (!bus__input_waits(c)) {
+        r = bus__receive(c);
+    }
+    bus__dispatch(c);
+    c->hold--;
+    return r;
+}
+
+static void step_output(struct bus_conn *c, bool force)
+{
+    if (c->outq.bytes > 0) {
+        bus__output(c, force || c->urgent || c->cork == 0 ? OUTPUT_ALL : OUTPUT_FULL);
+    }
+}
+
+static void step_begin(struct bus_conn *c)
+{
+    if (UNLIKELY(c->kick)) {
+        c->kick = false;
+        bus__sync_fd(c);
+    }
+    if (UNLIKELY(c->blocked)) {
+        c->blocked = false;
+        bus__output(c, OUTPUT_ALL);
+        bus__sync_fd(c);
+    }
+}
+
+/* One turn: STEP_ or -ENOTCONN, after which the connection may be CLOSED. */
+static int step(struct bus_conn *c, bool force)
+{
+    enum step r = STEP_IDLE;
+
+    if (c->state < CONN_BROKEN) {
+        step_begin(c);
+        r = step_input(c);
+        check_deadline(c);
+    }
+    if (c->state < CONN_BROKEN) {
+        step_output(c, force);
+        tell_writable(c);
+    }
+    if (c->state < CONN_BROKEN) {
+        step_output(c, force);
+        c->kick = c->kick || c->out_dead;
+    }
+    if (c->state == CONN_BROKEN) {
+        tell_closed(c);
+    }
+    return bus__is_over(c) ? -ENOTCONN : (int) r;
+}
+
+int bus_process(struct bus_conn *conn)
+{
+    int r;
+
+    if (bus__forked(conn)) {
+        return -ECHILD;
+    }
+    conn->pins++;
+    r = step(conn, false);
+    return bus__unpin(conn, r < 0 ? r : r != STEP_IDLE);
+}
+
+/* ---- waiting ---- */
+
+uint64_t bus__deadline_ns(int timeout_ms)
+{
+    return timeout_ms < 0 ? UINT64_MAX : clock_monotonic_ns() + (uint64_t) timeout_ms * NS_PER_MS;
+}
+
+static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
+{
+    uint64_t now = 0;
+    uint64_t left;
+
+    if (deadline_ns == UINT64_MAX) {
+        return NULL;
+    }
+    now = clock_monotonic_ns();
+    left = deadline_ns > now ? deadline_ns - now : 0;
+    *ret = (struct timespec){(time_t) (left / NS_PER_S), (long) (left % NS_PER_S)};
+    return ret;
+}
+
+int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
+{
+    struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
+    bool greeting = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
+    struct timespec left;
+    int r;
+
+    if (c->kick || bus__input_waits(c)) {
+        return 1;
+    }
+    r = ppoll(&p, 1, time_left(greeting ? c->deadline_ns : deadline_ns, &left), NULL);
+    if (r < 0) {
+        return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
+    }
+    return r > 0 || greeting;
+}
+
+static bool is_past(uint64_t deadline_ns)
+{
+    return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
+}
+
+int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
+                   uint64_t arg, uint64_t deadline_ns)
+{
+    int r = STEP_IDLE;
+
+    bus__output(c, OUTPUT_ALL);
+    while (!done(c, arg)) {
+        r = r == STEP_MORE ? 1 : bus__wait(c, deadline_ns);
+        if (r <= 0) {
+            return r < 0 ? r : -ETIMEDOUT;
+        }
+        r = step(c, true);
+        if (r < 0) {
+            return r;
+        }
+        if (is_past(deadline_ns) && !done(c, arg)) {
+            return -ETIMEDOUT; /* there may always be more input */
+        }
+    }
+    return 0;
+}
+
+int bus_wait(struct bus_conn *conn, int timeout_ms)
+{
+    if (bus__forked(conn)) {
+        return -ECHILD;
+    }
+    if (conn->state >= CONN_ENDED) {
+        return -ENOTCONN;
+    }
+    if (conn->cork == 0) {
+        bus__output(conn, OUTPUT_ALL);
+    }
+    return bus__wait(conn, bus__deadline_ns(timeout_ms));
+}
+
+static int run(struct bus_conn *c)
+{
+    int r = STEP_IDLE;
+
+    if (c->hold == 0) {
+        bus__output(c, OUTPUT_ALL);
+    }
+    while (!c->stop) {
+        r = r == STEP_MORE ? 1 : bus__wait(c, UINT64_MAX);
+        if (r < 0) {
+            return r;
+        }
+        r = step(c, false);
+        if (r < 0) {
+            return r;
+        }
+    }
+    c->stop = false;
+    return 0;
+}
+
+int bus_run(struct bus_conn *conn)
+{
+    if (bus__forked(conn)) {
+        return -ECHILD;
+    }
+    if (conn->state >= CONN_ENDED) {
+        return -ENOTCONN;
+    }
+    conn->pins++;
+    return bus__unpin(conn, run(conn));
+}
+
+void bus_stop(struct bus_conn *conn)
+{
+    conn->stop = true;
+}
+
+static bool is_answered(const struct bus_conn *c, uint64_t token)
+{
+    return c->pong_token >= token;
+}
+
+int bus_flush(struct bus_conn *conn, int timeout_ms)
+{
+    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
+    struct wire_ping ping = {.token = conn->ping_token + 1};
+
+    if (r < 0) {
+        return r;
+    }
+    if (bus__usable(conn) == 0) {
+        r = bus__send(conn, VERB_PING, &ping, CONTROL_HEADER_MAX);
+        if (r < 0) {
+            return r;
+        }
+    }
+    conn->ping_token++;
+    conn->pins++;
+    r = bus__run_until(conn, is_answered, ping.token, bus__deadline_ns(timeout_ms));
+    return bus__unpin(conn, r);
+}
+
+static bool is_writable(const struct bus_conn *c, uint64_t unused)
+{
+    (void) unused;
+    return bus__is_writable(c);
+}
+
+int bus_wait_writable(struct bus_conn *conn, int timeout_ms)
+{
+    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
+
+    if (r < 0) {
+        return r;
+    }
+    conn->pins++;
+    r = bus__run_until(conn, is_writable, 0, bus__deadline_ns(timeout_ms));
+    return bus__unpin(conn, r);
+}
+
+/* ---- the rest ---- */
+
+int bus_fd(struct bus_conn *conn)
+{
+    if (bus__forked(conn)) {
+        return -ECHILD;
+    }
+    conn->exposed = true;
+    bus__sync_fd(conn);
+    return conn->epoll_fd;
+}
+
+void bus_cork(struct bus_conn *conn)
+{
+    conn->cork++;
+    conn->hold++;
+}
+
+int bus_uncork(struct bus_conn *conn)
+{
+    int r = bus__usable(conn);
+
+    if (r == -ECHILD || conn->cork == 0) {
+        return r == -ECHILD ? r : -EINVAL;
+    }
+    conn->cork--;
+    conn->hold--;
+    if (r == 0 && conn->hold == 0) {
+        bus__output(conn, OUTPUT_ALL);
+    }
+    return r;
+}
+
+uint64_t bus_connection_id(const struct bus_conn *conn)
+{
+    return conn->connection_id;
+}
+
+size_t bus_body_max(const struct bus_conn *conn)
+{
+    return conn->inline_max;
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The connection, as the files of libbus/client share it. conn.c: its life and its waiting; link.c:
+ * the socket; input.c: what the router says; publish.c, subscribe.c, monitor.c: what the
+ * application says and the answers to it. */
+
+#include <bus/bus.h>
+#include <bus/monitor.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include "base/arena.h"
+#include "base/macros.h"
+#include "client/message.h"
+#include "client/table.h"
+#include "wire/messages.h"
+#include "wire/outq.h"
+
+/* Room for the header of any control frame but MONITOR. */
+#define CONTROL_HEADER_MAX 384u
+#define INLINE_MAX_BELIEVED (64u << 20)
+#define GOODBYE_TEXT_MAX 255u
+
+enum conn_state {
+    CONN_GREETING, /* HELLO is on its way */
+    CONN_READY,
+    CONN_BROKEN, /* no use any more; on_closed follows in the next processing */
+    CONN_ENDED,  /* on_closed has been called */
+    CONN_CLOSED, /* bus_close() has been called; the memory goes with the last pin */
+};
+
+enum sub_state {
+    SUB_ASKED,
+    SUB_ACTIVE,
+    SUB_REFUSED,
+    SUB_ENDING, /* the application has let go; the number is in use until the router answers
+                   UNSUBSCRIBE */
+    SUB_DEAD,   /* in no table; freed when its last dispatcher returns */
+};
+
+struct bus_sub {
+    struct bus_conn *conn; /* not owned; outlives it */
+    bus_message_fn on_message;
+    bus_loss_fn on_loss;
+    bus_ready_fn on_ready;
+    void *userdata;
+    uint64_t used_bytes; /* consumed since the last CREDIT */
+    uint64_t half_bytes; /* of the window: time for a CREDIT */
+    uint32_t used_messages;
+    uint32_t half_messages;
+    uint32_t number; /* index into bus_conn.subs */
+    uint32_t busy;   /* dispatchers that will touch it again after a callback */
+    enum sub_state state;
+    char filter[];
+};
+
+enum timer_state { TIMER_OFF, TIMER_DEADLINE, TIMER_NOW };
+
+/* What the outcome of one step was, and whether the next is worth a try without waiting. */
+enum step { STEP_IDLE, STEP_SOME, STEP_MORE };
+
+enum output_extent {
+    OUTPUT_FULL, /* chunks that are full */
+    OUTPUT_ALL,
+};
+
+struct monitor {
+    bus_record_fn on_record; /* NULL: not a monitor */
+    bus_monitor_loss_fn on_loss;
+    bus_monitor_ready_fn on_ready;
+    void *userdata;
+};
+
+struct bus_conn {
+    /* what every publish looks at; all of it says no unless the connection is READY */
+    const volatile uint8_t *fork_mark; /* 0 in a child process, see conn.c */
+    int64_t credit_messages;
+    int64_t credit_bytes;
+    size_t max_out_bytes;
+    uint32_t inline_max;
+    uint32_t hold; /* corks and running steps: output is collected */
+    struct outq outq;
+    uint64_t sequence;
+    uint32_t *
+        sizes; /* of the last publishes by sequence number, so that refused ones give credit back */
+    uint32_t sizes_mask;
+
+    enum conn_state state;
+    int fd; /* -1 once the connection has ended */
+    bool seqpacket;
+    bool opened;        /* bus_open() has returned: callbacks may run */
+    bool blocked;       /* the socket takes no more until POLLOUT */
+    bool out_dead;      /* the other side does not read any more; input may be left */
+    bool reset;         /* ECONNRESET was read once */
+    bool urgent;        /* control frames wait: they pass a cork */
+    bool want_writable; /* something returned -EAGAIN */
+    bool kick;          /* bus_process() has something to do though the socket has not */
+    bool stop;          /* for bus_run() */
+    uint32_t cork;
+    uint32_t pins; /* calls on the stack that will touch the connection again */
+
+    /* input */
+    struct rxbuf *rx; /* NULL before the first read */
+    size_t rx_pos;    /* of the next frame */
+    size_t rx_len;
+    size_t rx_need; /* bytes from rx_pos on without which parsing is useless */
+    struct rxpool *rxpool;
+    struct arena arena;  /* for one decoded header; base is NULL while a callback looks at one */
+    struct table topics; /* struct topic_name, by the router's topic id */
+    struct table peers;  /* struct peer_name, by the router's sender id */
+    enum bus_goodbye goodbye; /* what the router said, then what on_closed gets */
+    bool goodbye_local;       /* it is this side that has a reason to end */
+    char goodbye_text[GOODBYE_TEXT_MAX + 1];
+
+    /* subscriptions */
+    struct table subs;
+    struct numbers sub_numbers;
+    uint32_t n_subs; /* that the application has */
+    uint32_t subscriptions_max;
+
+    /* publishing */
+    struct table aliases; /* struct bus_topic */
+    struct numbers alias_numbers;
+    uint32_t n_topics;
+    uint32_t aliases_max;
+    struct bus_topic *by_name; /* uthash of the automatic topics */
+    struct bus_topic *lru;     /* of the automatic topics, the latest used last */
+    struct confirm *confirms;  /* in the order of their sequence numbers */
+    int64_t window_messages;
+    int64_t window_bytes;
+
+    struct monitor monitor;
+    struct snapshot *snapshots; /* the first one is being answered */
+
+    uint64_t connection_id;
+    uint64_t ping_token; /* the last sent */
+    uint64_t pong_token; /* the last answered */
+
+    /* the descriptor for event loops */
+    int epoll_fd;
+    int timer_fd;
+    bool exposed; /* bus_fd() was called: keep the two up to date */
+    bool epoll_out;
+    enum timer_state timer;
+    uint64_t deadline_ns; /* of the greeting, if nobody waits for it; else 0 */
+
+    uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
+    pid_t pid;
+    struct outq_pool pool;
+    bus_status_fn on_status;
+    bus_writable_fn on_writable;
+    bus_closed_fn on_closed;
+    void *userdata;
+};
+
+/* ---- conn.c ---- */
+
+bool bus__forked_slow(const struct bus_conn *c);
+static inline bool bus__forked(const struct bus_conn *c)
+{
+    return UNLIKELY(!*c->fork_mark) && bus__forked_slow(c);
+}
+
+/* 0, -ECHILD or -ENOTCONN */
+int bus__usable(const struct bus_conn *c);
+/* The connection is of no use any more; on_closed follows. The first reason stays. */
+void bus__fail(struct bus_conn *c, enum bus_goodbye reason, const char *text);
+/* Input against the protocol. */
+void bus__fail_protocol(struct bus_conn *c, const char *text);
+/* 1: a step has something to do; 0: the time has come; -EINTR. UINT64_MAX waits for ever. */
+int bus__wait(struct bus_conn *c, uint64_t deadline_ns);
+/* Steps until done(c, arg): 0, -ETIMEDOUT, -EINTR or -ENOTCONN. The connection must be pinned. */
+int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
+                   uint64_t arg, uint64_t deadline_ns);
+/* Releases the memory if bus_close() has been called; returns r. */
+int bus__unpin(struct bus_conn *c, int r);
+uint64_t bus__deadline_ns(int timeout_ms);
+
+/* ---- link.c ---- */
+
+/* Sends what waits, as far as the socket takes it. */
+void bus__output(struct bus_conn *c, enum output_extent extent);
+/* Reads once. Failures end in bus__fail(). */
+enum step bus__receive(struct bus_conn *c);
+/* Queues a control frame: 0 or -ENOMEM. It may exceed max_out_bytes. */
+int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_max);
+/* The same, for what cannot be reported to a caller. */
+void bus__send_or_fail(struct bus_conn *c, enum verb verb, const void *m);
+/* Brings bus_fd() in line with blocked, kick and deadline_ns. */
+void bus__sync_fd(struct bus_conn *c);
+/* -EAGAIN if control frames should wait too. */
+int bus__room(struct bus_conn *c);
+
+static inline void bus__output_queued(struct bus_conn *c)
+{
+    if (c->hold == 0) {
+        bus__output(c, OUTPUT_ALL);
+    } else if (UNLIKELY(c->outq.bytes >= OUTQ_CHUNK_BYTES)) {
+        bus__output(c, OUTPUT_FULL);
+    }
+}
+
+static inline bool bus__is_over(const struct bus_conn *c)
+{
+    return c->state >= CONN_BROKEN;
+}
+
+/* ---- input.c ---- */
+
+/* Handles the frames that have been received. */
+void bus__dispatch(struct bus_conn *c);
+/* Whether there is an unhandled frame in the buffer: so it is in callbacks. */
+static inline bool bus__input_waits(const struct bus_conn *c)
+{
+    return c->rx_len - c->rx_pos >= c->rx_need;
+}
+/* NUL-terminated copies in the arena; NULL if it is exhausted. */
+const struct bus_header *bus__headers(struct arena *a, const struct wire_header *headers, size_t n);
+const char *bus__text(struct arena *a, struct text t);
+/* Calls on_status. */
+void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const char *topic);
+
+/* ---- publish.c ---- */
+
+bool bus__is_writable(const struct bus_conn *c);
+/* 0 or -ENOMEM */
+int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m);
+void bus__publish_fini(struct bus_conn *c);
+void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit *m);
+void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
+void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m);
+
+/* ---- subscribe.c ---- */
+
+void bus__subscribe_fini(struct bus_conn *c);
+void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_loss(struct bus_conn *c, const struct wire_loss *m);
+void bus__give_credit(struct bus_conn *c, struct bus_sub *sub);
+void bus__sub_free_idle(struct bus_sub *sub);
+
+/* After a callback of a subscription that was marked busy: whether it is still to be used. */
+static inline bool bus__sub_release(struct bus_sub *sub)
+{
+    sub->busy--;
+    if (LIKELY(sub->state < SUB_ENDING)) {
+        return true;
+    }
+    bus__sub_free_idle(sub);
+    return false;
+}
+
+/* ---- monitor.c ---- */
+
+void bus__monitor_fini(struct bus_conn *c);
+void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_monitored *m,
+                       const struct frame *f);
+void bus__on_monitor_loss(struct bus_conn *c, const struct wire_loss *m);
+void bus__on_monitor_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_snapshot_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_client_stats(struct bus_conn *c, struct arena *a, const struct wire_client_stats *m);
+void bus__on_topic_stats(struct bus_conn *c, struct arena *a, const struct wire_topic_stats *m);
+void bus__on_counter(struct bus_conn *c, struct arena *a, const struct wire_counter *m);
+void bus__on_snapshot_end(struct bus_conn *c, const struct wire_snapshot_end *m);

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/* What the router says. The cursor into the receive buffer is in the connection, not here: a
+ * callback may process further input itself, and the dispatchers below it then find less left. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "client/conn.h"
+#include "wire/codec.h"
+#include "wire/hot.h"
+#include "wire/topic.h"
+
+/* PONGs that may wait beyond max_out_bytes for a router that asks but does not read. */
+#define PONG_BYTES_MAX (1024u * 1024u)
+
+/* ---- texts ---- */
+
+const char *bus__text(struct arena *a, struct text t)
+{
+    char *copy = arena_alloc(a, t.len + 1);
+
+    if (copy) {
+        memcpy(copy, t.data, t.len);
+        copy[t.len] = '\0';
+    }
+    return copy;
+}
+
+const struct bus_header *bus__headers(struct arena *a, const struct wire_header *headers, size_t n)
+{
+    struct bus_header *v = arena_alloc(a, (n + 1) * sizeof(*v));
+
+    for (size_t i = 0; v && i < n; i++) {
+        v[i].name = bus__text(a, headers[i].name);
+        v[i].value = bus__text(a, headers[i].value);
+        if (!v[i].name || !v[i].value) {
+            return NULL;
+        }
+    }
+    return v;
+}
+
+void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const char *topic)
+{
+    char text[GOODBYE_TEXT_MAX + 1];
+    struct bus_status_event event = {(enum bus_status) m->code, text, topic, m->sequence};
+
+    if (c->on_status && c->opened) {
+        (void) snprintf(text, sizeof(text), "%.*s", (int) MIN(m->text.len, GOODBYE_TEXT_MAX),
+                        m->text.data);
+        c->on_status(c, &event, c->userdata);
+    }
+}
+
+/* ---- greeting and link ---- */
+
+static void on_welcome(struct bus_conn *c, const struct wire_welcome *m)
+{
+    if (m->protocol != 1 || m->inline_max > INLINE_MAX_BELIEVED) {
+        bus__fail_protocol(c, "WELCOME out of range");
+        return;
+    }
+    if (bus__publish_init(c, m) < 0) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
+    c->state = CONN_READY;
+    c->connection_id = m->connection_id;
+    c->inline_max = c->seqpacket ? MIN(m->inline_max, FRAME_INLINE_MAX_SEQPACKET) : m->inline_max;
+    c->subscriptions_max = MIN(m->subscriptions_max, TABLE_INDEX_MAX);
+    c->aliases_max = MIN(m->aliases_max, TABLE_INDEX_MAX);
+    c->deadline_ns = 0;
+    bus__sync_fd(c);
+}
+
+static void on_goodbye(struct bus_conn *c, const struct wire_goodbye *m)
+{
+    c->goodbye = (enum bus_goodbye) m->reason;
+    (void) snprintf(c->goodbye_text, sizeof(c->goodbye_text), "%.*s",
+                    (int) MIN(m->text.len, GOODBYE_TEXT_MAX), m->text.data);
+}
+
+static void on_ping(struct bus_conn *c, const struct wire_ping *m)
+{
+    struct wire_pong pong = {.token = m->token};
+
+    if (c->outq.bytes > c->max_out_bytes + PONG_BYTES_MAX) {
+        bus__fail_protocol(c, "PING without reading the answers");
+        return;
+    }
+    bus__send_or_fail(c, VERB_PONG, &pong);
+}
+
+static void on_pong(struct bus_conn *c, const struct wire_pong *m)
+{
+    if (m->token > c->ping_token || m->token <= c->pong_token) {
+        bus__fail_protocol(c, "PONG without PING");
+        return;
+    }
+    c->pong_token = m->token;
+}
+
+static void on_status(struct bus_conn *c, const struct wire_status *m)
+{
+    switch (m->verb) {
+    case VERB_PUBLISH:
+        bus__on_publish_status(c, m);
+        return;
+    case VERB_ADVERTISE:
+        bus__on_advertise_status(c, m);
+        return;
+    case VERB_UNADVERTISE:
+        return; /* of an alias whose ADVERTISE was refused: told already */
+    case VERB_SUBSCRIBE:
+        bus__on_subscribe_status(c, m);
+        return;
+    case VERB_UNSUBSCRIBE:
+        bus__on_unsubscribe_status(c, m);
+        return;
+    case VERB_MONITOR:
+        bus__on_monitor_status(c, m);
+        return;
+    case VERB_SNAPSHOT:
+        bus__on_snapshot_status(c, m);
+        return;
+    }
+    bus__tell_status(c, m, NULL);
+}
+
+/* ---- names ---- */
+
+static bool bind_reserve(struct bus_conn *c, struct table *t, uint32_t id)
+{
+    if (id == 0 || id > TABLE_INDEX_MAX) {
+        bus__fail_protocol(c, "id out of range");
+        return false;
+    }
+    if (bus__table_reserve(t, id) < 0) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return false;
+    }
+    return true;
+}
+
+static void on_topic(struct bus_conn *c, const struct wire_topic *m)
+{
+    struct topic_name *t;
+
+    if (!topic_valid(m->name.data, m->name.len)) {
+        bus__fail_protocol(c, "TOPIC with an invalid name");
+        return;
+    }
+    if (!bind_reserve(c, &c->topics, m->id)) {
+        return;
+    }
+    t = malloc(sizeof(*t) + m->name.len + 1);
+    if (!t) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
+    t->refs = 1;
+    memcpy(t->name, m->name.data, m->name.len);
+    t->name[m->name.len] = '\0';
+    bus__topic_name_unref(c->topics.at[m->id]);
+    c->topics.at[m->id] = t;
+}
+
+static void on_peer(struct bus_conn *c, const struct wire_peer *m)
+{
+    struct peer_name *p;
+
+    if (m->name.len > BUS_NAME_MAX || !utf8_valid_printable(m->name.data, m->name.len)) {
+        bus__fail_protocol(c, "PEER with an invalid name");
+        return;
+    }
+    if (!bind_reserve(c, &c->peers, m->id)) {
+        return;
+    }
+    p = malloc(sizeof(*p) + m->name.len + 1);
+    if (!p) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
+    p->refs = 1;
+    memcpy(p->name, m->name.data, m->name.len);
+    p->name[m->name.len] = '\0';
+    p->peer = (struct bus_peer){m->connection_id, m->uid, m->gid, m->pid, p->name};
+    bus__peer_name_unref(c->peers.at[m->id]);
+    c->peers.at[m->id] = p;
+}
+
+/* ---- messages ---- */
+
+static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes)
+{
+    sub->used_messages++;
+    sub->used_bytes += bytes;
+    if (UNLIKELY(sub->used_messages >= sub->half_messages || sub->used_bytes >= sub->half_bytes)) {
+        bus__give_credit(c, sub);
+    }
+}
+
+/* Everything the message borrows is held during the callback, in which ids may be bound anew. */
+static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message *m, size_t bytes)
+{
+    m->topic->refs++;
+    m->sender->refs++;
+    sub->busy++;
+    sub->on_message(sub, m, sub->userdata);
+    bus__topic_name_unref(m->topic);
+    bus__peer_name_unref(m->sender);
+    if (bus__sub_release(sub)) {
+        consume(c, sub, bytes);
+    }
+}
+
+/* The subscription a message is for, or NULL if it is not to be delivered. */
+static inline struct bus_sub *message_begin(struct bus_conn *c, const struct hot_message *h,
+                                            const struct frame *f, struct bus_message *ret)
+{
+    struct bus_sub *sub = bus__table_get(&c->subs, h->subscription);
+
+    ret->topic = bus__table_get(&c->topics, h->topic);
+    ret->sender = bus__table_get(&c->peers, h->sender);
+    if (UNLIKELY(!sub || !ret->topic || !ret->sender)) {
+        bus__fail_protocol(c, "MESSAGE with an unknown number");
+        return NULL;
+    }
+    ret->data = f->body;
+    ret->bytes = f->body_bytes;
+    ret->sequence = h->sequence;
+    ret->time_ns = h->time_ns;
+    return LIKELY(sub->state < SUB_ENDING) ? sub : NULL;
+}
+
+static void on_message_hot(struct bus_conn *c, const struct hot_message *h, const struct frame *f,
+                           struct rxbuf *buf)
+{
+    struct bus_message m;
+    struct bus_sub *sub = message_begin(c, h, f, &m);
+
+    if (LIKELY(sub)) {
+        m.headers = NULL;
+        m.n_headers = 0;
+        m.buf = buf;
+        m.refs = 0;
+        deliver(c, sub, &m, f->body_bytes);
+    }
+}
+
+static size_t headers_bytes(const struct wire_header *headers, size_t n)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bytes += headers[i].name.len + headers[i].value.len;
+    }
+    return bytes;
+}
+
+static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
+                       const struct frame *f, struct rxbuf *buf)
+{
+    struct hot_message h = {w->subscription, w->topic, w->sender, w->sequence, w->time};
+    struct bus_message m;
+    struct bus_sub *sub = message_begin(c, &h, f, &m);
+
+    if (!sub) {
+        return;
+    }
+    m.headers = bus__headers(a, w->headers, w->n_headers);
+    m.n_headers = w->n_headers;
+    m.buf = buf;
+    m.refs = 0;
+    if (!m.headers) {
+        bus__fail_protocol(c, "headers too large");
+        return;
+    }
+    deliver(c, sub, &m, f->body_bytes + headers_bytes(w->headers, w->n_headers));
+}
+
+static void on_loss(struct bus_conn *c, const struct wire_loss *m)
+{
+    if (m->subscription == 0) {
+        bus__on_monitor_loss(c, m);
+    } else {
+        bus__on_loss(c, m);
+    }
+}
+
+/* ---- dispatch ---- */
+
+static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
+                   const union wire_any *m, struct rxbuf *buf)
+{
+    switch (f->verb) {
+    case VERB_STATUS:
+        on_status(c, &m->status);
+        break;
+    case VERB_GOODBYE:
+        on_goodbye(c, &m->goodbye);
+        break;
+    case VERB_PING:
+        on_ping(c, &m->ping);
+        break;
+    case VERB_PONG:
+        on_pong(c, &m->pong);
+        break;
+    case VERB_PUBLISH_CREDIT:
+        bus__on_publish_credit(c, &m->publish_credit);
+        break;
+    case VERB_CONFIRM:
+        bus__on_confirm(c, &m->confirm);
+        break;
+    case VERB_MESSAGE:
+        on_message(c, a, &m->message, f, buf);
+        break;
+    case VERB_TOPIC:
+        on_topic(c, &m->topic);
+        break;
+    case VERB_PEER:
+        on_peer(c, &m->peer);
+        break;
+    case VERB_LOSS:
+        on_loss(c, &m->loss);
+        break;
+    case VERB_MONITORED:
+        bus__on_monitored(c, a, &m->monitored, f);
+        break;
+    case VERB_CLIENT_STATS:
+        bus__on_client_stats(c, a, &m->client_stats);
+        break;
+    case VERB_TOPIC_STATS:
+        bus__on_topic_stats(c, a, &m->topic_stats);
+        break;
+    case VERB_COUNTER:
+        bus__on_counter(c, a, &m->counter);
+        break;
+    case VERB_SNAPSHOT_END:
+        bus__on_snapshot_end(c, &m->snapshot_end);
+        break;
+    default:
+        bus__fail_protocol(c, "a verb that a router does not send, or not now");
+    }
+}
+
+/* Before READY only the answer to HELLO is allowed, and it only then. */
+static void handle_in_state(struct bus_conn *c, struct arena *a, const struct frame *f,
+                            const union wire_any *m, struct rxbuf *buf)
+{
+    if (c->state == CONN_GREETING && f->verb == VERB_WELCOME) {
+        on_welcome(c, &m->welcome);
+    } else if (c->state == CONN_READY || f->verb == VERB_GOODBYE) {
+        handle(c, a, f, m, buf);
+    } else {
+        bus__fail_protocol(c, "no WELCOME");
+    }
+}
+
+static bool arena_take(struct bus_conn *c, struct arena *ret)
+{
+    if (!c->arena.base && arena_init(&c->arena, CODEC_ARENA_BYTES) < 0) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return false;
+    }
+    *ret = c->arena;
+    c->arena = (struct arena){0};
+    arena_reset(ret);
+    return true;
+}
+
+/* A callback may have processed input and so made itself a second arena: one is enough. */
+static void arena_give(struct bus_conn *c, struct arena *a)
+{
+    if (c->arena.base) {
+        arena_fini(a);
+    } else {
+        c->arena = *a;
+    }
+}
+
+static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
+{
+    union wire_any m;
+    struct arena a;
+
+    if (!arena_take(c, &a)) {
+        return;
+    }
+    if (f->fds != 0 || codec_decode(&a, f->verb, f->header, f->header_bytes, &m) != CODEC_OK) {
+        bus__fail_protocol(c, "a frame that cannot be decoded");
+    } else {
+        handle_in_state(c, &a, f, &m, buf);
+    }
+    arena_give(c, &a);
+}
+
+static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
+{
+    struct hot_message h;
+
+    if (LIKELY(f->verb == VERB_MESSAGE && f->fds == 0 && c->state == CONN_READY) &&
+        LIKELY(hot_get_message(f->header, f->header_bytes, &h))) {
+        on_message_hot(c, &h, f, buf);
+    } else {
+        dispatch_decoded(c, f, buf);
+    }
+}
+
+/* The next frame, or false: there is no whole one, or the connection is over. */
+static bool next_frame(struct bus_conn *c, struct frame *ret)
+{
+    size_t bytes;
+
+    if (UNLIKELY(bus__is_over(c)) || c->rx_pos == c->rx_len) {
+        return false;
+    }
+    switch (
+        frame_parse(c->rx->data + c->rx_pos, c->rx_len - c->rx_pos, c->inline_max, ret, &bytes)) {
+    case FRAME_OK:
+        c->rx_pos += bytes;
+        c->rx_need = FRAME_PREFIX_BYTES;
+        return true;
+    case FRAME_PARTIAL:
+        if (c->seqpacket) {
+            bus__fail_protocol(c, "a packet that ends inside a frame");
+        }
+        c->rx_need = bytes;
+        return false;
+    case FRAME_TOO_LARGE:
+        bus__fail_protocol(c, "a body that is too large or not allowed");
+        return false;
+    }
+    return false;
+}
+
+void bus__dispatch(struct bus_conn *c)
+{
+    struct rxbuf *buf = c->rx ? bus__rxbuf_ref(c->rx) : NULL;
+    struct frame f;
+
+    while (next_frame(c, &f)) {
+        if (UNLIKELY(buf != c->rx)) { /* a callback has read on */
+            bus__rxbuf_unref(buf);
+            buf = bus__rxbuf_ref(c->rx);
+        }
+        dispatch_one(c, &f, buf);
+    }
+    bus__rxbuf_unref(buf);
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* The socket of a connection: sending what is queued, reading into buffers, and the descriptor for
+ * event loops. Knows no frames beyond their prefix. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include "base/clock.h"
+#include "client/conn.h"
+#include "wire/codec.h"
+
+#define IOV_MAX_SENT 16
+/* A seqpacket read of at least this much is a sign of a stream of packets: try again before
+ * waiting. */
+#define BUSY_PACKET_BYTES 4096
+#define CODEC_SCRATCH_BYTES 8192
+
+/* ---- output ---- */
+
+static void output_fail(struct bus_conn *c)
+{
+    /* what the router said before it left is still to be read: on_closed comes after that */
+    c->out_dead = true;
+    c->credit_messages = 0;
+    c->kick = true;
+    outq_fini(&c->outq);
+    bus__sync_fd(c);
+}
+
+static void output_blocked(struct bus_conn *c)
+{
+    c->blocked = true;
+    bus__sync_fd(c);
+}
+
+static bool output_once(struct bus_conn *c)
+{
+    struct iovec iov[IOV_MAX_SENT];
+    struct msghdr msg = {.msg_iov = iov};
+    ssize_t n;
+
+    msg.msg_iovlen = (size_t) outq_peek(&c->outq, iov, c->seqpacket ? 1 : IOV_MAX_SENT);
+    do {
+        n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        outq_consume(&c->outq, (size_t) n);
+        return true;
+    }
+    if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
+        output_blocked(c);
+    } else {
+        output_fail(c);
+    }
+    return false;
+}
+
+/* A packet should be large, but a chunk with hardly any room left need not wait for its successor.
+ */
+static bool only_a_part(const struct outq *q)
+{
+    return q->head == q->tail && q->bytes < OUTQ_CHUNK_BYTES;
+}
+
+void bus__output(struct bus_conn *c, enum output_extent extent)
+{
+    while (c->outq.bytes > 0 && !c->blocked && !c->out_dead && c->fd >= 0) {
+        if (extent == OUTPUT_FULL && only_a_part(&c->outq)) {
+            return;
+        }
+        if (!output_once(c)) {
+            return;
+        }
+    }
+    c->urgent = c->urgent && c->outq.bytes > 0;
+}
+
+int bus__room(struct bus_conn *c)
+{
+    if (c->outq.bytes < c->max_out_bytes) {
+        return 0;
+    }
+    bus__output(c, OUTPUT_ALL);
+    if (c->outq.bytes < c->max_out_bytes) {
+        return 0;
+    }
+    c->want_writable = true;
+    return -EAGAIN;
+}
+
+int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_max)
+{
+    _Alignas(16) uint8_t memory[CODEC_SCRATCH_BYTES];
+    struct arena scratch = {memory, 0, sizeof(memory)};
+    uint8_t *dst = outq_reserve(&c->outq, FRAME_PREFIX_BYTES + header_max);
+    long bytes;
+
+    if (!dst) {
+        return -ENOMEM;
+    }
+    bytes = codec_encode(&scratch, verb, m, dst + FRAME_PREFIX_BYTES, header_max);
+    if (bytes < 0) {
+        return -ENOMEM;
+    }
+    frame_write_prefix(dst, verb, (size_t) bytes, 0);
+    outq_commit(&c->outq, FRAME_PREFIX_BYTES + (size_t) bytes);
+    c->urgent = true;
+    bus__output_queued(c);
+    return 0;
+}
+
+void bus__send_or_fail(struct bus_conn *c, enum verb verb, const void *m)
+{
+    if (c->out_dead || bus__is_over(c)) {
+        return;
+    }
+    if (bus__send(c, verb, m, CONTROL_HEADER_MAX) < 0) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+    }
+}
+
+/* ---- input ---- */
+
+/* A new buffer that begins with the unhandled bytes of the old one. */
+static bool rx_replace(struct bus_conn *c, size_t capacity)
+{
+    struct rxbuf *b = bus__rxbuf_new(c->rxpool, capacity);
+    size_t left = c->rx_len - c->rx_pos;
+
+    if (!b) {
+        return false;
+    }
+    if (left > 0) {
+        memcpy(b->data, c->rx->data + c->rx_pos, left);
+    }
+    bus__rxbuf_unref(c->rx);
+    c->rx = b;
+    c->rx_pos = 0;
+    c->rx_len = left;
+    return true;
+}
+
+/* Nobody else looks at the buffer: what is left may move to its beginning. */
+static void rx_rewind(struct bus_conn *c)
+{
+    size_t left = c->rx_len - c->rx_pos;
+
+    if (left > 0 && c->rx_pos > 0) {
+        memmove(c->rx->data, c->rx->data + c->rx_pos, left);
+    }
+    c->rx_pos = 0;
+    c->rx_len = left;
+}
+
+static bool rx_make_room(struct bus_conn *c)
+{
+    size_t left = c->rx_len - c->rx_pos;
+    size_t need = MAX((size_t) FRAME_PACKET_MAX + left, c->rx_need);
+
+    if (!c->rx) {
+        return rx_replace(c, need);
+    }
+    if (c->rx->refs == 1) {
+        rx_rewind(c);
+    }
+    if (c->rx->capacity - c->rx_pos < need || (left == 0 && c->rx->capacity > RXBUF_KEEP_BYTES)) {
+        return rx_replace(c, need);
+    }
+    return true;
+}
+
+/* The other side has closed. A reset is reported once, before what it sent earlier: read on. */
+static enum step rx_end(struct bus_conn *c)
+{
+    bus__fail(c, c->goodbye, NULL);
+    return STEP_IDLE;
+}
+
+static enum step rx_error(struct bus_conn *c, int error)
+{
+    if (error == EAGAIN && !c->out_dead) {
+        return STEP_IDLE;
+    }
+    if (error == ENOMEM || error == ENOBUFS) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return STEP_IDLE;
+    }
+    return rx_end(c);
+}
+
+static enum step rx_got(struct bus_conn *c, const struct msghdr *msg, size_t bytes)
+{
+    if (bytes == 0) {
+        return rx_end(c);
+    }
+    if (msg->msg_flags & MSG_TRUNC) {
+        bus__fail_protocol(c, "packet too large");
+        return STEP_IDLE;
+    }
+    c->rx_len += bytes;
+    if (c->seqpacket) {
+        return bytes >= BUSY_PACKET_BYTES ? STEP_MORE : STEP_SOME;
+    }
+    return bytes == msg->msg_iov->iov_len ? STEP_MORE : STEP_IDLE;
+}
+
+enum step bus__receive(struct bus_conn *c)
+{
+    struct iovec iov;
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n;
+
+    if (!rx_make_room(c)) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return STEP_IDLE;
+    }
+    iov.iov_base = c->rx->data + c->rx_len;
+    iov.iov_len = c->rx->capacity - c->rx_len;
+    do {
+        n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+        if (n < 0 && errno == ECONNRESET && !c->reset) {
+            c->reset = true;
+            c->out_dead = true;
+            errno = EINTR;
+        }
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? rx_error(c, errno) : rx_got(c, &msg, (size_t) n);
+}
+
+/* ---- the descriptor for event loops ---- */
+
+static void sync_timer(struct bus_conn *c, enum timer_state timer)
+{
+    struct itimerspec when = {0};
+
+    if (timer == c->timer) {
+        return;
+    }
+    if (timer == TIMER_NOW) {
+        when.it_value.tv_nsec = 1; /* since boot: in the past */
+    } else if (timer == TIMER_DEADLINE) {
+        when.it_value.tv_sec = (time_t) (c->deadline_ns / NS_PER_S);
+        when.it_value.tv_nsec = (long) (c->deadline_ns % NS_PER_S);
+    }
+    (void) timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &when, NULL); /* valid by construction */
+    c->timer = timer;
+}
+
+void bus__sync_fd(struct bus_conn *c)
+{
+    struct epoll_event ev = {.events = EPOLLIN | (c->blocked ? (uint32_t) EPOLLOUT : 0)};
+
+    if (!c->exposed) {
+        return;
+    }
+    if (c->fd >= 0 && c->epoll_out != c->blocked) {
+        (void) epoll_ctl(c->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev); /* it is there: cannot fail */
+        c->epoll_out = c->blocked;
+    }
+    if (c->kick) {
+        sync_timer(c, TIMER_NOW);
+    } else {
+        sync_timer(c, c->deadline_ns ? TIMER_DEADLINE : TIMER_OFF);
+    }
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* A received message. What a callback gets is on the dispatcher's stack and borrows everything;
+ * bus_message_ref() makes a copy on the heap that has its own references. */
+
+#include <bus/bus.h>
+#include "client/names.h"
+#include "client/rxbuf.h"
+
+struct bus_message {
+    const void *data;
+    size_t bytes;
+    struct topic_name *topic;
+    struct peer_name *sender;
+    uint64_t sequence;
+    uint64_t time_ns;
+    const struct bus_header *headers; /* in the arena, or behind the heap copy */
+    size_t n_headers;
+    struct rxbuf *buf; /* holds data */
+    uint32_t refs;     /* 0: on the dispatcher's stack */
+};

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* Subscriptions. bus_conn.subs holds each one from bus_subscribe() until its number is free again,
+ * which is later than bus_sub_unref(): messages already on their way still name it. */
+
+#include <errno.h>
+#include <string.h>
+#include "client/conn.h"
+#include "wire/topic.h"
+
+/* The router's defaults, docs/protocol.md section 6. */
+#define WINDOW_MESSAGES 16384u
+#define WINDOW_BYTES (4u * 1024u * 1024u)
+
+static int opts_check(const struct bus_sub_opts *opts)
+{
+    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_SUB_NO_LOCAL) != 0 ||
+        (unsigned) opts->policy > BUS_POLICY_DISCONNECT) {
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t len,
+                               const struct bus_sub_opts *opts)
+{
+    struct bus_sub *sub = calloc(1, sizeof(*sub) + len + 1);
+    uint32_t messages = opts->window_messages ? opts->window_messages : WINDOW_MESSAGES;
+    uint64_t bytes = opts->window_bytes ? opts->window_bytes : WINDOW_BYTES;
+
+    if (sub) {
+        sub->conn = c;
+        sub->on_loss = opts->on_loss;
+        sub->on_ready = opts->on_ready;
+        sub->half_messages = MAX(messages / 2, 1u);
+        sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
+        memcpy(sub->filter, filter, len);
+    }
+    return sub;
+}
+
+static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_sub_opts *opts)
+{
+    struct wire_subscribe m = {
+        .subscription = sub->number,
+        .filter = text_from(sub->filter),
+        .policy = (uint32_t) opts->policy,
+        .window_messages = opts->window_messages,
+        .window_bytes = opts->window_bytes,
+        .queue_messages = opts->queue_messages,
+        .queue_bytes = opts->queue_bytes,
+        .flags = opts->flags,
+    };
+
+    return bus__send(c, VERB_SUBSCRIBE, &m, CONTROL_HEADER_MAX);
+}
+
+static int subscribe(struct bus_conn *c, const struct bus_sub_opts *opts, struct bus_sub *sub)
+{
+    int r = bus__room(c);
+
+    r = r < 0 ? r : bus__numbers_peek(&c->sub_numbers, c->subscriptions_max, &sub->number);
+    r = r < 0 ? r : bus__table_reserve(&c->subs, sub->number);
+    r = r < 0 ? r : ask(c, sub, opts);
+    if (r < 0) {
+        return r;
+    }
+    bus__numbers_take(&c->sub_numbers);
+    c->subs.at[sub->number] = sub;
+    c->n_subs++;
+    return 0;
+}
+
+int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_sub_opts *opts,
+                  bus_message_fn on_message, void *userdata, struct bus_sub **ret_sub)
+{
+    static const struct bus_sub_opts defaults = BUS_SUB_OPTS_INIT;
+    AUTO_FREE struct bus_sub *sub = NULL;
+    size_t len = strnlen(filter, BUS_TOPIC_MAX + 1);
+    int r = bus__usable(conn);
+
+    opts = opts ? opts : &defaults;
+    if (r < 0) {
+        return r;
+    }
+    if (!on_message || !filter_valid(filter, len) || opts_check(opts) < 0) {
+        return -EINVAL;
+    }
+    if (conn->monitor.on_record) {
+        return -EBUSY;
+    }
+    sub = sub_new(conn, filter, len, opts);
+    if (!sub) {
+        return -ENOMEM;
+    }
+    sub->on_message = on_message;
+    sub->userdata = userdata;
+    r = subscribe(conn, opts, sub);
+    if (r < 0) {
+        return r;
+    }
+    if (ret_sub) {
+        *ret_sub = sub;
+    }
+    (void) TAKE(sub);
+    return 0;
+}
+
+void bus__sub_free_idle(struct bus_sub *sub)
+{
+    if (sub->state == SUB_DEAD && sub->busy == 0) {
+        free(sub);
+    }
+}
+
+/* Its number is free. */
+static void sub_remove(struct bus_conn *c, struct bus_sub *sub)
+{
+    c->subs.at[sub->number] = NULL;
+    bus__numbers_give(&c->sub_numbers, sub->number);
+    sub->state = SUB_DEAD;
+    bus__sub_free_idle(sub);
+}
+
+void bus_sub_unref(struct bus_sub *sub)
+{
+    struct wire_unsubscribe m;
+    struct bus_conn *c;
+
+    if (!sub) {
+        return;
+    }
+    c = sub->conn;
+    c->n_subs--;
+    if (sub->state == SUB_REFUSED || bus__usable(c) < 0) {
+        sub_remove(c, sub);
+        return;
+    }
+    m.subscription = sub->number;
+    sub->state = SUB_ENDING;
+    bus__send_or_fail(c, VERB_UNSUBSCRIBE, &m);
+}
+
+void bus__subscribe_fini(struct bus_conn *c)
+{
+    for (uint32_t i = 0; i < c->subs.n; i++) {
+        struct bus_sub *sub = c->subs.at[i];
+
+        if (sub) {
+            sub->state = SUB_DEAD;
+            bus__sub_free_idle(sub);
+        }
+    }
+    bus__table_fini(&c->subs);
+    bus__numbers_fini(&c->sub_numbers);
+}
+
+const char *bus_sub_filter(const struct bus_sub *sub)
+{
+    return sub->filter;
+}
+
+struct bus_conn *bus_sub_conn(const struct bus_sub *sub)
+{
+    return sub->conn;
+}
+
+/* ---- what the router says ---- */
+
+static void tell_ready(struct bus_sub *sub, const struct wire_status *m)
+{
+    char text[GOODBYE_TEXT_MAX + 1];
+    size_t len = MIN(m->text.len, sizeof(text) - 1);
+
+    memcpy(text, m->text.data, len);
+    text[len] = '\0';
+    sub->busy++;
+    sub->on_ready(sub, (enum bus_status) m->code, text, sub->userdata);
+    (void) bus__sub_release(sub);
+}
+
+void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m)
+{
+    struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
+
+    if (!sub || sub->state == SUB_ENDING) {
+        return; /* the application has let go of it meanwhile */
+    }
+    if (sub->state == SUB_ASKED) {
+        sub->state = m->code == BUS_STATUS_OK ? SUB_ACTIVE : SUB_REFUSED;
+    }
+    if (sub->on_ready) {
+        tell_ready(sub, m);
+    } else if (m->code != BUS_STATUS_OK) {
+        sub->busy++;
+        bus__tell_status(c, m, sub->filter);
+        (void) bus__sub_release(sub);
+    }
+}
+
+void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m)
+{
+    struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
+
+    if (!sub || sub->state != SUB_ENDING) {
+        bus__fail_protocol(c, "STATUS for an UNSUBSCRIBE that was not sent");
+        return;
+    }
+    sub_remove(c, sub);
+}
+
+void bus__on_loss(struct bus_conn *c, const struct wire_loss *m)
+{
+    struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
+    struct bus_loss loss = {m->count, m->bytes, (enum bus_loss_reason) m->reason};
+
+    if (!sub) {
+        bus__fail_protocol(c, "LOSS for an unknown subscription");
+        return;
+    }
+    if (sub->state >= SUB_ENDING || !sub->on_loss) {
+        return;
+    }
+    sub->busy++;
+    sub->on_loss(sub, &loss, sub->userdata);
+    (void) bus__sub_release(sub);
+}
+
+void bus__give_credit(struct bus_conn *c, struct bus_sub *sub)
+{
+    struct wire_credit m = {sub->number, sub->used_messages, sub->used_bytes};
+
+    sub->used_messages = 0;
+    sub->used_bytes = 0;
+    bus__send_or_fail(c, VERB_CREDIT, &m);
+}

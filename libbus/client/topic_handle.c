@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* Advertised topics: aliases, and the automatic ones by name. */
+
+#include "client/topic_handle.h"
+#include <errno.h>
+#include <string.h>
+#include "wire/topic.h"
+
+static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t len)
+{
+    struct bus_topic *t = calloc(1, sizeof(*t) + len + 1);
+
+    if (t) {
+        t->conn = c;
+        t->len = len;
+        memcpy(t->name, name, len);
+    }
+    return t;
+}
+
+static int send_advertise(struct bus_conn *c, const struct bus_topic *t)
+{
+    struct wire_advertise m = {t->alias, {t->name, t->len}};
+
+    return bus__send(c, VERB_ADVERTISE, &m, CONTROL_HEADER_MAX);
+}
+
+/* Also for a refused alias: whether the refusal was of this topic or of an earlier one by that
+ * alias cannot be known for certain. */
+static int send_unadvertise(struct bus_conn *c, const struct bus_topic *t)
+{
+    struct wire_unadvertise m = {.alias = t->alias};
+
+    return bus__send(c, VERB_UNADVERTISE, &m, CONTROL_HEADER_MAX);
+}
+
+static int advertise(struct bus_conn *c, struct bus_topic *t)
+{
+    int r = bus__numbers_peek(&c->alias_numbers, c->aliases_max, &t->alias);
+
+    r = r < 0 ? r : bus__table_reserve(&c->aliases, t->alias);
+    r = r < 0 ? r : send_advertise(c, t);
+    if (r < 0) {
+        return r;
+    }
+    t->lead_bytes = FRAME_PREFIX_BYTES;
+    t->lead_bytes += (uint32_t) hot_put_field_1(t->lead + FRAME_PREFIX_BYTES, t->alias);
+    frame_write_prefix(t->lead, VERB_PUBLISH, t->lead_bytes - FRAME_PREFIX_BYTES, 0);
+    t->since = c->sequence;
+    bus__numbers_take(&c->alias_numbers);
+    c->aliases.at[t->alias] = t;
+    c->n_topics++;
+    return 0;
+}
+
+static void topic_remove(struct bus_conn *c, struct bus_topic *t)
+{
+    if (t->automatic) {
+        HASH_DEL(c->by_name, t);
+        DL_DELETE(c->lru, t);
+    }
+    c->aliases.at[t->alias] = NULL;
+    bus__numbers_give(&c->alias_numbers, t->alias);
+    c->n_topics--;
+    free(t);
+}
+
+int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic)
+{
+    AUTO_FREE struct bus_topic *t = NULL;
+    size_t len = strnlen(topic, BUS_TOPIC_MAX + 1);
+    int r = bus__usable(conn);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!topic_valid(topic, len)) {
+        return -EINVAL;
+    }
+    r = conn->monitor.on_record ? -EBUSY : bus__room(conn);
+    if (r < 0) {
+        return r;
+    }
+    t = topic_new(conn, topic, len);
+    r = t ? advertise(conn, t) : -ENOMEM;
+    if (r < 0) {
+        return r;
+    }
+    *ret_topic = TAKE(t);
+    return 0;
+}
+
+void bus_topic_unref(struct bus_topic *topic)
+{
+    struct wire_unadvertise m;
+    struct bus_conn *c;
+
+    if (!topic) {
+        return;
+    }
+    c = topic->conn;
+    m.alias = topic->alias;
+    if (bus__usable(c) == 0) {
+        bus__send_or_fail(c, VERB_UNADVERTISE, &m);
+    }
+    topic_remove(c, topic);
+}
+
+void bus__topics_fini(struct bus_conn *c)
+{
+    HASH_CLEAR(hh, c->by_name);
+    c->lru = NULL;
+    for (uint32_t i = 0; i < c->aliases.n; i++) {
+        free(c->aliases.at[i]);
+    }
+    bus__table_fini(&c->aliases);
+    bus__numbers_fini(&c->alias_numbers);
+}
+
+/* ---- automatic topics ---- */
+
+/* The one that has not been used for the longest time makes room. Only what it is known by changes:
+ * a later publish makes it anew. */
+static int recycle(struct bus_conn *c)
+{
+    struct bus_topic *t = c->lru;
+    int r = t ? send_unadvertise(c, t) : -ENOSPC;
+
+    if (r == 0) {
+        topic_remove(c, t);
+    }
+    return r;
+}
+
+static int automatic_add(struct bus_conn *c, struct bus_topic *t)
+{
+    int r;
+
+    HASH_ADD_KEYPTR(hh, c->by_name, t->name, t->len, t);
+    if (!t->hh.tbl) {
+        return -ENOMEM;
+    }
+    r = advertise(c, t);
+    if (r == -ENOSPC) {
+        r = recycle(c);
+        r = r < 0 ? r : advertise(c, t);
+    }
+    if (r < 0) {
+        HASH_DEL(c->by_name, t);
+        return r;
+    }
+    t->automatic = true;
+    DL_APPEND(c->lru, t);
+    return 0;
+}
+
+static int automatic_new(struct bus_conn *c, const char *name, size_t len, struct bus_topic **ret)
+{
+    struct bus_topic *t = topic_new(c, name, len);
+    int r = t ? automatic_add(c, t) : -ENOMEM;
+
+    if (r < 0) {
+        free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+/* The router may think better of it now. */
+static int automatic_again(struct bus_conn *c, struct bus_topic *t)
+{
+    int r = send_unadvertise(c, t);
+
+    r = r < 0 ? r : send_advertise(c, t);
+    if (r == 0) {
+        t->refused = 0;
+    }
+    return r;
+}
+
+int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret)
+{
+    size_t len = strnlen(name, BUS_TOPIC_MAX + 1);
+    struct bus_topic *t = NULL;
+
+    HASH_FIND(hh, c->by_name, name, len, t);
+    if (UNLIKELY(!t)) {
+        return topic_valid(name, len) ? automatic_new(c, name, len, ret) : -EINVAL;
+    }
+    if (UNLIKELY(t->refused)) {
+        int r = automatic_again(c, t);
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    if (c->lru->prev != t) { /* the prev of utlist's head is the tail */
+        DL_DELETE(c->lru, t);
+        DL_APPEND(c->lru, t);
+    }
+    *ret = t;
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* An advertised topic: a handle of the application, or one of those that bus_publish() makes by
+ * itself. */
+
+#include "client/conn.h"
+#include "wire/hot.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+#include <utlist.h>
+
+/* Prefix and header of a plain PUBLISH; copied in one piece, which OUTQ_SLACK_BYTES allows. */
+#define PUBLISH_LEAD_BYTES 16u
+
+struct bus_topic {
+    struct bus_conn *conn; /* not owned; outlives it */
+    uint32_t alias;        /* index into bus_conn.aliases */
+    uint32_t lead_bytes;
+    uint8_t lead[PUBLISH_LEAD_BYTES];
+    uint32_t refused; /* status with which the router refused the ADVERTISE, or 0 */
+    bool automatic;
+    uint64_t since;    /* publishes up to this number may have used the alias for another topic */
+    UT_hash_handle hh; /* bus_conn.by_name, if automatic */
+    struct bus_topic *prev; /* bus_conn.lru, if automatic */
+    struct bus_topic *next;
+    size_t len;
+    char name[];
+};
+
+/* The automatic topic of that name, made if there is none. -EINVAL, -ENOMEM, or -ENOSPC: publish by
+ * name. */
+int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret);
+void bus__topics_fini(struct bus_conn *c);
