@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* Medians as a table or as JSON. */
+
+#include "report.h"
+#include <bus/bus.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const percentile_names[N_PERCENTILES] = {"p50", "p90", "p99", "p99.9"};
+
+static int compare_double(const void *a, const void *b)
+{
+    double x = *(const double *) a;
+    double y = *(const double *) b;
+
+    return (x > y) - (x < y);
+}
+
+/* One figure of all runs. */
+struct figure {
+    double median, low, high;
+};
+
+static struct figure figure_of(const struct plan *p, const struct row *row, enum side side,
+                               size_t offset)
+{
+    double values[RUNS_MAX];
+
+    for (unsigned i = 0; i < p->runs; i++) {
+        memcpy(&values[i], (const char *) &row->results[side][i] + offset, sizeof(double));
+    }
+    qsort(values, p->runs, sizeof(double), compare_double);
+    return (struct figure){
+        .median = (values[p->runs / 2] + values[(p->runs - 1) / 2]) / 2,
+        .low = values[0],
+        .high = values[p->runs - 1],
+    };
+}
+
+static size_t percentile_offset(int i)
+{
+    return offsetof(struct result, percentile_us) + sizeof(double) * (size_t) i;
+}
+
+static bool has_percentiles(const struct row *row)
+{
+    return row->spec.mode == MODE_RTT || row->spec.mode == MODE_LATENCY;
+}
+
+/* ---- table
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+/* A number with the suffix that makes it short. */
+static const char *short_number(double value, char *buf, size_t bytes)
+{
+    if (value >= 1e6) {
+        (void) snprintf(buf, bytes, "%.2fM", value / 1e6);
+    } else if (value >= 1e4) {
+        (void) snprintf(buf, bytes, "%.1fk", value / 1e3);
+    } else {
+        (void) snprintf(buf, bytes, "%.1f", value);
+    }
+    return buf;
+}
+
+static void table_side(const struct plan *p, const struct row *row, enum side side, size_t offset)
+{
+    char median[32], low[32], high[32], range[72];
+    struct figure f;
+
+    if (!row->sides[side]) {
+        (void) printf(" %9s %-17s", "-", "");
+        return;
+    }
+    f = figure_of(p, row, side, offset);
+    (void) snprintf(range, sizeof(range), "(%s-%s)", short_number(f.low, low, sizeof(low)),
+                    short_number(f.high, high, sizeof(high)));
+    (void) printf(" %9s %-17s", short_number(f.median, median, sizeof(median)), range);
+}
+
+static void table_line(const struct plan *p, const struct row *row, const char *unit, size_t offset)
+{
+    (void) printf("%-10s %-9s %7zu %5u %-12s", mode_name(row->spec.mode), link_name(row->spec.link),
+                  row->spec.bytes, row->spec.n, unit);
+    table_side(p, row, SIDE_BUS, offset);
+    table_side(p, row, SIDE_FLOOR, offset);
+    if (row->sides[SIDE_BUS] && row->sides[SIDE_FLOOR]) {
+        double bus = figure_of(p, row, SIDE_BUS, offset).median;
+        double base = figure_of(p, row, SIDE_FLOOR, offset).median;
+
+        (void) printf(" %9.2f", base > 0 ? bus / base : 0.0);
+    }
+    (void) printf("\n");
+}
+
+static void table_row(const struct plan *p, const struct row *row)
+{
+    size_t rate = offsetof(struct result, rate);
+
+    switch (row->spec.mode) {
+    case MODE_RTT:
+        table_line(p, row, "trips/s", rate);
+        break;
+    case MODE_LATENCY:
+        table_line(p, row, "messages/s", rate);
+        break;
+    case MODE_CONNECT:
+        table_line(p, row, "connects/s", rate);
+        table_line(p, row, "bytes each", offsetof(struct result, bytes_each));
+        return;
+    case MODE_THROUGHPUT:
+    case MODE_FANOUT:
+    case MODE_FANIN:
+        table_line(p, row, "deliveries/s", rate);
+        return;
+    }
+    for (int i = 0; i < N_PERCENTILES; i++) {
+        char unit[16];
+
+        (void) snprintf(unit, sizeof(unit), "%s us", percentile_names[i]);
+        table_line(p, row, unit, percentile_offset(i));
+    }
+}
+
+void report_table(const struct plan *p)
+{
+    (void) printf("libbus %s, %ld processors, median of %u runs (lowest-highest)\n", bus_version(),
+                  sysconf(_SC_NPROCESSORS_ONLN), p->runs);
+    (void) printf("%-10s %-9s %7s %5s %-12s %9s %-17s %9s %-17s %9s\n", "mode", "link", "bytes",
+                  "n", "unit", "bus", "", "floor", "", "bus/floor");
+    for (unsigned i = 0; i < p->n_rows; i++) {
+        table_row(p, &p->rows[i]);
+    }
+}
+
+/* ---- JSON
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void json_figure(const struct plan *p, const struct row *row, enum side side,
+                        const char *name, size_t offset)
+{
+    struct figure f = figure_of(p, row, side, offset);
+
+    (void) printf(",\"%s\":{\"median\":%.3f,\"lowest\":%.3f,\"highest\":%.3f}", name, f.median,
+                  f.low, f.high);
+}
+
+static void json_side(const struct plan *p, const struct row *row, enum side side)
+{
+    uint64_t messages = 0;
+
+    for (unsigned i = 0; i < p->runs; i++) {
+        messages += row->results[side][i].messages;
+    }
+    (void) printf(",\"%s\":{\"checked\":%llu", side_name(side), (unsigned long long) messages);
+    json_figure(p, row, side, "per_second", offsetof(struct result, rate));
+    for (int i = 0; has_percentiles(row) && i < N_PERCENTILES; i++) {
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "%s_us", percentile_names[i]);
+        json_figure(p, row, side, name, percentile_offset(i));
+    }
+    if (row->spec.mode == MODE_CONNECT) {
+        json_figure(p, row, side, "bytes_each", offsetof(struct result, bytes_each));
+    }
+    (void) printf("}");
+}
+
+static void json_row(const struct plan *p, const struct row *row)
+{
+    const struct spec *s = &row->spec;
+
+    (void) printf("{\"mode\":\"%s\",\"link\":\"%s\",\"bytes\":%zu,\"n\":%u,\"seconds\":%g",
+                  mode_name(s->mode), link_name(s->link), s->bytes, s->n, s->seconds);
+    if (s->mode == MODE_LATENCY) {
+        (void) printf(",\"rate\":%g", s->rate);
+    }
+    for (int side = 0; side < 2; side++) {
+        if (row->sides[side]) {
+            json_side(p, row, (enum side) side);
+        }
+    }
+    if (row->sides[SIDE_BUS] && row->sides[SIDE_FLOOR]) {
+        size_t rate = offsetof(struct result, rate);
+        double base = figure_of(p, row, SIDE_FLOOR, rate).median;
+
+        (void) printf(",\"bus_to_floor\":%.4f",
+                      base > 0 ? figure_of(p, row, SIDE_BUS, rate).median / base : 0.0);
+    }
+    (void) printf("}");
+}
+
+void report_json(const struct plan *p)
+{
+    (void) printf("{\"version\":\"%s\",\"processors\":%ld,\"runs\":%u,\"rows\":[", bus_version(),
+                  sysconf(_SC_NPROCESSORS_ONLN), p->runs);
+    for (unsigned i = 0; i < p->n_rows; i++) {
+        (void) printf(i > 0 ? ",\n" : "\n");
+        json_row(p, &p->rows[i]);
+    }
+    (void) printf("\n]}\n");
+}
