@@ -46,6 +46,18 @@ def read_line(fd):
     return line.decode()
 
 
+def read_lines(fd):
+    """Lines as they come, without end; in larger pieces than read_line()."""
+    rest = b""
+    while True:
+        wait_readable(fd)
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            return
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+
+
 def varint(n):
     out = b""
     while n > 127:
@@ -317,8 +329,8 @@ class MonitorTest(unittest.TestCase):
                        timeout=TIMEOUT)
         monitor.send_signal(signal.SIGCONT)
         seen, lost, order = 0, 0, 0
-        while seen + lost < n:
-            record = json.loads(read_line(monitor.stdout.fileno()))
+        for line in read_lines(monitor.stdout.fileno()):
+            record = json.loads(line)
             if record["type"] == "loss":
                 self.assertEqual(record["reason"], "queue_full")
                 lost += record["lost"]
@@ -327,6 +339,8 @@ class MonitorTest(unittest.TestCase):
                 seen += 1
                 order += 1
                 self.assertEqual(record["order"], order)
+            if seen + lost == n:
+                break
         self.assertGreater(lost, 0)
         monitor.send_signal(signal.SIGTERM)
         self.finish(monitor)

@@ -131,7 +131,9 @@ enum exit_code session_refused(const struct session *s, enum bus_status status, 
 void session_say_lost(const struct session *s, int error)
 {
     if (s->ended) {
-        tool_say_closed(s->end_reason, s->end_text);
+        bool same = !strcmp(s->end_text, bus_goodbye_text(s->end_reason));
+
+        tool_say_closed(s->end_reason, same ? "" : s->end_text);
     } else {
         tool_error("the connection is lost: %s", strerror(-error));
     }
