@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* A script of what several peers and the clock do, into the core: nothing may break its invariants,
+ * and everything it sends must be whole, decodable frames. Input: operations of one byte and their
+ * arguments, see step(). */
+#include "core/router.h"
+#include "fuzz/fuzz.h"
+#include "wire/codec.h"
+
+#define N_PEERS 4
+#define N_STEPS 300
+#define NS_PER_MS_FUZZ UINT64_C(1000000)
+#define PENDING_MAX (128u * 1024u)
+
+struct client {
+    struct peer *peer;
+    bool packets;
+    uint8_t *pending; /* stream: bytes that the router has not consumed yet */
+    size_t n_pending;
+};
+
+struct world {
+    struct router *router;
+    struct client clients[N_PEERS];
+    struct now now;
+    struct arena arena;
+};
+
+static const char *const texts[] = {"a",      "a/b", "a/#", "+/b",  "#",     "$x/y",
+                                    "$bus/z", "a+",  "b/c", "+",    "a/b/c", "",
+                                    "\x01x",  "b/#", "//",  "+/+/#"};
+
+static struct text take_text(struct input *in)
+{
+    return text_from(texts[take_u8(in) % (sizeof(texts) / sizeof(texts[0]))]);
+}
+
+static void client_gone(struct world *w, struct client *c)
+{
+    router_remove_peer(w->router, c->peer);
+    free(c->pending);
+    *c = (struct client){0};
+}
+
+/* ---- output ---- */
+
+static void check_frames(struct world *w, const uint8_t *data, size_t len)
+{
+    while (len > 0) {
+        union wire_any m;
+        struct frame f;
+        size_t bytes;
+
+        CHECK(frame_parse(data, len, UINT32_MAX, &f, &bytes) == FRAME_OK);
+        arena_reset(&w->arena);
+        CHECK(codec_decode(&w->arena, f.verb, f.header, f.header_bytes, &m) == CODEC_OK);
+        data += bytes;
+        len -= bytes;
+    }
+}
+
+/* Sends one chunk, or a part of it on a stream. */
+static bool client_drain(struct world *w, struct client *c, size_t part)
+{
+    struct iovec iov;
+
+    if (outq_peek(peer_output(c->peer), &iov, 1) == 0) {
+        if (peer_is_closing(c->peer)) {
+            client_gone(w, c);
+        }
+        return false;
+    }
+    if (c->packets) {
+        static const char line[] = "This is";
+
+        /* the answer to text by mistake is the only thing that is no frame */
+        if (iov.iov_len < sizeof(line) || memcmp(iov.iov_base, line, sizeof(line) - 1) != 0) {
+            const uint8_t *b = iov.iov_base;
+
+            if (!(b[0] >= 'A' && b[0] <= 'z' && b[1] >= ' ' && b[2] >= ' ' && b[3] >= ' ')) {
+                check_frames(w, b, iov.iov_len);
+            }
+        }
+        part = iov.iov_len;
+    }
+    router_output_sent(w->router, c->peer, part < iov.iov_len ? part : iov.iov_len);
+    return true;
+}
+
+static void drain_all(struct world *w)
+{
+    while (router_next_dirty(w->router)) {
+    }
+    for (size_t i = 0; i < N_PEERS; i++) {
+        struct client *c = &w->clients[i];
+
+        for (unsigned n = 0; c->peer && n < 1000 && client_drain(w, c, SIZE_MAX); n++) {
+        }
+    }
+}
+
+/* ---- input ---- */
+
+static void feed_packet(struct world *w, struct client *c, const uint8_t *data, size_t len)
+{
+    uint8_t *copy = exact_copy(data, len);
+    size_t at = 0;
+
+    while (at < len) {
+        struct input_result r = router_input(w->router, c->peer, copy + at, len - at, 3, &w->now);
+
+        CHECK(r.consumed <= len - at);
+        at += r.consumed;
+        if (!r.more) {
+            break;
+        }
+    }
+    free(copy);
+}
+
+static void feed_stream(struct world *w, struct client *c, const uint8_t *data, size_t len)
+{
+    uint8_t *all;
+
+    if (c->n_pending + len > PENDING_MAX) {
+        return;
+    }
+    all = malloc(c->n_pending + len + 1);
+    CHECK(all);
+    if (c->n_pending > 0) {
+        memcpy(all, c->pending, c->n_pending);
+    }
+    memcpy(all + c->n_pending, data, len);
+    len += c->n_pending;
+    free(c->pending);
+    for (size_t at = 0;;) {
+        struct input_result r = router_input(w->router, c->peer, all + at, len - at, 5, &w->now);
+
+        CHECK(r.consumed <= len - at);
+        at += r.consumed;
+        if (!r.more) {
+            memmove(all, all + at, len - at);
+            c->n_pending = len - at;
+            break;
+        }
+    }
+    c->pending = all;
+}
+
+static void feed(struct world *w, struct client *c, const uint8_t *data, size_t len)
+{
+    if (!peer_wants_input(c->peer)) {
+        return;
+    }
+    if (c->packets) {
+        feed_packet(w, c, data, len);
+    } else {
+        feed_stream(w, c, data, len);
+    }
+}
+
+static void feed_frame(struct world *w, struct client *c, enum verb verb, const void *m,
+                       size_t body_bytes)
+{
+    static uint8_t buf[FRAME_PREFIX_BYTES + 4096 + 4096];
+    long n;
+
+    arena_reset(&w->arena);
+    n = codec_encode(&w->arena, verb, m, buf + FRAME_PREFIX_BYTES, 4096);
+    CHECK(n >= 0);
+    frame_write_prefix(buf, verb, (size_t) n, body_bytes);
+    memset(buf + FRAME_PREFIX_BYTES + n, 'b', body_bytes);
+    feed(w, c, buf, FRAME_PREFIX_BYTES + (size_t) n + body_bytes);
+}
+
+static void do_connect(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in);
+    struct peer_info info = {.uid = how & 2 ? 7 : 0, .pid = 1, .packets = how & 1};
+    struct wire_hello hello = {.protocol_min = 1, .protocol_max = 1, .client_name = text_from("c")};
+
+    if (c->peer) {
+        client_gone(w, c);
+    }
+    if (router_add_peer(w->router, &info, &w->now, &c->peer) != ROUTER_OK) {
+        c->peer = NULL;
+        return;
+    }
+    c->packets = info.packets;
+    if (!(how & 4)) {
+        feed_frame(w, c, VERB_HELLO, &hello, 0);
+    }
+}
+
+static void do_subscribe(struct world *w, struct client *c, struct input *in)
+{
+    struct wire_subscribe m = {.subscription = take_u8(in) & 7, .filter = take_text(in)};
+
+    m.policy = take_u8(in) % 6;
+    m.window_messages = take_u8(in) & 15;
+    m.window_bytes = take_u8(in);
+    m.queue_messages = take_u8(in) & 15;
+    m.queue_bytes = take_u16(in) & 2047;
+    m.flags = take_u8(in) % 3;
+    feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
+}
+
+static void do_publish(struct world *w, struct client *c, struct input *in)
+{
+    struct wire_header headers[2] = {{text_from("k"), text_from("value")},
+                                     {text_from("k"), text_from("")}};
+    uint8_t how = take_u8(in);
+    struct wire_publish m = {.flags = how & 1, .headers = headers, .n_headers = (how >> 1) % 3};
+    unsigned count = 1 + (how >> 5);
+
+    if (how & 8) {
+        m.alias = take_u8(in) & 7;
+    } else {
+        m.topic = take_text(in);
+    }
+    for (size_t bytes = take_u16(in) & 4095; count > 0 && c->peer; count--) {
+        feed_frame(w, c, VERB_PUBLISH, &m, bytes);
+    }
+}
+
+static void do_raw(struct world *w, struct client *c, struct input *in)
+{
+    size_t len = take_u8(in);
+    const uint8_t *data = take_bytes(in, &len);
+
+    if (len > 0) {
+        feed(w, c, data, len);
+    }
+}
+
+/* A header of any verb, as the input has it. */
+static void do_any_frame(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t buf[FRAME_PREFIX_BYTES + 255], verb = take_u8(in);
+    size_t len = take_u8(in);
+    const uint8_t *header = take_bytes(in, &len);
+
+    frame_write_prefix(buf, (enum verb) verb, len, 0);
+    if (len > 0) {
+        memcpy(buf + FRAME_PREFIX_BYTES, header, len);
+    }
+    feed(w, c, buf, FRAME_PREFIX_BYTES + len);
+}
+
+static void do_small(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t what = take_u8(in), id = take_u8(in) & 7;
+    struct wire_credit credit = {.subscription = id, .messages = take_u8(in), .bytes = 500};
+    struct wire_advertise advertise = {.alias = id, .topic = text_from(texts[what >> 4])};
+    struct text filter = text_from(texts[what >> 4]);
+    struct wire_monitor monitor = {.filters = &filter, .n_filters = id & 1, .queue_bytes = 4096};
+    struct wire_snapshot snapshot = {.kind = id, .limit = what >> 4};
+
+    switch (what & 7) {
+    case 0:
+    case 1:
+        feed_frame(w, c, VERB_CREDIT, &credit, 0);
+        return;
+    case 2:
+        feed_frame(w, c, VERB_ADVERTISE, &advertise, 0);
+        return;
+    case 3:
+        feed_frame(w, c, VERB_UNADVERTISE, &(struct wire_unadvertise){.alias = id}, 0);
+        return;
+    case 4:
+        feed_frame(w, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = id}, 0);
+        return;
+    case 5:
+        feed_frame(w, c, VERB_MONITOR, &monitor, 0);
+        return;
+    case 6:
+        feed_frame(w, c, VERB_SNAPSHOT, &snapshot, 0);
+        return;
+    case 7:
+        feed_frame(w, c, VERB_PING, &(struct wire_ping){.token = id}, 0);
+        return;
+    }
+}
+
+static void do_time(struct world *w, struct input *in)
+{
+    w->now.monotonic_ns += (take_u16(in) & 1023) * NS_PER_MS_FUZZ;
+    w->now.realtime_ns += 1;
+    router_tick(w->router, &w->now);
+    for (size_t i = 0; i < N_PEERS; i++) {
+        if (w->clients[i].peer && peer_is_expired(w->clients[i].peer)) {
+            client_gone(w, &w->clients[i]);
+        }
+    }
+}
+
+static void step(struct world *w, struct input *in)
+{
+    uint8_t op = take_u8(in);
+    struct client *c = &w->clients[op & (N_PEERS - 1)];
+
+    op >>= 4;
+    if (op == 0) {
+        do_time(w, in);
+    } else if (op == 1 || !c->peer) {
+        do_connect(w, c, in);
+    } else if (op == 2) {
+        client_gone(w, c);
+    } else if (op <= 4) {
+        do_subscribe(w, c, in);
+    } else if (op <= 7) {
+        do_publish(w, c, in);
+    } else if (op <= 9) {
+        do_small(w, c, in);
+    } else if (op == 10) {
+        do_raw(w, c, in);
+    } else if (op == 11) {
+        do_any_frame(w, c, in);
+    } else if (op <= 13) {
+        (void) client_drain(w, c, take_u8(in) + 1u);
+    } else if (op == 14) {
+        drain_all(w);
+    } else if (take_u8(in) == 0xFF) {
+        router_shutdown(w->router, &w->now);
+    }
+    router_check(w->router);
+}
+
+static struct router_config small_router(void)
+{
+    struct router_config config = {.limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz"};
+
+    config.limits.hello_timeout_ms = 100;
+    config.limits.stall_timeout_ms = 300;
+    config.limits.linger_ms = 200;
+    config.limits.clients_max = N_PEERS - 1;
+    config.limits.client_bytes_max = 64 * KIB;
+    config.limits.total_bytes_max = 128 * KIB;
+    config.limits.publish_window_messages = 20;
+    config.limits.publish_window_bytes = 8192;
+    config.limits.output_bytes_max = 8192;
+    config.limits.subscriptions_max = 6;
+    config.limits.aliases_max = 6;
+    config.limits.monitors_max = 1;
+    return config;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    struct router_config config = small_router();
+    struct world w = {.now = {1, 1}};
+    struct input in = {data, len};
+
+    CHECK(arena_init(&w.arena, CODEC_ARENA_BYTES) == 0);
+    CHECK(router_new(&config, &w.router) == 0);
+    for (unsigned n = 0; in.left > 0 && n < N_STEPS; n++) {
+        step(&w, &in);
+    }
+    drain_all(&w);
+    router_check(w.router);
+    for (size_t i = 0; i < N_PEERS; i++) {
+        if (w.clients[i].peer) {
+            client_gone(&w, &w.clients[i]);
+        }
+    }
+    router_check(w.router);
+    CHECK(router_counters(w.router)->charged_bytes_now == 0);
+    w.router = router_free(w.router);
+    arena_fini(&w.arena);
+    return 0;
+}
