@@ -108,7 +108,7 @@ static void on_deadline(uv_timer_t *handle)
     struct now now = now_read();
 
     b->deadline_ns = UINT64_MAX;
-    router_tick(b->router, &now); /* what it made dirty is sent at the end of this turn */
+    router_tick(b->router, &now); /* what it made dirty is sent before the poll */
 }
 
 /* A timer that fires too early does no harm, so it is set again only if it would be too late. */

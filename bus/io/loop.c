@@ -12,9 +12,11 @@ static void loop_flush(struct loop *loop)
     loop->on_flush(loop);
 }
 
-static void on_check(uv_check_t *handle)
+/* Right before the poll, and so behind everything that can make output: links that were read in the
+ * poll before, timers and tasks. */
+static void on_prepare(uv_prepare_t *handle)
 {
-    loop_flush(container_of(handle, struct loop, check));
+    loop_flush(container_of(handle, struct loop, prepare));
 }
 
 /* The idle handle is active only while tasks are queued: it keeps the poll that follows from
@@ -55,10 +57,10 @@ int loop_open(struct loop *loop, uv_loop_t *uv, uint64_t held_bytes_max,
         return -ENOMEM;
     }
     /* these three cannot fail */
-    (void) uv_check_init(uv, &loop->check);
+    (void) uv_prepare_init(uv, &loop->prepare);
     (void) uv_idle_init(uv, &loop->idle);
     (void) uv_timer_init(uv, &loop->retry);
-    (void) uv_check_start(&loop->check, on_check);
+    (void) uv_prepare_start(&loop->prepare, on_prepare);
     return 0;
 }
 
@@ -69,7 +71,7 @@ void loop_close(struct loop *loop)
     }
     free(loop->buffer);
     loop->buffer = NULL;
-    uv_close((uv_handle_t *) &loop->check, NULL);
+    uv_close((uv_handle_t *) &loop->prepare, NULL);
     uv_close((uv_handle_t *) &loop->idle, NULL);
     uv_close((uv_handle_t *) &loop->retry, NULL);
 }

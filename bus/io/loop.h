@@ -36,7 +36,7 @@ struct loop {
     uint64_t held_bytes;                 /* kept by links between turns */
     uint64_t held_bytes_max;             /* a link that needs more fails */
     void (*on_flush)(struct loop *loop); /* send what there is to be sent */
-    uv_check_t check;
+    uv_prepare_t prepare;
     uv_idle_t idle;
     uv_timer_t retry;
 };
