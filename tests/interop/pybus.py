@@ -146,7 +146,7 @@ def raw_frame(verb, header=b"", body=b"", fds=0):
     return PREFIX.pack(len(body), len(header), verb, fds) + header + body
 
 
-def frame(verb_name, body=b"", **fields):
+def frame(verb_name, body=b"", /, **fields):
     if "headers" in fields:
         fields["headers"] = [{"name": n, "value": v} for n, v in fields["headers"]]
     return raw_frame(VERBS[verb_name], encode(message_of(verb_name), fields), body)
