@@ -232,7 +232,10 @@ static int step(struct bus_conn *c, bool force)
     if (c->state == CONN_BROKEN) {
         tell_closed(c);
     }
-    return bus__is_over(c) ? -ENOTCONN : (int) r;
+    if (bus__is_over(c)) {
+        return -ENOTCONN;
+    }
+    return c->kick && r == STEP_IDLE ? STEP_SOME : (int) r;
 }
 
 int bus_process(struct bus_conn *conn)

@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a connection: greeting, waiting, ends, forks, and routers that misbehave. */
+#include <signal.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include "client/conn.h"
+#include "support/failmalloc.h"
+#include "unit/test_client_fake.h"
+
+/* ---- greeting ---- */
+
+static void test_hello_and_welcome(void **state)
+{
+    struct fake *f = *state;
+
+    fake_connect(f);
+    assert_int_equal(bus_connection_id(f->conn), 0);
+    assert_int_equal(bus_body_max(f->conn), 0);
+    fake_welcome(f);
+    assert_int_equal(bus_connection_id(f->conn), 7);
+    assert_int_equal(bus_body_max(f->conn), f->welcome.inline_max);
+    assert_int_equal(f->n_closed, 0);
+}
+
+static void test_hello_carries_the_name(void **state)
+{
+    struct fake *f = *state;
+    union wire_any m;
+
+    f->opts.name = NULL;
+    assert_int_equal(bus_open(f->address, &f->opts, &f->conn), 0);
+    fake_accept(f);
+    m = fake_hear(f, VERB_HELLO);
+    assert_text(m.hello.client_name, program_invocation_short_name);
+}
+
+static void test_open_refuses_bad_options(void **state)
+{
+    struct fake *f = *state;
+    struct bus_conn *c = NULL;
+    struct bus_opts opts = f->opts;
+    char name[BUS_NAME_MAX + 2];
+
+    opts.size = 4;
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
+    opts.flags = 2;
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
+    opts.name = "a\nb";
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    memset(name, 'x', sizeof(name));
+    name[sizeof(name) - 1] = '\0';
+    opts.name = name;
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    assert_int_equal(bus_open("", &f->opts, &c), -EINVAL);
+    assert_null(c);
+}
+
+static void test_open_without_a_router(void **state)
+{
+    struct fake *f = *state;
+    struct bus_conn *c = NULL;
+    char address[160];
+
+    (void) snprintf(address, sizeof(address), "%s-not-there", f->address);
+    assert_int_equal(bus_open(address, &f->opts, &c), -ENOENT);
+    (void) close(f->listen_fd);
+    assert_int_equal(bus_open(f->address, &f->opts, &c), -ECONNREFUSED);
+    f->listen_fd = sock_new(SOCK_STREAM);
+    assert_null(c);
+}
+
+/* The other end of bus_open() that waits is a child process that says the given bytes. */
+static int open_answered_with(struct fake *f, const void *bytes, size_t n)
+{
+    struct bus_conn *c = NULL;
+    pid_t child = fork();
+    int r;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        int fd = -1;
+
+        while (fd < 0) {
+            fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        }
+        (void) recv(fd, f->in, FAKE_IN_BYTES, 0);
+        (void) send(fd, bytes, n, MSG_NOSIGNAL);
+        _exit(0);
+    }
+    f->opts.flags = 0;
+    r = bus_open(f->address, &f->opts, &c);
+    assert_int_equal(f->n_closed, 0);
+    bus_close(c);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return r;
+}
+
+static void test_open_waits_for_welcome(void **state)
+{
+    struct fake *f = *state;
+
+    fake_say(f, VERB_WELCOME, &f->welcome);
+    assert_int_equal(open_answered_with(f, f->out, f->out_len), 0);
+}
+
+static void test_open_refused(void **state)
+{
+    struct fake *f = *state;
+    struct wire_goodbye m = {BUS_GOODBYE_LIMIT, {"full", 4}};
+
+    fake_say(f, VERB_GOODBYE, &m);
+    assert_int_equal(open_answered_with(f, f->out, f->out_len), -EPROTO);
+}
+
+static void test_open_of_something_else(void **state)
+{
+    assert_int_equal(open_answered_with(*state, "HTTP/1.1 400 Bad Request\r\n\r\n", 28), -EPROTO);
+}
+
+static void test_open_times_out(void **state)
+{
+    struct fake *f = *state;
+    struct bus_conn *c = NULL;
+
+    f->opts.flags = 0;
+    f->opts.timeout_ms = 1;
+    assert_int_equal(bus_open(f->address, &f->opts, &c), -ETIMEDOUT);
+    assert_null(c);
+}
+
+static void test_open_with_a_full_backlog_times_out(void **state)
+{
+    struct fake *f = *state;
+    struct bus_conn *conns[64] = {0};
+    int r = 0;
+    int n = 0;
+
+    f->opts.timeout_ms = 5;
+    assert_int_equal(listen(f->listen_fd, 0), 0);
+    for (; n < 64 && r == 0; n++) {
+        r = bus_open(f->address, &f->opts, &conns[n]);
+    }
+    assert_int_equal(r, -ETIMEDOUT);
+    while (n-- > 0) {
+        bus_close(conns[n]);
+    }
+}
+
+static void test_nowait_deadline_passes(void **state)
+{
+    struct fake *f = *state;
+
+    f->opts.timeout_ms = 1;
+    fake_connect(f);
+    assert_int_equal(bus_fd(f->conn), f->conn->epoll_fd);
+    struct pollfd p = {bus_fd(f->conn), POLLIN, 0};
+
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->n_closed, 1);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_NONE);
+}
+
+static void test_second_welcome_is_a_violation(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    fake_say(f, VERB_WELCOME, &f->welcome);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_PROTOCOL_ERROR);
+}
+
+/* ---- ends ---- */
+
+static void test_goodbye_and_end_of_file(void **state)
+{
+    struct fake *f = *state;
+    struct wire_goodbye m = {BUS_GOODBYE_SHUTDOWN, {"stopping", 8}};
+
+    fake_start(f);
+    fake_say(f, VERB_GOODBYE, &m);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(f->n_closed, 0);
+    fake_hang_up(f);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->n_closed, 1);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_SHUTDOWN);
+    assert_string_equal(f->text, "stopping");
+    assert_int_equal(bus_process(f->conn), -ENOTCONN);
+    assert_int_equal(bus_run(f->conn), -ENOTCONN);
+    assert_int_equal(bus_flush(f->conn, 0), -ENOTCONN);
+    assert_int_equal(bus_wait(f->conn, 0), -ENOTCONN);
+    assert_int_equal(bus_wait_writable(f->conn, 0), -ENOTCONN);
+    assert_int_equal(bus_publish(f->conn, "a", "", 0), -ENOTCONN);
+    assert_int_equal(f->n_closed, 1);
+}
+
+static void test_hang_up_without_a_word(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    fake_hang_up(f);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_NONE);
+}
+
+/* A router that closes with unread input resets the connection: its last words count all the same.
+ */
+static void test_last_words_survive_a_reset(void **state)
+{
+    struct fake *f = *state;
+    struct wire_goodbye m = {BUS_GOODBYE_SLOW_CONSUMER, {"slow", 4}};
+
+    fake_start(f);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0);
+    fake_say(f, VERB_GOODBYE, &m);
+    fake_send(f);
+    fake_hang_up(f);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_SLOW_CONSUMER);
+}
+
+static void test_last_words_survive_a_failed_send(void **state)
+{
+    struct fake *f = *state;
+    struct wire_goodbye m = {BUS_GOODBYE_SHUTDOWN, {"bye", 3}};
+
+    fake_start(f);
+    fake_say(f, VERB_GOODBYE, &m);
+    fake_send(f);
+    fake_hang_up(f);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), -ENOTCONN);
+    assert_int_equal(f->n_closed, 0);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_SHUTDOWN);
+    assert_int_equal(f->n_closed, 1);
+}
+
+static void test_close_says_goodbye(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    bus_cork(f->conn);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0);
+    bus_close(f->conn);
+    f->conn = NULL;
+    (void) fake_hear(f, VERB_ADVERTISE);
+    (void) fake_hear(f, VERB_PUBLISH);
+    assert_int_equal(fake_hear(f, VERB_GOODBYE).goodbye.reason, BUS_GOODBYE_NORMAL);
+    fake_hear_nothing(f);
+}
+
+static void close_in_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
+                            void *userdata)
+{
+    struct fake *f = userdata;
+
+    (void) reason;
+    (void) text;
+    f->n_closed++;
+    bus_close(conn);
+    f->conn = NULL;
+}
+
+static void test_close_in_on_closed(void **state)
+{
+    struct fake *f = *state;
+
+    f->opts.on_closed = close_in_closed;
+    fake_start(f);
+    fake_hang_up(f);
+    assert_int_equal(bus_run(f->conn), -ENOTCONN);
+    assert_int_equal(f->n_closed, 1);
+}
+
+/* ---- waiting ---- */
+
+static void test_ping_is_answered(void **state)
+{
+    struct fake *f = *state;
+    struct wire_ping m = {99};
+
+    fake_start(f);
+    fake_say(f, VERB_PING, &m);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(fake_hear(f, VERB_PONG).pong.token, 99);
+}
+
+static void test_flush_waits_for_the_answer(void **state)
+{
+    struct fake *f = *state;
+    struct wire_pong m = {1};
+
+    fake_start(f);
+    assert_int_equal(bus_flush(f->conn, 0), -ETIMEDOUT);
+    assert_int_equal(fake_hear(f, VERB_PING).ping.token, 1);
+    fake_say(f, VERB_PONG, &m);
+    m.token = 2;
+    fake_say(f, VERB_PONG, &m);
+    fake_send(f); /* so that the answer to the second is there when it is asked: one thread */
+    assert_int_equal(bus_flush(f->conn, 1000), 0);
+    assert_int_equal(fake_hear(f, VERB_PING).ping.token, 2);
+}
+
+static void test_flush_sends_what_a_cork_holds(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    bus_cork(f->conn);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0);
+    fake_hear_nothing(f);
+    assert_int_equal(bus_flush(f->conn, 0), -ETIMEDOUT);
+    (void) fake_hear(f, VERB_ADVERTISE);
+    (void) fake_hear(f, VERB_PUBLISH);
+    (void) fake_hear(f, VERB_PING);
+    assert_int_equal(bus_uncork(f->conn), 0);
+    assert_int_equal(bus_uncork(f->conn), -EINVAL);
+}
+
+static void test_stop_before_run(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    bus_stop(f->conn);
+    assert_int_equal(bus_run(f->conn), 0);
+}
+
+static void test_wait_and_fd_agree(void **state)
+{
+    struct fake *f = *state;
+    struct pollfd p;
+
+    fake_start(f);
+    p = (struct pollfd){bus_fd(f->conn), POLLIN, 0};
+    assert_int_equal(bus_wait(f->conn, 0), 0);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    fake_bind(f, 1, "a");
+    fake_send(f);
+    assert_int_equal(bus_wait(f->conn, 0), 1);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(bus_wait(f->conn, 0), 0);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    fake_hang_up(f);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(poll(&p, 1, 0), 0);
+}
+
+static void on_alarm(int signal)
+{
+    (void) signal;
+}
+
+static void test_a_signal_interrupts_waiting(void **state)
+{
+    struct fake *f = *state;
+    struct sigaction action = {.sa_handler = on_alarm};
+    struct timeval soon = {0, 5000};
+    struct itimerval timer = {soon, soon}; /* again and again: it may come before the wait */
+    struct itimerval off = {0};
+
+    fake_start(f);
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
+    assert_int_equal(bus_wait(f->conn, -1), -EINTR);
+    assert_int_equal(bus_run(f->conn), -EINTR);
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    assert_int_equal(setitimer(ITIMER_REAL, &off, NULL), 0);
+}
+
+/* ---- fork ---- */
+
+static int child_of(struct fake *f, struct bus_topic *t, struct bus_sub *sub)
+{
+    struct bus_sub *other = NULL;
+    struct bus_topic *topic = NULL;
+    bool ok =
+        bus_publish(f->conn, "a", "x", 1) == -ECHILD &&
+        bus_publish(f->conn, "new", "x", 1) == -ECHILD &&
+        bus_topic_publish(t, "x", 1, NULL) == -ECHILD && bus_process(f->conn) == -ECHILD &&
+        bus_run(f->conn) == -ECHILD && bus_flush(f->conn, 0) == -ECHILD &&
+        bus_wait(f->conn, 0) == -ECHILD && bus_fd(f->conn) == -ECHILD &&
+        bus_uncork(f->conn) == -ECHILD && bus_advertise(f->conn, "b", &topic) == -ECHILD &&
+        bus_wait_writable(f->conn, 0) == -ECHILD &&
+        bus_subscribe(f->conn, "b", NULL, (bus_message_fn) (void *) abort, NULL, &other) == -ECHILD;
+
+    bus_sub_unref(sub);
+    bus_topic_unref(t);
+    bus_close(f->conn);
+    return ok ? 0 : 1;
+}
+
+static void never(struct bus_sub *sub, const struct bus_message *message, void *userdata)
+{
+    (void) sub;
+    (void) message;
+    (void) userdata;
+    fail();
+}
+
+static void fork_and_check(struct fake *f)
+{
+    struct bus_topic *t;
+    struct bus_sub *sub;
+    pid_t child;
+    int status;
+
+    assert_int_equal(bus_advertise(f->conn, "t", &t), 0);
+    assert_int_equal(bus_subscribe(f->conn, "s", NULL, never, NULL, &sub), 0);
+    (void) fake_hear(f, VERB_ADVERTISE);
+    (void) fake_hear(f, VERB_SUBSCRIBE);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(child_of(f, t, sub));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    fake_hear_nothing(f);
+    assert_int_equal(bus_topic_publish(t, "x", 1, NULL), 0);
+    (void) fake_hear(f, VERB_PUBLISH);
+    assert_int_equal(bus_process(f->conn), 0);
+}
+
+static void test_a_child_process_is_refused(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    fork_and_check(f);
+}
+
+static void test_a_child_process_is_refused_on_old_kernels(void **state)
+{
+    struct fake *f = *state;
+    static const uint8_t unknown = 0;
+    uint8_t *page;
+
+    fake_start(f);
+    page = f->conn->fork_page;
+    f->conn->fork_page = NULL;
+    f->conn->fork_mark = &unknown;
+    fork_and_check(f);
+    f->conn->fork_mark = f->conn->fork_page = page;
+}
+
+/* ---- hostile routers ---- */
+
+static void expect_violation(struct fake *f)
+{
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_int_equal(f->n_closed, 1);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_PROTOCOL_ERROR);
+    assert_true(f->text[0] != '\0');
+    assert_int_equal(fake_hear(f, VERB_GOODBYE).goodbye.reason, BUS_GOODBYE_PROTOCOL_ERROR);
+}
+
+#define VIOLATION(name, verb, ...)                                                                 \
+    static void test_violation_##name(void **state)                                                \
+    {                                                                                              \
+        struct fake *f = *state;                                                                   \
+                                                                                                   \
+        fake_start(f);                                                                             \
+        fake_say(f, VERB_##verb, &(__VA_ARGS__));                                                  \
+        expect_violation(f);                                                                       \
+    }
+VIOLATION(topic_id_0, TOPIC, (struct wire_topic){0, {"a", 1}})
+VIOLATION(topic_id_huge, TOPIC, (struct wire_topic){UINT32_MAX, {"a", 1}})
+VIOLATION(topic_name_empty, TOPIC, (struct wire_topic){1, {"", 0}})
+VIOLATION(peer_id_huge, PEER, (struct wire_peer){(1u << 22) + 1, 1, 0, 0, 0, {"a", 1}})
+VIOLATION(peer_name_control, PEER, (struct wire_peer){1, 1, 0, 0, 0, {"\33[2J", 4}})
+VIOLATION(message_unknown, MESSAGE, (struct wire_message){9, 9, 9, 1, 1, 0, NULL, 0})
+VIOLATION(loss_unknown, LOSS, (struct wire_loss){9, 1, 1, 1})
+VIOLATION(loss_of_no_monitor, LOSS, (struct wire_loss){0, 1, 1, 1})
+VIOLATION(confirm_unasked, CONFIRM, (struct wire_confirm){1, 0, 0, 0, 0})
+VIOLATION(status_of_no_publish, STATUS, (struct wire_status){10, VERB_PUBLISH, 1, 0, 5, {"", 0}})
+VIOLATION(status_of_no_unsubscribe, STATUS,
+          (struct wire_status){0, VERB_UNSUBSCRIBE, 0, 3, 0, {"", 0}})
+VIOLATION(status_of_no_monitor, STATUS, (struct wire_status){0, VERB_MONITOR, 0, 0, 0, {"", 0}})
+VIOLATION(status_of_no_snapshot, STATUS, (struct wire_status){0, VERB_SNAPSHOT, 0, 0, 0, {"", 0}})
+VIOLATION(pong_unasked, PONG, (struct wire_pong){3})
+VIOLATION(monitored_unasked, MONITORED, (struct wire_monitored){.order = 1, .topic = 1})
+VIOLATION(snapshot_end_unasked, SNAPSHOT_END, (struct wire_snapshot_end){1, 0})
+VIOLATION(entry_unasked, COUNTER, (struct wire_counter){{"a", 1}, 1})
+VIOLATION(verb_of_clients, SUBSCRIBE, (struct wire_subscribe){.filter = {"a", 1}})
+
+#define RAW_VIOLATION(name, ...)                                                                   \
+    static void test_violation_##name(void **state)                                                \
+    {                                                                                              \
+        static const uint8_t bytes[] = {__VA_ARGS__};                                              \
+        struct fake *f = *state;                                                                   \
+                                                                                                   \
+        fake_start(f);                                                                             \
+        fake_say_bytes(f, bytes, sizeof(bytes));                                                   \
+        expect_violation(f);                                                                       \
+    }
+RAW_VIOLATION(body_too_large, 255, 255, 255, 255, 0, 0, VERB_MESSAGE, 0)
+RAW_VIOLATION(body_on_topic, 1, 0, 0, 0, 0, 0, VERB_TOPIC, 0, 1)
+RAW_VIOLATION(descriptors, 0, 0, 0, 0, 0, 0, VERB_PING, 1)
+RAW_VIOLATION(not_protobuf, 0, 0, 0, 0, 2, 0, VERB_PING, 0, 255, 255)
+RAW_VIOLATION(unknown_verb, 0, 0, 0, 0, 0, 0, 200, 0)
+
+static void test_a_packet_that_ends_inside_a_frame(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    fake_say_bytes(f, "\0\0\0\0\5\0\5\0ab", 10);
+    if (f->seqpacket) {
+        expect_violation(f);
+    } else {
+        assert_int_equal(fake_settle(f), 0);
+        assert_int_equal(f->n_closed, 0);
+    }
+}
+
+static void test_a_packet_that_is_too_large(void **state)
+{
+    struct fake *f = *state;
+
+    fake_start(f);
+    if (f->seqpacket) {
+        int bytes = 2000000;
+
+        (void) setsockopt(f->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+        if (send(f->fd, f->out, 300000, MSG_NOSIGNAL) == 300000) { /* the limits of the host */
+            expect_violation(f);
+        }
+    }
+}
+
+/* A router that pings without reading the answers cannot make the client hoard them. */
+static void test_pings_without_end(void **state)
+{
+    struct fake *f = *state;
+    struct wire_ping m = {1};
+
+    fake_start(f);
+    for (unsigned i = 0; i < 10000 && f->n_closed == 0; i++) {
+        for (unsigned k = 0; k < 1000; k++) {
+            fake_say(f, VERB_PING, &m);
+        }
+        while (f->n_closed == 0 && send(f->fd, f->out, f->out_len, MSG_NOSIGNAL) < 0) {
+            (void) bus_process(f->conn);
+        }
+        f->out_len = 0;
+        (void) bus_process(f->conn);
+        assert_true(f->n_closed > 0 || f->conn->outq.bytes < (4u << 20));
+    }
+    assert_int_equal(f->n_closed, 1);
+}
+
+static void fuzz_once(struct rng *rng, bool seqpacket)
+{
+    struct fake *f = fake_new(seqpacket);
+    size_t n = 1 + rng_u64(rng) % 200;
+
+    fake_start(f);
+    fake_bind(f, 1, "a");
+    fake_bind_peer(f, 1, "p");
+    for (unsigned i = 0; i < n; i++) {
+        fake_say_message(f, (uint32_t) (rng_u64(rng) % 3), i, "abcd", 4);
+    }
+    for (unsigned i = 0; i < 1 + rng_u64(rng) % 8; i++) {
+        f->out[rng_u64(rng) % f->out_len] = (uint8_t) rng_u64(rng);
+    }
+    (void) send(f->fd, f->out, f->out_len, MSG_NOSIGNAL);
+    while (bus_process(f->conn) > 0) {
+        continue;
+    }
+    fake_free(f);
+}
+
+static void test_damaged_input_never_crashes(void **state)
+{
+    struct rng rng = rng_from_env();
+
+    (void) state;
+    for (unsigned i = 0; i < 300; i++) {
+        fuzz_once(&rng, i % 2 == 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BOTH_LINKS(test_hello_and_welcome),
+        ON_BOTH_LINKS(test_hello_carries_the_name),
+        ON_BOTH_LINKS(test_open_refuses_bad_options),
+        ON_BOTH_LINKS(test_open_without_a_router),
+        ON_BOTH_LINKS(test_open_waits_for_welcome),
+        ON_BOTH_LINKS(test_open_refused),
+        ON_BOTH_LINKS(test_open_of_something_else),
+        ON_BOTH_LINKS(test_open_times_out),
+        ON_BOTH_LINKS(test_open_with_a_full_backlog_times_out),
+        ON_BOTH_LINKS(test_nowait_deadline_passes),
+        ON_BOTH_LINKS(test_second_welcome_is_a_violation),
+        ON_BOTH_LINKS(test_goodbye_and_end_of_file),
+        ON_BOTH_LINKS(test_hang_up_without_a_word),
+        ON_BOTH_LINKS(test_last_words_survive_a_reset),
+        ON_BOTH_LINKS(test_last_words_survive_a_failed_send),
+        ON_BOTH_LINKS(test_close_says_goodbye),
+        ON_BOTH_LINKS(test_close_in_on_closed),
+        ON_BOTH_LINKS(test_ping_is_answered),
+        ON_BOTH_LINKS(test_flush_waits_for_the_answer),
+        ON_BOTH_LINKS(test_flush_sends_what_a_cork_holds),
+        ON_BOTH_LINKS(test_stop_before_run),
+        ON_BOTH_LINKS(test_wait_and_fd_agree),
+        ON_BOTH_LINKS(test_a_signal_interrupts_waiting),
+        ON_BOTH_LINKS(test_a_child_process_is_refused),
+        ON_BOTH_LINKS(test_a_child_process_is_refused_on_old_kernels),
+        ON_BOTH_LINKS(test_violation_topic_id_0),
+        ON_BOTH_LINKS(test_violation_topic_id_huge),
+        ON_BOTH_LINKS(test_violation_topic_name_empty),
+        ON_BOTH_LINKS(test_violation_peer_id_huge),
+        ON_BOTH_LINKS(test_violation_peer_name_control),
+        ON_BOTH_LINKS(test_violation_message_unknown),
+        ON_BOTH_LINKS(test_violation_loss_unknown),
+        ON_BOTH_LINKS(test_violation_loss_of_no_monitor),
+        ON_BOTH_LINKS(test_violation_confirm_unasked),
+        ON_BOTH_LINKS(test_violation_status_of_no_publish),
+        ON_BOTH_LINKS(test_violation_status_of_no_unsubscribe),
+        ON_BOTH_LINKS(test_violation_status_of_no_monitor),
+        ON_BOTH_LINKS(test_violation_status_of_no_snapshot),
+        ON_BOTH_LINKS(test_violation_pong_unasked),
+        ON_BOTH_LINKS(test_violation_monitored_unasked),
+        ON_BOTH_LINKS(test_violation_snapshot_end_unasked),
+        ON_BOTH_LINKS(test_violation_entry_unasked),
+        ON_BOTH_LINKS(test_violation_verb_of_clients),
+        ON_BOTH_LINKS(test_violation_body_too_large),
+        ON_BOTH_LINKS(test_violation_body_on_topic),
+        ON_BOTH_LINKS(test_violation_descriptors),
+        ON_BOTH_LINKS(test_violation_not_protobuf),
+        ON_BOTH_LINKS(test_violation_unknown_verb),
+        ON_BOTH_LINKS(test_a_packet_that_ends_inside_a_frame),
+        ON_BOTH_LINKS(test_a_packet_that_is_too_large),
+        ON_BOTH_LINKS(test_pings_without_end),
+        cmocka_unit_test(test_damaged_input_never_crashes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
