@@ -90,7 +90,8 @@ static int connect_as(const struct address *a, int type)
 /* The kernel keeps a table of abstract names for each socket type: the wrong type is not found. */
 static bool may_be_other_type(const struct address *a, int error)
 {
-    return a->type == ADDRESS_ANY && (error == -EPROTOTYPE || (a->abstract && error == -ECONNREFUSED));
+    return a->type == ADDRESS_ANY &&
+           (error == -EPROTOTYPE || (a->abstract && error == -ECONNREFUSED));
 }
 
 int sock_connect(const struct address *a, int *ret_type)

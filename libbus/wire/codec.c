@@ -127,20 +127,20 @@ static ProtobufCBinaryData *texts_encode(struct arena *a, const struct text *v, 
 
 /* ---- one converter for each message, from its list of fields ---- */
 
-#define TO_U32(name)  m->name = pb->name;
-#define TO_U64(name)  m->name = pb->name;
+#define TO_U32(name) m->name = pb->name;
+#define TO_U64(name) m->name = pb->name;
 #define TO_TEXT(name) m->name = text_of(&pb->name);
 #define TO_LIST(name, decode)                                                                      \
     m->n_##name = pb->n_##name;                                                                    \
     if (!decode(a, pb->name, pb->n_##name, &m->name)) {                                            \
         return false;                                                                              \
     }
-#define TO_TEXTS(name)      TO_LIST(name, texts_decode)
-#define TO_HEADERS(name)    TO_LIST(name, headers_decode)
+#define TO_TEXTS(name) TO_LIST(name, texts_decode)
+#define TO_HEADERS(name) TO_LIST(name, headers_decode)
 #define TO_RECIPIENTS(name) TO_LIST(name, recipients_decode)
 
-#define FROM_U32(name)  pb->name = m->name;
-#define FROM_U64(name)  pb->name = m->name;
+#define FROM_U32(name) pb->name = m->name;
+#define FROM_U64(name) pb->name = m->name;
 #define FROM_TEXT(name) pb->name = bytes_of(m->name);
 #define FROM_LIST(name, encode)                                                                    \
     pb->n_##name = m->n_##name;                                                                    \
@@ -148,8 +148,8 @@ static ProtobufCBinaryData *texts_encode(struct arena *a, const struct text *v, 
     if (!pb->name) {                                                                               \
         return false;                                                                              \
     }
-#define FROM_TEXTS(name)      FROM_LIST(name, texts_encode)
-#define FROM_HEADERS(name)    FROM_LIST(name, headers_encode)
+#define FROM_TEXTS(name) FROM_LIST(name, texts_encode)
+#define FROM_HEADERS(name) FROM_LIST(name, headers_encode)
 #define FROM_RECIPIENTS(name) FROM_LIST(name, recipients_encode)
 
 #define X(upper, number, Pb, member, body)                                                         \

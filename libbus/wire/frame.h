@@ -8,11 +8,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FRAME_PREFIX_BYTES         8u
-#define FRAME_HEADER_MAX           65535u
+#define FRAME_PREFIX_BYTES 8u
+#define FRAME_HEADER_MAX 65535u
 #define FRAME_INLINE_MAX_SEQPACKET 65536u
 /* Largest packet of a seqpacket link; a receive buffer must hold it. */
-#define FRAME_PACKET_MAX           (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
+#define FRAME_PACKET_MAX (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
 
 /* name, number, protobuf message, member of union wire_any, may have a body */
 #define VERB_LIST(X)                                                                               \

@@ -11,10 +11,10 @@
 #include <string.h>
 #include "base/macros.h"
 
-#define HOT_VARINT_MAX       10u
+#define HOT_VARINT_MAX 10u
 /* MESSAGE: field 1 alone, and fields 2 to 5 */
 #define HOT_SUBSCRIPTION_MAX 6u
-#define HOT_MESSAGE_MAX      (6u + 6u + 11u + 9u)
+#define HOT_MESSAGE_MAX (6u + 6u + 11u + 9u)
 
 enum { HOT_TAG_1_VARINT = 0x08, HOT_TAG_2_VARINT = 0x10, HOT_TAG_3_VARINT = 0x18 };
 enum { HOT_TAG_4_VARINT = 0x20, HOT_TAG_5_FIXED64 = 0x29 };

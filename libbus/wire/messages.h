@@ -27,21 +27,22 @@ struct wire_recipient {
     uint32_t peer, subscription, verdict, reason, evicted;
 };
 
+/* One list of fields for each message, in the order of schemas/bus.proto. */
+/* clang-format off */
 /* Kinds of field: U32, U64, TEXT, and the repeated TEXTS, HEADERS, RECIPIENTS. */
 #define WIRE_FIELDS_HELLO(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                              \
     U32(protocol_min) U32(protocol_max) TEXT(client_name) U64(features) TEXT(resume_token)
 #define WIRE_FIELDS_WELCOME(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
-    U32(protocol)                                                                                  \
-    U64(connection_id) U64(router_epoch) TEXT(router_version) U64(features) U32(inline_max)        \
-        U32(publish_window_messages) U64(publish_window_bytes) U32(aliases_max)                    \
-            U32(subscriptions_max) U32(queue_messages_max) U64(queue_bytes_max)                    \
-                U32(window_messages_max) U64(window_bytes_max) U32(stall_timeout_ms)
+    U32(protocol) U64(connection_id) U64(router_epoch) TEXT(router_version) U64(features)          \
+    U32(inline_max) U32(publish_window_messages) U64(publish_window_bytes) U32(aliases_max)        \
+    U32(subscriptions_max) U32(queue_messages_max) U64(queue_bytes_max) U32(window_messages_max)   \
+    U64(window_bytes_max) U32(stall_timeout_ms)
 #define WIRE_FIELDS_STATUS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
     U32(code) U32(verb) U32(alias) U32(subscription) U64(sequence) TEXT(text)
-#define WIRE_FIELDS_GOODBYE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)     U32(reason) TEXT(text)
-#define WIRE_FIELDS_PING(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)        U64(token)
-#define WIRE_FIELDS_PONG(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)        U64(token)
-#define WIRE_FIELDS_ADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)   U32(alias) TEXT(topic)
+#define WIRE_FIELDS_GOODBYE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(reason) TEXT(text)
+#define WIRE_FIELDS_PING(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
+#define WIRE_FIELDS_PONG(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
+#define WIRE_FIELDS_ADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias) TEXT(topic)
 #define WIRE_FIELDS_UNADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias)
 #define WIRE_FIELDS_PUBLISH(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U32(alias) TEXT(topic) U32(flags) HEADERS(headers)
@@ -50,9 +51,8 @@ struct wire_recipient {
 #define WIRE_FIELDS_CONFIRM(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U64(sequence) U32(matched) U32(delivered) U32(queued) U32(dropped)
 #define WIRE_FIELDS_SUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
-    U32(subscription)                                                                              \
-    TEXT(filter) U32(policy) U32(window_messages) U64(window_bytes) U32(queue_messages)            \
-        U64(queue_bytes) U32(flags)
+    U32(subscription) TEXT(filter) U32(policy) U32(window_messages) U64(window_bytes)              \
+    U32(queue_messages) U64(queue_bytes) U32(flags)
 #define WIRE_FIELDS_UNSUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(subscription)
 #define WIRE_FIELDS_MESSAGE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U32(subscription) U32(topic) U32(sender) U64(sequence) U64(time) U32(flags) HEADERS(headers)
@@ -66,26 +66,25 @@ struct wire_recipient {
 #define WIRE_FIELDS_MONITOR(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     TEXTS(filters) U32(snap_bytes) U64(queue_bytes)
 #define WIRE_FIELDS_MONITORED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
-    U64(order)                                                                                     \
-    U32(topic) U32(sender) U64(sequence) U64(time) U64(body_bytes) U32(status)                     \
-        RECIPIENTS(recipients) U32(recipients_omitted) HEADERS(headers)
+    U64(order) U32(topic) U32(sender) U64(sequence) U64(time) U64(body_bytes) U32(status)          \
+    RECIPIENTS(recipients) U32(recipients_omitted) HEADERS(headers)
 #define WIRE_FIELDS_SNAPSHOT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                           \
     U32(kind) U64(after) U32(limit)
 #define WIRE_FIELDS_CLIENT_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \
-    U64(connection_id)                                                                             \
-    U32(uid) U32(gid) U32(pid) TEXT(name) U64(published_messages) U64(published_bytes)             \
-        U64(delivered_messages) U64(delivered_bytes) U64(lost_messages) U64(queued_messages)       \
-            U64(queued_bytes) U32(subscriptions) U32(aliases) U64(charged_bytes)                   \
-                U64(refused_messages)
+    U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name) U64(published_messages)               \
+    U64(published_bytes) U64(delivered_messages) U64(delivered_bytes) U64(lost_messages)           \
+    U64(queued_messages) U64(queued_bytes) U32(subscriptions) U32(aliases) U64(charged_bytes)      \
+    U64(refused_messages)
 #define WIRE_FIELDS_TOPIC_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                        \
-    U32(id)                                                                                        \
-    TEXT(name) U64(published_messages) U64(published_bytes) U64(delivered_messages)                \
-        U64(lost_messages) U32(publishers) U32(subscriptions)
-#define WIRE_FIELDS_COUNTER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)      TEXT(name) U64(value)
+    U32(id) TEXT(name) U64(published_messages) U64(published_bytes) U64(delivered_messages)        \
+    U64(lost_messages) U32(publishers) U32(subscriptions)
+#define WIRE_FIELDS_COUNTER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) TEXT(name) U64(value)
 #define WIRE_FIELDS_SNAPSHOT_END(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(kind) U64(next)
 
-#define FIELD_U32(name)  uint32_t name;
-#define FIELD_U64(name)  uint64_t name;
+/* clang-format on */
+
+#define FIELD_U32(name) uint32_t name;
+#define FIELD_U64(name) uint64_t name;
 #define FIELD_TEXT(name) struct text name;
 #define FIELD_TEXTS(name)                                                                          \
     const struct text *name;                                                                       \
