@@ -1,0 +1,366 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""bus-pub, bus-sub and bus-bench end to end, over both kinds of link. No sleeps: every step waits for an event.
+
+BUS_TEST_LINES is how many lines of `find /` go through (default 100000)."""
+import base64
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BUILD = pathlib.Path(os.environ.get("BUS_BUILD_DIR", "build/dev")).resolve()
+ROUTER = os.environ.get("BUS_ROUTER", str(BUILD / "bus/bus-router"))
+PUB = str(BUILD / "tools/bus-pub")
+SUB = str(BUILD / "tools/bus-sub")
+BENCH = str(BUILD / "tools/bench/bus-bench")
+LINES = int(os.environ.get("BUS_TEST_LINES", "100000"))
+PATIENCE = 60
+PIPE = subprocess.PIPE
+LINKS = ["seqpacket", "stream"]
+
+
+def wait_ready(fd):
+    """Reads the line READY from the descriptor of a process that has just been started."""
+    with os.fdopen(fd, "rb") as ready:
+        return ready.readline() == b"READY\n"
+
+
+def start_ready(argv, option, **kwargs):
+    """Starts a process that tells with a line READY that it is set up."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen([*argv, option, str(write_end)], pass_fds=[write_end], **kwargs)
+    os.close(write_end)
+    if not wait_ready(read_end):
+        process.kill()
+        raise AssertionError(f"{argv[0]} did not get ready: {process.communicate()}")
+    return process
+
+
+class RouterTest(unittest.TestCase):
+    """A router on both kinds of link, and the tools at one of them: self.link."""
+    link = "seqpacket"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="bus-test-")
+        cls.address = {link: f"{link}:{cls.folder.name}/{link}" for link in LINKS}
+        listen = [word for link in LINKS for word in ("--listen", cls.address[link])]
+        cls.router = start_ready([ROUTER, *listen, "--log-level", "warn"], "--ready-fd")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.router.terminate()
+        code = cls.router.wait(PATIENCE)
+        cls.folder.cleanup()
+        assert code == 0, f"the router ended with {code}"
+
+    def setUp(self):
+        self.topic = "test/" + self.id().rsplit(".", 1)[-1]
+
+    def sub(self, *args, **kwargs):
+        """A subscriber in force. Its stdout and stderr are pipes."""
+        argv = [SUB, "-a", self.address[self.link], *args, self.topic]
+        process = start_ready(argv, "--ready-fd", stdout=PIPE, stderr=PIPE, **kwargs)
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process):
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+    def pub_argv(self, *args, topic=None):
+        return [PUB, "-a", self.address[self.link], topic or self.topic, *args]
+
+    def pub(self, *args, data=b"", topic=None, code=0):
+        done = subprocess.run(self.pub_argv(*args, topic=topic), input=data, stdout=PIPE,
+                              stderr=PIPE, timeout=PATIENCE)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stderr.decode()
+
+    def output(self, sub, code=0):
+        out, err = sub.communicate(timeout=PATIENCE)
+        self.assertEqual(sub.returncode, code, err)
+        return out
+
+    def run_tool(self, *argv):
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=PIPE, stderr=PIPE,
+                              timeout=PATIENCE, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+
+class LinkTests:
+    """What is tested over each kind of link."""
+
+    # ---- what goes through --------------------------------------------------------------------
+
+    def test_find_reaches_three_blocking_subscribers_byte_for_byte(self):
+        find = subprocess.run(f"find / -xdev 2>/dev/null | head -n {LINES}", shell=True,
+                              stdout=PIPE).stdout
+        n = find.count(b"\n")
+        subs = [self.sub("-p", "block", "-n", str(n)) for _ in range(3)]
+        sums = [None] * len(subs)
+
+        def digest(i):
+            total = hashlib.sha256()
+            while chunk := subs[i].stdout.read(1 << 20):
+                total.update(chunk)
+            sums[i] = total.hexdigest()
+
+        readers = [threading.Thread(target=digest, args=[i]) for i in range(len(subs))]
+        for reader in readers:
+            reader.start()
+        self.pub(data=find)
+        for reader in readers:
+            reader.join(PATIENCE)
+        self.assertEqual(sums, [hashlib.sha256(find).hexdigest()] * 3)
+        self.assertEqual([sub.wait(PATIENCE) for sub in subs], [0, 0, 0])
+
+    def test_lines_are_exact_whatever_they_hold(self):
+        lines = [b"", b"\xff\xfe invalid", b"", b"a\0b", b"\r", b"x" * 65536, b"no newline"]
+        sub = self.sub("-n", str(len(lines)))
+        self.pub(data=b"\n".join(lines))
+        self.assertEqual(self.output(sub), b"\n".join(lines) + b"\n")
+
+    def test_nul_separated_messages_may_hold_newlines(self):
+        sub = self.sub("-0", "-n", "3")
+        self.pub("-0", data=b"a\nb\0\0c\n")
+        self.assertEqual(self.output(sub), b"a\nb\0\0c\n\0")
+
+    def test_file_is_one_message(self):
+        body = bytes(range(256)) * 200
+        path = pathlib.Path(self.folder.name) / "body"
+        path.write_bytes(body)
+        sub = self.sub("-f", "raw", "-n", "2")
+        self.pub("--file", str(path))
+        self.pub("--file", "-", data=b"tail")
+        self.assertEqual(self.output(sub), body + b"tail")
+
+    def test_line_that_comes_alone_goes_out_at_once(self):
+        sub = self.sub()
+        pub = subprocess.Popen(self.pub_argv(), stdin=PIPE, bufsize=0)
+        self.addCleanup(self.end, pub)
+        for i in range(100):
+            line = b"line %d\n" % i
+            pub.stdin.write(line)
+            self.assertEqual(sub.stdout.readline(), line)
+        pub.stdin.close()
+        self.assertEqual(pub.wait(PATIENCE), 0)
+
+    def test_repeat_and_rate(self):
+        sub = self.sub("-n", "5")
+        start = time.monotonic()
+        self.pub("--repeat", "5", "--rate", "50.5", "again")
+        self.assertGreaterEqual(time.monotonic() - start, 4 / 50.5)
+        self.assertEqual(self.output(sub), b"again\n" * 5)
+
+    # ---- formats ------------------------------------------------------------------------------
+
+    def test_json_tells_everything(self):
+        sub = self.sub("-f", "json", "-n", "2")
+        self.pub("-H", "a=1", "-H", "b==\"", "-H", "a=", "caf\u00e9 \"\\\t\x01")
+        self.pub(data=b"\xed\xa0\x80\xff")
+        first, second = map(json.loads, self.output(sub).splitlines())
+        self.assertEqual(first["body"], "caf\u00e9 \"\\\t\x01")
+        self.assertEqual(first["headers"], [["a", "1"], ["b", "=\""], ["a", ""]])
+        self.assertEqual([first["topic"], first["bytes"], first["sequence"]], [self.topic, 10, 1])
+        self.assertRegex(first["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
+        self.assertEqual(first["sender"]["name"], "bus-pub")
+        self.assertEqual(first["sender"]["uid"], os.getuid())
+        self.assertNotEqual(first["sender"]["id"], second["sender"]["id"])
+        self.assertNotIn("body", second)
+        self.assertEqual(base64.b64decode(second["body_base64"]), b"\xed\xa0\x80\xff")
+
+    def test_format_string(self):
+        sub = self.sub("-f", "<%t|%b|%s|%q|%{h}|%{none}|%c|%u|100%%>%n", "-n", "1")
+        self.pub("-H", "h=value", "hello")
+        expected = f"<{self.topic}|hello|5|1|value||bus-pub|{os.getuid()}|100%>\n"
+        self.assertEqual(self.output(sub).decode(), expected)
+
+    def test_verbose_shows_the_topic(self):
+        sub = self.sub("-v", "-n", "1")
+        self.pub("hello")
+        self.assertEqual(self.output(sub).decode(), f"{self.topic}\thello\n")
+
+    # ---- back-pressure and loss ---------------------------------------------------------------
+
+    def test_block_loses_nothing_when_output_is_not_read(self):
+        lines = b"".join(b"%d " % i + b"x" * 1000 + b"\n" for i in range(20000))
+        sub = self.sub("-p", "block", "-w", "10", "-q", "10", "-n", "20000")
+        pub = subprocess.Popen(self.pub_argv(), stdin=PIPE)
+        self.addCleanup(self.end, pub)
+        # More than all buffers on the way hold: the writer cannot end before the reader reads.
+        writer = threading.Thread(target=lambda: (pub.stdin.write(lines), pub.stdin.close()))
+        writer.start()
+        self.assertEqual(self.output(sub), lines)
+        writer.join(PATIENCE)
+        self.assertEqual(pub.wait(PATIENCE), 0)
+
+    def test_losses_are_counted_in_place_and_give_exit_code_5(self):
+        sub = self.sub("-f", "json", "-p", "drop_newest", "-w", "1", "-q", "1")
+        self.pub("--repeat", "50", "x" * 60000)
+        entries, sent = [], 50
+        # The queue may still be full; each "end" that is lost is counted, too.
+        while not entries or entries[-1].get("body") != "end":
+            self.pub("end")
+            sent += 1
+            while True:
+                entries.append(json.loads(sub.stdout.readline()))
+                total = sum(entry.get("lost", 1) for entry in entries)
+                if total == sent:
+                    break
+        lost = [entry for entry in entries if "lost" in entry]
+        self.assertGreater(sum(entry["lost"] for entry in lost), 10)
+        self.assertEqual({entry["reason"] for entry in lost}, {"queue full"})
+        sub.send_signal(signal.SIGINT)
+        self.output(sub, code=5)
+
+    def test_loss_is_said_on_stderr(self):
+        sub = self.sub("-p", "drop_oldest", "-w", "1", "-q", "1", "-f", "%q%n%b%n")
+        self.pub("--repeat", "50", "x" * 60000)
+        while sub.stdout.readline() != b"50\n":  # drop_oldest: the last one always comes
+            pass
+        sub.send_signal(signal.SIGINT)
+        _, err = sub.communicate(timeout=PATIENCE)
+        self.assertEqual(sub.returncode, 5)
+        found = re.findall(rb"lost (\d+) messages \((\d+) bytes\) of .*: queue full", err)
+        self.assertGreater(sum(int(count) for count, _ in found), 10)
+        self.assertTrue(all(int(n) == 60000 * int(count) for count, n in found))
+
+    # ---- confirmations and refusals -----------------------------------------------------------
+
+    def test_confirm_and_must_match(self):
+        err = self.pub("-v", "--confirm", "nobody")
+        self.assertIn("published 1, refused 0, matched 0", err)
+        self.assertIn("matched no subscription", self.pub("--must-match", "nobody", code=4))
+        sub = self.sub("-n", "1")
+        self.assertIn("matched 1", self.pub("-v", "--must-match", "somebody"))
+        self.assertEqual(self.output(sub), b"somebody\n")
+
+    def test_refusal_is_said_and_fails(self):
+        err = self.pub("x", topic="$bus/forbidden", code=1)
+        self.assertIn("refused to publish to $bus/forbidden", err)
+
+    def test_line_that_is_too_long_names_its_number(self):
+        limit = {"seqpacket": 65536, "stream": 1024 * 1024}
+        sub = self.sub("-n", "2")
+        data = b"one\ntwo\n" + b"x" * (limit[self.link] + 1)
+        for end in (b"", b"\nfour\n"):
+            err = self.pub(data=data + end, code=1)
+            self.assertIn(f"line 3 of standard input is longer than {limit[self.link]} bytes", err)
+        self.assertEqual(self.output(sub), b"one\ntwo\n")
+        path = pathlib.Path(self.folder.name) / "large"
+        path.write_bytes(b"x" * (limit[self.link] + 1))
+        self.assertIn(f"larger than {limit[self.link]} bytes", self.pub("-f", str(path), code=1))
+
+    # ---- ends ---------------------------------------------------------------------------------
+
+    def test_closed_output_is_a_quiet_end(self):
+        sub = self.sub()
+        sub.stdout.close()  # noticed without any message
+        self.assertEqual(sub.wait(PATIENCE), 0)
+        self.assertEqual(sub.stderr.read(), b"")
+
+    def test_timeout_and_signals(self):
+        self.output(self.sub("-n", "1", "-t", "0.05"), code=3)
+        self.output(self.sub("-t", "0.05"))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            sub = self.sub()
+            sub.send_signal(number)
+            self.assertEqual(self.output(sub), b"")
+
+    def test_interrupted_publisher_has_published_what_it_read(self):
+        sub = self.sub("-n", "1")
+        pub = subprocess.Popen(self.pub_argv(), stdin=PIPE, bufsize=0)
+        self.addCleanup(self.end, pub)
+        pub.stdin.write(b"only\n")
+        self.assertEqual(self.output(sub), b"only\n")
+        pub.send_signal(signal.SIGINT)
+        self.assertEqual(pub.wait(PATIENCE), 0)
+
+    def test_end_of_the_router_is_said(self):
+        address = f"{self.link}:{self.folder.name}/other"
+        router = start_ready([ROUTER, "--listen", address, "--log-level", "error"], "--ready-fd")
+        sub = start_ready([SUB, "-a", address, "#"], "--ready-fd", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, sub)
+        router.terminate()
+        self.assertEqual(router.wait(PATIENCE), 0)
+        _, err = sub.communicate(timeout=PATIENCE)
+        self.assertEqual(sub.returncode, 1)
+        self.assertIn(b"the connection to the router has ended: the router stops", err)
+
+    def test_bench_uses_a_running_router(self):
+        code, out, err = self.run_tool(BENCH, "fanout", "-j", "-n", "2", "-c", "1000", "-R", "1",
+                                       "-a", self.address[self.link])
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["rows"][0]["bus"]["checked"], 2000)
+
+
+class SeqpacketTest(LinkTests, RouterTest):
+    link = "seqpacket"
+
+
+class StreamTest(LinkTests, RouterTest):
+    link = "stream"
+
+
+class CommandLineTest(RouterTest):
+    def test_no_router(self):
+        for argv in ([PUB, "t", "m"], [SUB, "t"]):
+            code, _, err = self.run_tool(*argv, "-a", f"{self.folder.name}/nothing")
+            self.assertEqual(code, 1)
+            self.assertRegex(err, r"^bus-(pub|sub): cannot connect to .*/nothing: No such file or "
+                                  r"directory: is bus-router running\? Give its address with "
+                                  r"--address or BUS_ADDRESS\n$")
+
+    def test_wrong_usage_is_2_and_says_what(self):
+        for argv in ([PUB], [PUB, "a/+", "m"], [PUB, "t", "m", "n"], [PUB, "-H", "x", "t"],
+                     [PUB, "--rate", "nan", "t"], [PUB, "--rate", "0", "t"], [PUB, "--bad"],
+                     [PUB, "--repeat", "0", "t"], [PUB, "-f", "x", "t", "m"], [SUB],
+                     [SUB, "a/#/b"], [SUB, "-f", "xml", "t"], [SUB, "-f", "%y", "t"],
+                     [SUB, "-f", "%{x", "t"], [SUB, "-n", "0", "t"], [SUB, "-p", "none", "t"],
+                     [SUB, "-w", "1,", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
+                     [BENCH], [BENCH, "speed"], [BENCH, "-b", "7", "rtt"],
+                     [BENCH, "-b", "65537", "rtt"]):
+            with self.subTest(argv=argv):
+                code, out, err = self.run_tool(*argv)
+                self.assertEqual((code, out), (2, ""))
+                name = pathlib.Path(argv[0]).name
+                self.assertTrue(all(line.startswith(name) or argv[0] in line
+                                    for line in err.splitlines()), err)
+
+    def test_help_and_version(self):
+        for tool in (PUB, SUB, BENCH):
+            code, out, err = self.run_tool(tool, "--help")
+            self.assertEqual((code, err, out[:6]), (0, "", "usage:"))
+            self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
+            code, out, err = self.run_tool(tool, "--version")
+            self.assertRegex(out, r"^bus-\w+ \d+\.\d+\.\d+\n$")
+
+    def test_bench_measures_everything(self):
+        code, out, err = self.run_tool(BENCH, "suite", "--json", "-l", "both", "-b", "8,61,4096",
+                                       "-n", "3", "-s", "0.02", "-R", "2", "-r", "2000",
+                                       "--router", ROUTER)
+        self.assertEqual((code, err), (0, ""))
+        rows = json.loads(out)["rows"]
+        self.assertEqual(len(rows), 2 * (5 * 3 + 1))
+        for row in rows:
+            for side in ("bus", "floor") if row["mode"] != "connect" else ("bus",):
+                self.assertGreater(row[side]["checked"], 0)
+                self.assertGreater(row[side]["per_second"]["median"], 0)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main(verbosity=2))
