@@ -16,7 +16,8 @@
 static volatile sig_atomic_t interrupted;
 static int signal_pipe[2] = {-1, -1};
 
-static void say(const char *format, va_list args, const char *more)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args,
+                                                      const char *more)
 {
     char text[4096];
     int n = snprintf(text, sizeof(text), "%s: ", program_invocation_short_name);
