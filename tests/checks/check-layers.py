@@ -41,9 +41,9 @@ def layer_of(path):
     return max((layer for layer in ALLOWED if path.startswith(layer + "/")), key=len, default=None)
 
 
-def resolve(source, name):
+def resolve(source, quote, name):
     """Path of an included file in this tree, or None if it is not of this tree."""
-    for folder in [str(source.parent.relative_to(ROOT)), *SEARCH]:
+    for folder in [str(source.parent.relative_to(ROOT))] * (quote == '"') + SEARCH:
         if (ROOT / folder / name).is_file():
             return str((ROOT / folder / name).resolve().relative_to(ROOT))
     return None
@@ -79,11 +79,12 @@ def find_cycle(graph):
 
 def main():
     errors, graph = [], {}
-    for source in sorted(p for top in ("libbus", "bus", "tools", "docs") for p in (ROOT / top).rglob("*.[ch]")):
+    for source in sorted(p for top in ("libbus", "bus", "tools", "docs") 
+                         for p in (ROOT / top).rglob("*.[ch]")):
         rel = str(source.relative_to(ROOT))
         layer = layer_of(rel)
-        for _, name in INCLUDE.findall(source.read_text()):
-            path = resolve(source, name)
+        for quote, name in INCLUDE.findall(source.read_text()):
+            path = resolve(source, quote, name)
             target = target_layer(path, name, layer)
             if target and target not in ALLOWED[layer]:
                 errors.append(f"{rel}: {layer} must not include {name} (of {target})")

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Everything that has to hold, on a fresh Debian or Ubuntu too: installs what is missing, then builds and tests the presets
+# dev, asan, fuzz and release; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 10).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(gcc g++ cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler uthash-dev
+    libcmocka-dev libncurses-dev clang clang-format python3 procps)
+root=${BUILD_ROOT:-build}
+jobs=$(nproc)
+summary=()
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" > /dev/null
+}
+
+missing_packages() {
+    local p
+    for p in "${packages[@]}"; do
+        [[ $(dpkg-query -W -f '${Status}' "$p" 2> /dev/null) == *" installed" ]] || echo "$p"
+    done
+}
+
+# Whether clang finds its sanitizers: some releases keep them in a package of their own.
+clang_can_fuzz() {
+    echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return p && n ? 0 : 0; }' |
+        clang -x c -fsanitize=fuzzer,address,undefined -o /dev/null - 2> /dev/null
+}
+
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
+    if [ ${#missing[@]} -gt 0 ]; then
+        as_root apt-get update -qq
+        apt_install "${missing[@]}"
+    fi
+    if ! clang_can_fuzz; then
+        as_root apt-get update -qq
+        apt_install "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev"
+        clang_can_fuzz
+    fi
+}
+
+build() { # preset, more arguments of cmake --build
+    local preset=$1
+    shift
+    cmake --preset "$preset" -B "$root/$preset" > /dev/null
+    if ! cmake --build "$root/$preset" -j "$jobs" "$@" > "$root/$preset/build.log" 2>&1; then
+        grep -E -A 20 'error|warning|FAILED' "$root/$preset/build.log" | head -n 100
+        return 1
+    fi
+}
+
+run_ctest() { # preset, more arguments of ctest
+    local preset=$1
+    shift
+    ctest --test-dir "$root/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
+}
+
+test_dev() {
+    build dev
+    run_ctest dev
+}
+
+test_asan() {
+    build asan
+    run_ctest asan -LE check
+}
+
+test_fuzz() {
+    local target name
+    build fuzz --target fuzzers
+    for target in "$root"/fuzz/tests/fuzz/fuzz_*; do
+        [ -f "$target" ] && [ -x "$target" ] || continue
+        name=${target##*fuzz_}
+        mkdir -p "$root/fuzz/found/$name"
+        if ! "$target" -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
+            -artifact_prefix="$root/fuzz/found/$name-" "$root/fuzz/found/$name" "tests/fuzz/corpus/$name" \
+            > "$root/fuzz/found/$name.log" 2>&1; then
+            tail -n 40 "$root/fuzz/found/$name.log"
+            echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"
+            return 1
+        fi
+        echo "fuzz_$name: ok"
+    done
+}
+
+test_release() {
+    build release
+    run_ctest release -LE check
+    # not for its numbers: bus-bench checks every byte of what it sends
+    timeout 60 "$root/release/tools/bench/bus-bench" --link both --runs 1 --count 50000 throughput fanout fanin
+}
+
+step() { # name, command
+    local start=$SECONDS
+    echo "== $1"
+    "$2"
+    summary+=("$(printf '%-10s %4d s' "$1" $((SECONDS - start)))")
+}
+
+failed() {
+    local code=$?
+    [ "$code" -eq 0 ] || printf '%s\n' "${summary[@]}" "FAILED"
+    exit "$code"
+}
+trap failed EXIT
+
+step packages install_packages
+for part in "${@:-dev asan fuzz release}"; do
+    for name in $part; do
+        step "$name" "test_$name"
+    done
+done
+printf '%s\n' "== summary" "${summary[@]}" "all passed"
