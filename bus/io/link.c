@@ -306,7 +306,7 @@ static void on_task(struct loop_task *t)
     l->n_sends = 0;
     l->ops->on_writable(l);
     if (!l->closed && !l->ended && link_has_task(l)) {
-        link_handle(l, NULL, 0);
+        link_handle(l, l->loop->buffer, 0); /* not NULL: its end is computed */
     }
     link_arm_needed(l);
 }
