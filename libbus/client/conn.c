@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "client/handlers.h"
 #include "wire/topic.h"
 
 bool bus__forked_slow(const struct bus_conn *c)
@@ -164,7 +165,7 @@ static void check_deadline(struct bus_conn *c)
     }
 }
 
-/* EAGAIN or a cork's worth of messages may have ended by what has just been read or sent. */
+/* What made something return -EAGAIN may have ended by what has just been read or sent. */
 static void tell_writable(struct bus_conn *c)
 {
     if (!c->want_writable || !bus__is_writable(c)) {
@@ -333,7 +334,7 @@ static int run(struct bus_conn *c)
 {
     int r = STEP_IDLE;
 
-    if (c->hold == 0) {
+    if (c->cork == 0) { /* also what the callback has published that this is called from */
         bus__output(c, OUTPUT_ALL);
     }
     while (!c->stop) {

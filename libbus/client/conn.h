@@ -28,31 +28,6 @@ enum conn_state {
     CONN_CLOSED, /* bus_close() has been called; the memory goes with the last pin */
 };
 
-enum sub_state {
-    SUB_ASKED,
-    SUB_ACTIVE,
-    SUB_REFUSED,
-    SUB_ENDING, /* the application has let go; the number is in use until the router answers
-                   UNSUBSCRIBE */
-    SUB_DEAD,   /* in no table; freed when its last dispatcher returns */
-};
-
-struct bus_sub {
-    struct bus_conn *conn; /* not owned; outlives it */
-    bus_message_fn on_message;
-    bus_loss_fn on_loss;
-    bus_ready_fn on_ready;
-    void *userdata;
-    uint64_t used_bytes; /* consumed since the last CREDIT */
-    uint64_t half_bytes; /* of the window: time for a CREDIT */
-    uint32_t used_messages;
-    uint32_t half_messages;
-    uint32_t number; /* index into bus_conn.subs */
-    uint32_t busy;   /* dispatchers that will touch it again after a callback */
-    enum sub_state state;
-    char filter[];
-};
-
 enum timer_state { TIMER_OFF, TIMER_DEADLINE, TIMER_NOW };
 
 /* What the outcome of one step was, and whether the next is worth a try without waiting. */
@@ -203,62 +178,3 @@ static inline bool bus__is_over(const struct bus_conn *c)
 {
     return c->state >= CONN_BROKEN;
 }
-
-/* ---- input.c ---- */
-
-/* Handles the frames that have been received. */
-void bus__dispatch(struct bus_conn *c);
-/* Whether there is an unhandled frame in the buffer: so it is in callbacks. */
-static inline bool bus__input_waits(const struct bus_conn *c)
-{
-    return c->rx_len - c->rx_pos >= c->rx_need;
-}
-/* NUL-terminated copies in the arena; NULL if it is exhausted. */
-const struct bus_header *bus__headers(struct arena *a, const struct wire_header *headers, size_t n);
-const char *bus__text(struct arena *a, struct text t);
-/* Calls on_status. */
-void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const char *topic);
-
-/* ---- publish.c ---- */
-
-bool bus__is_writable(const struct bus_conn *c);
-/* 0 or -ENOMEM */
-int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m);
-void bus__publish_fini(struct bus_conn *c);
-void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit *m);
-void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
-void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m);
-void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m);
-
-/* ---- subscribe.c ---- */
-
-void bus__subscribe_fini(struct bus_conn *c);
-void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m);
-void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m);
-void bus__on_loss(struct bus_conn *c, const struct wire_loss *m);
-void bus__give_credit(struct bus_conn *c, struct bus_sub *sub);
-void bus__sub_free_idle(struct bus_sub *sub);
-
-/* After a callback of a subscription that was marked busy: whether it is still to be used. */
-static inline bool bus__sub_release(struct bus_sub *sub)
-{
-    sub->busy--;
-    if (LIKELY(sub->state < SUB_ENDING)) {
-        return true;
-    }
-    bus__sub_free_idle(sub);
-    return false;
-}
-
-/* ---- monitor.c ---- */
-
-void bus__monitor_fini(struct bus_conn *c);
-void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_monitored *m,
-                       const struct frame *f);
-void bus__on_monitor_loss(struct bus_conn *c, const struct wire_loss *m);
-void bus__on_monitor_status(struct bus_conn *c, const struct wire_status *m);
-void bus__on_snapshot_status(struct bus_conn *c, const struct wire_status *m);
-void bus__on_client_stats(struct bus_conn *c, struct arena *a, const struct wire_client_stats *m);
-void bus__on_topic_stats(struct bus_conn *c, struct arena *a, const struct wire_topic_stats *m);
-void bus__on_counter(struct bus_conn *c, struct arena *a, const struct wire_counter *m);
-void bus__on_snapshot_end(struct bus_conn *c, const struct wire_snapshot_end *m);

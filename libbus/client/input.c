@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "client/conn.h"
+#include "client/handlers.h"
 #include "wire/codec.h"
 #include "wire/hot.h"
 #include "wire/topic.h"

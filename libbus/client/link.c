@@ -171,7 +171,7 @@ static bool rx_make_room(struct bus_conn *c)
     return true;
 }
 
-/* The other side has closed. A reset is reported once, before what it sent earlier: read on. */
+/* The other side has closed. */
 static enum step rx_end(struct bus_conn *c)
 {
     bus__fail(c, c->goodbye, NULL);
@@ -221,8 +221,8 @@ enum step bus__receive(struct bus_conn *c)
     do {
         n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
         if (n < 0 && errno == ECONNRESET && !c->reset) {
-            c->reset = true;
-            c->out_dead = true;
+            c->reset = true; /* it is reported once, before what was sent earlier: read on */
+            output_fail(c);
             errno = EINTR;
         }
     } while (n < 0 && errno == EINTR);

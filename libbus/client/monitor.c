@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "client/conn.h"
+#include "client/handlers.h"
 #include "wire/topic.h"
 
 #define FILTERS_MAX 32u
@@ -95,8 +96,8 @@ void bus__on_monitor_loss(struct bus_conn *c, const struct wire_loss *m)
 {
     struct bus_loss loss = {m->count, m->bytes, (enum bus_loss_reason) m->reason};
 
-    if (!c->monitor.on_record) {
-        bus__fail_protocol(c, "LOSS without MONITOR");
+    if (!c->monitor.on_record || m->count == 0) {
+        bus__fail_protocol(c, "LOSS of nothing, or without MONITOR");
     } else if (c->monitor.on_loss) {
         c->monitor.on_loss(c, &loss, c->monitor.userdata);
     }

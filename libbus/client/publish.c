@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "client/conn.h"
+#include "client/handlers.h"
 #include "client/topic_handle.h"
 #include "wire/codec.h"
 #include "wire/topic.h"

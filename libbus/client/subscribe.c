@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "client/conn.h"
+#include "client/handlers.h"
 #include "wire/topic.h"
 
 /* The router's defaults, docs/protocol.md section 6. */
@@ -213,8 +214,8 @@ void bus__on_loss(struct bus_conn *c, const struct wire_loss *m)
     struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
     struct bus_loss loss = {m->count, m->bytes, (enum bus_loss_reason) m->reason};
 
-    if (!sub) {
-        bus__fail_protocol(c, "LOSS for an unknown subscription");
+    if (!sub || m->count == 0) {
+        bus__fail_protocol(c, "LOSS of nothing, or for an unknown subscription");
         return;
     }
     if (sub->state >= SUB_ENDING || !sub->on_loss) {

@@ -480,6 +480,7 @@ VIOLATION(peer_id_huge, PEER, (struct wire_peer){(1u << 22) + 1, 1, 0, 0, 0, {"a
 VIOLATION(peer_name_control, PEER, (struct wire_peer){1, 1, 0, 0, 0, {"\33[2J", 4}})
 VIOLATION(message_unknown, MESSAGE, (struct wire_message){9, 9, 9, 1, 1, 0, NULL, 0})
 VIOLATION(loss_unknown, LOSS, (struct wire_loss){9, 1, 1, 1})
+VIOLATION(loss_of_nothing, LOSS, (struct wire_loss){1, 0, 0, 1})
 VIOLATION(loss_of_no_monitor, LOSS, (struct wire_loss){0, 1, 1, 1})
 VIOLATION(confirm_unasked, CONFIRM, (struct wire_confirm){1, 0, 0, 0, 0})
 VIOLATION(status_of_no_publish, STATUS, (struct wire_status){10, VERB_PUBLISH, 1, 0, 5, {"", 0}})
@@ -625,6 +626,7 @@ int main(void)
         ON_BOTH_LINKS(test_violation_peer_name_control),
         ON_BOTH_LINKS(test_violation_message_unknown),
         ON_BOTH_LINKS(test_violation_loss_unknown),
+        ON_BOTH_LINKS(test_violation_loss_of_nothing),
         ON_BOTH_LINKS(test_violation_loss_of_no_monitor),
         ON_BOTH_LINKS(test_violation_confirm_unasked),
         ON_BOTH_LINKS(test_violation_status_of_no_publish),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Subscribing: numbers, credit, losses, what callbacks may do, and messages that are kept. */
 #include "client/conn.h"
+#include "client/handlers.h"
 #include "unit/test_client_fake.h"
 
 /* What the callbacks of a test have seen, as one line of text. */
@@ -598,6 +599,36 @@ static void test_flush_in_a_callback(void **state)
     assert_string_equal(s.log, "m1 m2 m3 flushed1 ");
 }
 
+/* What the callback has published goes out before an inner loop waits for the answer to it. */
+static void run_inside(struct bus_sub *sub, const struct bus_message *message, void *userdata)
+{
+    struct seen *s = userdata;
+
+    note(s, "m", bus_message_sequence(message));
+    if (bus_message_sequence(message) == 1) {
+        assert_int_equal(bus_publish(bus_sub_conn(sub), "question", "?", 1), 0);
+        fake_say_message(s->f, 1, 2, "!", 1);
+        fake_send(s->f);
+        assert_int_equal(bus_run(bus_sub_conn(sub)), 0);
+        note(s, "ran", 1);
+    } else {
+        (void) fake_hear(s->f, VERB_ADVERTISE);
+        (void) fake_hear(s->f, VERB_PUBLISH);
+        bus_stop(bus_sub_conn(sub));
+    }
+}
+
+static void test_run_in_a_callback(void **state)
+{
+    struct fake *f = *state;
+    struct seen s;
+
+    (void) start(&s, f, run_inside);
+    fake_say_message(f, 1, 1, "", 0);
+    assert_int_equal(fake_settle(f), 0);
+    assert_string_equal(s.log, "m1 m2 ran1 ");
+}
+
 /* ---- kept messages ---- */
 
 static void keep(struct bus_sub *sub, const struct bus_message *message, void *userdata)
@@ -706,6 +737,7 @@ int main(void)
         ON_BOTH_LINKS(test_answers_are_packed),
         ON_BOTH_LINKS(test_stop_in_a_callback),
         ON_BOTH_LINKS(test_flush_in_a_callback),
+        ON_BOTH_LINKS(test_run_in_a_callback),
         ON_BOTH_LINKS(test_kept_messages_outlive_the_connection),
         ON_BOTH_LINKS(test_buffers_are_shared_and_reused),
     };

@@ -62,7 +62,7 @@ struct bus_loss {
 struct bus_status_event {
     enum bus_status status;
     const char *text;  /**< what the router says, for people; "" if nothing */
-    const char *topic; /**< topic of the publish or advertise it is about, or NULL */
+    const char *topic; /**< topic of the publish or advertise, or filter of the subscription, it is about; or NULL */
     uint64_t sequence; /**< sequence number of the publish it is about, or 0: see bus_sequence() */
 };
 
@@ -81,7 +81,7 @@ typedef void (*bus_status_fn)(struct bus_conn *conn, const struct bus_status_eve
                               void *userdata);
 /** Called when publishing can go on after -EAGAIN. */
 typedef void (*bus_writable_fn)(struct bus_conn *conn, void *userdata);
-/** Called once when the connection has ended other than by bus_close(). */
+/** Called once when the connection has ended other than by bus_close(). PROTOCOL_ERROR and NO_MEMORY may be this side's reasons too. */
 typedef void (*bus_closed_fn)(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
                               void *userdata);
 /** Called for each message. Keep it beyond the call with bus_message_ref(). */
@@ -92,7 +92,7 @@ typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, vo
 /** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED). */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);
-/** Called with the outcome of a publish that asked for it. */
+/** Called with the outcome of a publish that asked for it, unless the connection ends before. */
 typedef void (*bus_confirm_fn)(struct bus_conn *conn, const struct bus_confirmation *confirmation,
                                void *userdata);
 
@@ -107,7 +107,7 @@ struct bus_opts {
     uint32_t flags;            /**< BUS_OPEN_ flags */
     const char *name;          /**< name for people, 0 to BUS_NAME_MAX bytes; NULL: the program's name */
     uint32_t timeout_ms;       /**< for the connection and the router's answer; 0: 5000 */
-    uint64_t max_out_bytes;    /**< bound of what waits to be sent, at least 256 KiB; 0: 1 MiB */
+    uint64_t max_out_bytes;    /**< bound of what waits to be sent; less than 256 KiB counts as that; 0: 1 MiB */
     bus_status_fn on_status;   /**< or NULL */
     bus_writable_fn on_writable; /**< or NULL */
     bus_closed_fn on_closed;   /**< or NULL */
@@ -123,7 +123,7 @@ struct bus_opts {
  * @ret_conn:  receives the connection
  *
  * Waits for the router's answer, at most opts->timeout_ms, so that a returned connection is known to work; with
- * BUS_OPEN_NOWAIT it does not wait, and a refusal comes as on_closed.
+ * BUS_OPEN_NOWAIT it does not wait; a refusal, or no answer in time (BUS_GOODBYE_NONE), comes as on_closed.
  *
  * Returns: 0 if connected.
  *
@@ -186,7 +186,7 @@ BUS_API int bus_fd(struct bus_conn *conn);
  * Reads at most one buffer of input (up to 256 KiB), calls the callbacks for it, sends what waits. Call it when bus_fd() is readable, or
  * whenever you like. Publishes made by callbacks meanwhile are packed into as few sends as possible and go out before it returns.
  *
- * Returns: 1 if there may be more to do at once, 0 if nothing is left to do now.
+ * Returns: 1 if there may be more to do at once, 0 if it is time to wait for bus_fd() or with bus_wait().
  *
  * Errors:
  *   -ENOTCONN  the connection has ended (on_closed has been called, in this call or earlier); only bus_close() makes sense
@@ -355,6 +355,7 @@ struct bus_publish_opts {
  *              bus_wait_writable().
  *   -EINVAL    @topic is not a valid topic, or @data is NULL and @bytes is not 0
  *   -EMSGSIZE  @bytes exceeds bus_body_max()
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
  *   -ENOTCONN  the connection has ended
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
@@ -401,6 +402,7 @@ BUS_API int bus_publish_with(struct bus_conn *conn, const char *topic, const voi
  *   -EINVAL    @topic is not a valid topic
  *   -EAGAIN    max_out_bytes wait to be sent
  *   -ENOSPC    the connection has as many advertised topics as the router allows
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
  *   -ENOTCONN  the connection has ended
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
@@ -514,6 +516,7 @@ struct bus_sub_opts {
  *   -EINVAL    @on_message is NULL, @filter is malformed (see bus_filter_valid()), unknown bits in @opts->flags, or an unknown policy
  *   -EAGAIN    max_out_bytes wait to be sent; try again from on_writable
  *   -ENOSPC    the connection has as many subscriptions as the router allows
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
  *   -ENOTCONN  the connection has ended
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
