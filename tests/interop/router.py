@@ -14,6 +14,7 @@ class Router:
     """A router that listens on both kinds of link, with extra options."""
 
     def __init__(self, *options):
+        self.is_terminated = False
         self.dir = tempfile.mkdtemp(prefix="bus-interop-")
         os.chmod(self.dir, 0o755)
         self.addresses = {kind: f"{kind}:{self.dir}/{kind}.sock" for kind in ("seqpacket", "stream")}
@@ -35,12 +36,14 @@ class Router:
         return pybus.Client(self.addresses[kind], **kwargs)
 
     def terminate(self):
-        self.process.send_signal(signal.SIGTERM)
+        """Once only: a second signal means "at once", and may come when nobody handles it any more."""
+        if not self.is_terminated and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.is_terminated = True
 
     def stop(self):
         """Stops it and insists on a good end, so that every test also finds leaks and failed assertions."""
-        if self.process.poll() is None:
-            self.terminate()
+        self.terminate()
         try:
             code = self.process.wait(pybus.TIMEOUT)
         except subprocess.TimeoutExpired:
