@@ -19,9 +19,58 @@ void sender_unref(struct sender *s)
     free(s);
 }
 
+static size_t pool_class(size_t bytes)
+{
+    return (bytes - 1) / MESSAGE_POOL_STEP;
+}
+
+static void *pool_alloc(struct message_pool *pool, size_t bytes)
+{
+    size_t class = pool_class(bytes);
+    void *p;
+
+    if (class >= MESSAGE_POOL_CLASSES) {
+        return malloc(bytes);
+    }
+    p = pool->free[class];
+    if (!p) {
+        return malloc((class + 1) * MESSAGE_POOL_STEP);
+    }
+    memcpy(&pool->free[class], p, sizeof(void *));
+    pool->bytes -= (class + 1) * MESSAGE_POOL_STEP;
+    return p;
+}
+
+static void pool_free(struct message_pool *pool, void *p, size_t bytes)
+{
+    size_t class = pool_class(bytes);
+
+    if (class >= MESSAGE_POOL_CLASSES || pool->bytes >= MESSAGE_POOL_BYTES) {
+        free(p);
+        return;
+    }
+    memcpy(p, &pool->free[class], sizeof(void *));
+    pool->free[class] = p;
+    pool->bytes += (class + 1) * MESSAGE_POOL_STEP;
+}
+
+void message_pool_fini(struct message_pool *pool)
+{
+    for (size_t class = 0; class < MESSAGE_POOL_CLASSES; class ++) {
+        while (pool->free[class]) {
+            void *p = pool->free[class];
+
+            memcpy(&pool->free[class], p, sizeof(void *));
+            free(p);
+        }
+    }
+    pool->bytes = 0;
+}
+
 struct message *message_new(const struct message_parts *parts)
 {
-    struct message *m = malloc(sizeof(*m) + parts->header_bytes + parts->body_bytes);
+    struct message *m = pool_alloc(&parts->topic->topics->messages,
+                                   sizeof(*m) + parts->header_bytes + parts->body_bytes);
 
     if (!m) {
         return NULL;
@@ -48,10 +97,12 @@ struct message *message_ref(struct message *m)
 
 void message_unref(struct message *m)
 {
+    struct topic *t = m->topic;
+
     if (--m->refs > 0) {
         return;
     }
-    topic_unref(m->topic);
     sender_unref(m->sender);
-    free(m);
+    pool_free(&t->topics->messages, m, message_memory(m));
+    topic_unref(t);
 }

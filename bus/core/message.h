@@ -38,6 +38,19 @@ struct message {
     uint8_t data[];        /* that header, then the body */
 };
 
+/* Memory of small messages that are gone, for the next ones: queues let messages go in the order in
+ * which they came, which is what malloc is slowest at. */
+#define MESSAGE_POOL_STEP 64u
+#define MESSAGE_POOL_CLASSES 20u
+#define MESSAGE_POOL_BYTES (4u << 20)
+
+struct message_pool {
+    void *free[MESSAGE_POOL_CLASSES]; /* each begins with the pointer to the next */
+    size_t bytes;
+};
+
+void message_pool_fini(struct message_pool *pool);
+
 struct sender *sender_ref(struct sender *s);
 void sender_unref(struct sender *s);
 

@@ -205,7 +205,7 @@ static bool topic_check(struct publish *pub, struct text topic)
     return true;
 }
 
-/* The topic with one more reference, or NULL with the reason in pub. */
+/* The topic with one more reference, or NULL if there is none; the reason is in pub. */
 static struct topic *publish_topic(struct peer *p, struct publish *pub)
 {
     struct topic *t;
@@ -222,14 +222,14 @@ static struct topic *publish_topic(struct peer *p, struct publish *pub)
         }
         return topic_ref(t);
     }
-    if (!topic_check(pub, pub->m.topic)) {
+    if (!topic_check(pub, pub->m.topic) && pub->status != BUS_STATUS_DENIED) {
         return NULL;
     }
     t = topics_get(&p->router->topics, pub->m.topic.data, pub->m.topic.len);
     if (!t) {
         publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
-    return t;
+    return t; /* also if it is denied: monitors show it */
 }
 
 static void publish_refuse(struct peer *p, const struct publish *pub)
@@ -292,7 +292,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     parts.topic = t;
     parts.body_bytes = f->body_bytes;
     pub->size = f->body_bytes;
-    if (!headers_check(pub) ||
+    if (pub->status != BUS_STATUS_OK || !headers_check(pub) ||
         (!credit_left(p) && !publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left")) ||
         !shared_header(p, pub, &parts) ||
         (!(header = malloc(parts.header_bytes + OUTQ_SLACK_BYTES)) &&
@@ -346,15 +346,12 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     return true;
 }
 
-void publish_handle(struct peer *p, const struct frame *f)
+/* Whatever is not plain: decoded, checked, and refused if need be. */
+static void publish_decoded(struct peer *p, const struct frame *f)
 {
     struct publish pub = {.m.topic = {"", 0}};
     union wire_any any;
 
-    p->sequence++;
-    if (f->fds == 0 && LIKELY(publish_plain(p, f))) {
-        return;
-    }
     if (f->fds != 0) {
         publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "descriptors are not supported");
     } else if (p->tap) {
@@ -372,6 +369,14 @@ void publish_handle(struct peer *p, const struct frame *f)
         return;
     }
     publish_full(p, &pub, f);
+}
+
+void publish_handle(struct peer *p, const struct frame *f)
+{
+    p->sequence++;
+    if (UNLIKELY(f->fds != 0) || !publish_plain(p, f)) {
+        publish_decoded(p, f);
+    }
 }
 
 /* ---- ADVERTISE, UNADVERTISE ---- */

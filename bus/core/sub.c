@@ -289,6 +289,7 @@ static struct message *backlog_front(struct sub *s, struct match **match, struct
                                      enum bus_loss_reason *reason)
 {
     if (s->queue) {
+        subq_prefetch(&s->queue->q);
         return subq_front(&s->queue->q, match, gap, reason);
     }
     *gap = s->starved;

@@ -13,6 +13,8 @@
 
 struct match;
 
+/* How far ahead subq_prefetch() looks. */
+#define SUBQ_PREFETCH 6u
 #define SUBQ_REASONS 5u /* enum bus_loss_reason, NONE included */
 
 struct gap {
@@ -91,6 +93,19 @@ bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes);
  * be empty. */
 struct message *subq_front(struct subq *q, struct match **ret_match, struct gap *ret_gap,
                            enum bus_loss_reason *ret_reason);
+/* Begins to load what will be at the front soon: a long queue is not in any cache. */
+static inline void subq_prefetch(const struct subq *q)
+{
+    if (q->tail - q->head > SUBQ_PREFETCH) {
+        const char *m =
+            (const char *) q->ring[(q->head + SUBQ_PREFETCH) & (q->capacity - 1)].message;
+
+        __builtin_prefetch(m);
+        __builtin_prefetch(m + 64);
+        __builtin_prefetch(m + 128);
+    }
+}
+
 /* Removes what subq_front() returned; a message's reference is dropped. */
 void subq_pop(struct subq *q, const struct subq_bounds *b, subq_release_fn release);
 

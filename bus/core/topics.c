@@ -20,6 +20,7 @@ void topics_fini(struct topics *ts)
     filters_fini(&ts->filters);
     table_fini(&ts->by_name);
     idpool_fini(&ts->ids);
+    message_pool_fini(&ts->messages);
 }
 
 struct name_key {

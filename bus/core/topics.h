@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "core/filters.h"
 #include "core/idpool.h"
+#include "core/message.h"
 #include "core/table.h"
 
 struct sub;
@@ -48,6 +49,7 @@ struct topics {
     struct table by_name;
     struct idpool ids;
     struct filters filters;
+    struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
     uint32_t mark;                                   /* number of the running resolve */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
