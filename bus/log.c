@@ -39,8 +39,11 @@ static struct {
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
-static const char *const event_names[] = {
-#define X(name, event) event,
+static const struct {
+    const char *name;
+    bool limited;
+} events[] = {
+#define X(name, event, limited) {event, limited},
     LOG_EVENTS(X)
 #undef X
 };
@@ -147,7 +150,7 @@ static void emit(enum log_level level, enum log_event event, const struct log_fi
     line_put_time(&l);
     line_put_text(&l, level_names[level]);
     line_put(&l, " ", 1);
-    line_put_text(&l, event_names[event]);
+    line_put_text(&l, events[event].name);
     for (const struct log_field *f = fields; f->key; f++) {
         line_put_field(&l, f);
     }
@@ -221,7 +224,7 @@ void log_write(enum log_level level, enum log_event event, const struct log_fiel
 {
     struct bucket *b = &sink.buckets[event];
 
-    if (level < LOG_DEBUG) {
+    if (events[event].limited && level < LOG_DEBUG) {
         uint64_t now_ns = clock_monotonic_ns();
 
         say_suppressed(event, now_ns);

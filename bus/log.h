@@ -10,27 +10,26 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-/* name, event. Limited to a burst of LOG_BURST and LOG_PER_SECOND after it, but for level debug,
- * which was asked for. */
+/* name, event, whether a client can cause it. Those are limited to a burst of LOG_BURST and
+ * LOG_PER_SECOND after it, but for level debug, which was asked for. */
 #define LOG_EVENTS(X)                                                                              \
-    X(ROUTER_STARTED, "router.started")                                                            \
-    X(ROUTER_LISTENING, "router.listening")                                                        \
-    X(ROUTER_SIGNAL, "router.signal")                                                              \
-    X(ROUTER_STOPPING, "router.stopping")                                                          \
-    X(ROUTER_STOPPED, "router.stopped")                                                            \
-    X(ROUTER_FAILED, "router.failed")                                                              \
-    X(CLIENT_CONNECTED, "client.connected")                                                        \
-    X(CLIENT_REFUSED, "client.refused")                                                            \
-    X(CLIENT_CLOSED, "client.closed")                                                              \
-    X(ACCEPT_PAUSED, "accept.paused")                                                              \
-    X(ACCEPT_RESUMED, "accept.resumed")                                                            \
-    X(LOG_DROPPED, "log.dropped")
+    X(ROUTER_STARTED, "router.started", false)                                                     \
+    X(ROUTER_LISTENING, "router.listening", false)                                                 \
+    X(ROUTER_SIGNAL, "router.signal", false)                                                       \
+    X(ROUTER_STOPPING, "router.stopping", false)                                                   \
+    X(ROUTER_STOPPED, "router.stopped", false)                                                     \
+    X(CLIENT_CONNECTED, "client.connected", true)                                                  \
+    X(CLIENT_REFUSED, "client.refused", true)                                                      \
+    X(CLIENT_CLOSED, "client.closed", true)                                                        \
+    X(ACCEPT_PAUSED, "accept.paused", true)                                                        \
+    X(ACCEPT_RESUMED, "accept.resumed", true)                                                      \
+    X(LOG_DROPPED, "log.dropped", false)
 
 #define LOG_BURST 10u
 #define LOG_PER_SECOND 1u
 
 enum log_event {
-#define X(name, event) LOG_##name,
+#define X(name, event, limited) LOG_##name,
     LOG_EVENTS(X)
 #undef X
         LOG_EVENTS_COUNT,

@@ -354,11 +354,10 @@ static void option_table_init(struct option_table *t)
 
 static void print_option(FILE *out, const struct option_def *d, const struct options *defaults)
 {
-    char left[NAME_BYTES + 24], value[32];
+    char value[32];
 
-    (void) snprintf(left, sizeof(left), "--%s%s%s", d->name, d->arg ? " " : "",
-                    d->arg ? d->arg : "");
-    (void) fprintf(out, "  %-36s %s", left, d->help);
+    (void) fprintf(out, "  --%s%s%s\n        %s", d->name, d->arg ? " " : "", d->arg ? d->arg : "",
+                   d->help);
     if (d->high > 0) {
         format_value(d, *(const uint64_t *) (const void *) ((const char *) defaults + d->offset),
                      value, sizeof(value));

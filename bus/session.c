@@ -49,14 +49,14 @@ static struct now now_read(void)
     return (struct now){clock_monotonic_ns(), clock_realtime_ns()};
 }
 
-static void log_client(enum log_level level, enum log_event event, const struct peer *p,
-                       const char *reason, const char *text)
+static void log_closed(enum log_level level, const struct peer *p, const char *reason,
+                       const char *text)
 {
     const struct peer_info *info = peer_info(p);
 
-    log(level, event, log_number("id", peer_connection_id(p)), log_number("uid", info->uid),
-        log_number("pid", info->pid), log_text("name", peer_name(p)), log_text("reason", reason),
-        log_text("text", text));
+    log(level, LOG_CLIENT_CLOSED, log_number("id", peer_connection_id(p)),
+        log_number("uid", info->uid), log_number("pid", info->pid), log_text("name", peer_name(p)),
+        log_text("reason", reason), log_text("text", text));
 }
 
 /* Ends the session for a reason that is not a goodbye; s is gone when the link is closed. */
@@ -66,7 +66,7 @@ static void session_close(struct session *s, enum log_level level, const char *r
     if (!s->peer) {
         return;
     }
-    log_client(level, LOG_CLIENT_CLOSED, s->peer, reason, text);
+    log_closed(level, s->peer, reason, text);
     router_remove_peer(s->all->router, s->peer);
     s->peer = NULL;
     link_close(&s->link);
@@ -223,8 +223,9 @@ void session_open(struct sessions *all, int *take_fd, enum link_kind kind)
         log_refused(&creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
         return;
     }
-    log_client(LOG_DEBUG, LOG_CLIENT_CONNECTED, s->peer,
-               kind == LINK_PACKETS ? "seqpacket" : "stream", "");
+    log(LOG_DEBUG, LOG_CLIENT_CONNECTED, log_number("id", peer_connection_id(s->peer)),
+        log_number("uid", creds.uid), log_number("pid", (uint64_t) creds.pid),
+        log_text("link", kind == LINK_PACKETS ? "seqpacket" : "stream"));
     DL_APPEND(all->head, s);
     all->n++;
     TAKE(s);
