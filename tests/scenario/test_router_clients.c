@@ -227,6 +227,185 @@ static void test_a_refused_client_costs_nothing(void **state)
     router_stop(&f);
 }
 
+/* ---- much at once ---- */
+
+static void expect_pongs(struct raw_client *c, uint64_t n)
+{
+    union wire_any m;
+
+    for (uint64_t token = 1; token <= n; token++) {
+        assert_int_equal(raw_next(c, &m), VERB_PONG);
+        assert_int_equal(m.pong.token, token);
+    }
+}
+
+/* The rest of the packet, or of what was read, waits for the next turns and goes first. */
+static void test_more_frames_than_one_turn_handles_are_all_handled(void **state)
+{
+    struct router_fixture f;
+
+    (void) state;
+    router_start(&f, NULL);
+    for (int i = 0; i < 2; i++) {
+        uint8_t buf[65536];
+        struct raw_client c;
+        uint64_t n = 0;
+        size_t len = 0;
+
+        raw_greet(&c, i ? f.stream : f.seqpacket);
+        while (len + 64 < sizeof(buf)) {
+            const struct wire_ping ping = {++n};
+
+            len += raw_frame(buf + len, sizeof(buf) - len, VERB_PING, &ping);
+        }
+        assert_true(n > 4096);
+        raw_send(&c, buf, len);
+        raw_send_ping(&c, n + 1);
+        expect_pongs(&c, n + 1);
+        raw_close(&c);
+    }
+    router_stop(&f);
+}
+
+/* Then it is not read either, and everything goes on when it does. */
+static void test_a_client_that_does_not_read_is_served_when_it_does(void **state)
+{
+    struct router_fixture f;
+
+    (void) state;
+    router_start(&f, NULL);
+    for (int i = 0; i < 2; i++) {
+        struct raw_client c, other;
+        uint64_t n;
+
+        raw_greet(&c, f.seqpacket);
+        raw_greet(&other, f.stream);
+        n = raw_fill(&c);
+        raw_round_trip(&other, 1);
+        expect_pongs(&c, n);
+        raw_round_trip(&c, 1);
+        raw_close(&c);
+        raw_close(&other);
+    }
+    router_stop(&f);
+}
+
+/* Waiting for a client (to read, to complete a frame, to greet) is done asleep. */
+static void test_waiting_for_clients_costs_no_time(void **state)
+{
+    static const uint8_t half[] = {0, 0, 1, 0, 10, 0, VERB_PUBLISH, 0, 8};
+    struct raw_client full, partial, silent, quiet;
+    struct router_fixture f;
+    uint64_t before_ns;
+    unsigned n_fds;
+
+    (void) state;
+    router_start(&f, NULL);
+    raw_greet(&quiet, f.stream);
+    n_fds = router_fd_count(&f.process);
+    raw_greet(&full, f.seqpacket);
+    (void) raw_fill(&full);
+    raw_greet(&partial, f.stream);
+    raw_send(&partial, half, sizeof(half));
+    raw_connect(&silent, f.stream);
+    raw_round_trip(&quiet, 1);
+    before_ns = router_cpu_ns(&f.process);
+    assert_false(raw_is_readable(&quiet, 500));
+    assert_true(router_cpu_ns(&f.process) - before_ns < 50 * 1000 * 1000);
+    /* and none of them leaves anything */
+    raw_close(&full);
+    raw_close(&partial);
+    raw_close(&silent);
+    while (router_fd_count(&f.process) > n_fds) {
+        raw_round_trip(&quiet, 2);
+    }
+    raw_close(&quiet);
+    router_stop(&f);
+}
+
+/* ---- large bodies ---- */
+
+#define BODIES 60
+#define BODIES_MAX (6u * 1024u * 1024u)
+
+/* PUBLISH frames with bodies of all magnitudes, each byte the number of its message. */
+static size_t make_publishes(uint8_t *dst, struct rng *rng, uint32_t body_bytes[BODIES])
+{
+    const struct wire_publish publish = {.topic = text_from("large")};
+    size_t len = 0;
+
+    for (unsigned i = 0; i < BODIES; i++) {
+        uint32_t n = len < BODIES_MAX / 2 ? rng_below(rng, 1u << rng_below(rng, 20)) : 0;
+        size_t frame = raw_frame(dst + len, 1024, VERB_PUBLISH, &publish);
+
+        frame_write_prefix(dst + len, VERB_PUBLISH, frame - FRAME_PREFIX_BYTES, n);
+        memset(dst + len + frame, (int) i, n);
+        len += frame + n;
+        body_bytes[i] = n;
+        assert_true(len < BODIES_MAX);
+    }
+    return len;
+}
+
+static void expect_body(struct raw_client *c, unsigned number, uint32_t bytes)
+{
+    struct frame frame;
+    size_t frame_bytes;
+
+    for (;;) {
+        while (frame_parse(c->data, c->len, UINT32_MAX, &frame, &frame_bytes) != FRAME_OK) {
+            assert_true(raw_receive(c));
+        }
+        if (frame.verb == VERB_MESSAGE) {
+            break;
+        }
+        c->len -= frame_bytes;
+        memmove(c->data, c->data + frame_bytes, c->len);
+    }
+    assert_int_equal(frame.body_bytes, bytes);
+    for (uint32_t i = 0; i < bytes; i++) {
+        assert_int_equal(frame.body[i], number);
+    }
+    c->len -= frame_bytes;
+    memmove(c->data, c->data + frame_bytes, c->len);
+}
+
+static void test_large_bodies_pass_however_the_stream_is_cut(void **state)
+{
+    const struct wire_subscribe subscribe = {
+        .subscription = 1,
+        .filter = text_from("large"),
+        .window_bytes = 64u * 1024u * 1024u,
+    };
+    struct rng rng = rng_from_env();
+    uint8_t *buf = malloc(BODIES_MAX);
+    uint32_t body_bytes[BODIES];
+    struct raw_client c, listener;
+    struct router_fixture f;
+    union wire_any m;
+    size_t len;
+
+    (void) state;
+    assert_non_null(buf);
+    router_start(&f, NULL);
+    raw_greet(&listener, f.stream);
+    raw_send_frame(&listener, VERB_SUBSCRIBE, &subscribe);
+    assert_int_equal(raw_next(&listener, &m), VERB_STATUS);
+    raw_greet(&c, f.stream);
+    len = make_publishes(buf, &rng, body_bytes);
+    for (size_t at = 0, n; at < len; at += n) {
+        n = MIN(len - at, 1 + rng_below(&rng, 1u << rng_below(&rng, 18)));
+        raw_send(&c, buf + at, n);
+    }
+    for (unsigned i = 0; i < BODIES; i++) {
+        expect_body(&listener, i, body_bytes[i]);
+    }
+    raw_close(&c);
+    raw_close(&listener);
+    router_stop(&f);
+    free(buf);
+}
+
 /* ---- running out of descriptors ---- */
 
 #define CROWD 40
@@ -301,6 +480,10 @@ int main(void)
         cmocka_unit_test(test_a_client_without_hello_is_sent_away),
         cmocka_unit_test(test_what_a_client_sent_before_its_end_is_handled),
         cmocka_unit_test(test_a_refused_client_costs_nothing),
+        cmocka_unit_test(test_more_frames_than_one_turn_handles_are_all_handled),
+        cmocka_unit_test(test_a_client_that_does_not_read_is_served_when_it_does),
+        cmocka_unit_test(test_waiting_for_clients_costs_no_time),
+        cmocka_unit_test(test_large_bodies_pass_however_the_stream_is_cut),
         cmocka_unit_test(test_without_descriptors_it_serves_who_is_there),
         cmocka_unit_test(test_a_flood_of_mistakes_is_counted_not_logged),
     };

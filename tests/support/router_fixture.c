@@ -157,6 +157,20 @@ size_t router_rss_bytes(const struct router_process *p)
     return pages * (size_t) sysconf(_SC_PAGESIZE);
 }
 
+uint64_t router_cpu_ns(const struct router_process *p)
+{
+    unsigned long long ns;
+    char path[64];
+    FILE *f;
+
+    (void) snprintf(path, sizeof(path), "/proc/%ld/schedstat", (long) p->pid);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%llu", &ns), 1);
+    (void) fclose(f);
+    return ns;
+}
+
 unsigned router_fd_count(const struct router_process *p)
 {
     char path[64];
@@ -399,6 +413,40 @@ void raw_round_trip(struct raw_client *c, uint64_t token)
     raw_send_ping(c, token);
     assert_int_equal(raw_next(c, &m), VERB_PONG);
     assert_int_equal(m.pong.token, token);
+}
+
+/* Sends a packet; false if the socket takes none for a while. */
+static bool try_send(struct raw_client *c, const uint8_t *data, size_t len)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLOUT};
+
+    while (send(c->fd, data, len, MSG_NOSIGNAL) < 0) {
+        assert_int_equal(errno, EAGAIN);
+        if (poll(&p, 1, 300) != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+uint64_t raw_fill(struct raw_client *c)
+{
+    uint8_t buf[16384];
+    uint64_t sent = 0;
+
+    for (;;) {
+        struct wire_ping ping = {sent};
+        size_t len = 0;
+
+        while (len + 64 < sizeof(buf)) {
+            ping.token++;
+            len += raw_frame(buf + len, sizeof(buf) - len, VERB_PING, &ping);
+        }
+        if (!try_send(c, buf, len)) {
+            return sent;
+        }
+        sent = ping.token;
+    }
 }
 
 void raw_expect_goodbye(struct raw_client *c, unsigned reason)

@@ -45,6 +45,8 @@ void router_discard(struct router_process *p);
 int router_run(const char *const *args, char err[FIXTURE_LOG_BYTES]);
 
 size_t router_rss_bytes(const struct router_process *p);
+/* Time on a processor since its start. */
+uint64_t router_cpu_ns(const struct router_process *p);
 unsigned router_fd_count(const struct router_process *p);
 
 /* ---- the fixture: one router on two sockets in a directory of its own ---- */
@@ -99,5 +101,8 @@ int raw_next(struct raw_client *c, union wire_any *ret);
 void raw_greet(struct raw_client *c, const char *address);
 /* PING and its PONG. */
 void raw_round_trip(struct raw_client *c, uint64_t token);
+/* Sends PINGs, whose PONGs it does not read, until the router takes no more. Returns how many;
+ * their tokens are 1, 2, … */
+uint64_t raw_fill(struct raw_client *c);
 /* GOODBYE with that reason, then end of file. */
 void raw_expect_goodbye(struct raw_client *c, unsigned reason);
