@@ -37,14 +37,41 @@ static void recover(struct out *o)
     }
 }
 
+static size_t iov_bytes(const struct iovec *iov, int n)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        bytes += iov[i].iov_len;
+    }
+    return bytes;
+}
+
+static bool is_writable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    return poll(&p, 1, 0) > 0;
+}
+
 static void write_all(struct out *o, struct iovec *iov, int n)
 {
     while (n > 0 && !o->error) {
-        ssize_t written = writev(o->fd, iov, n);
+        ssize_t written;
+
+        if (tool_interrupted() && !is_writable(o->fd)) {
+            o->error = EINTR;
+            return;
+        }
+        written = writev(o->fd, iov, n);
 
         if (written < 0) {
             recover(o);
             continue;
+        }
+        if (tool_interrupted() && (size_t) written < iov_bytes(iov, n)) {
+            o->error = EINTR; /* the reader is slow, and somebody wants us to end */
+            return;
         }
         while (n > 0 && (size_t) written >= iov->iov_len) {
             written -= (ssize_t) iov->iov_len;

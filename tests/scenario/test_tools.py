@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""bus-pub, bus-sub and bus-bench end to end, over both kinds of link. No sleeps: every step waits for an event.
+"""bus-pub, bus-sub and bus-bench end to end, over both kinds of link. No sleeps: every step waits
+for an event.
 
 BUS_TEST_LINES is how many lines of `find /` go through (default 100000)."""
 import base64
@@ -280,6 +281,17 @@ class LinkTests:
             sub = self.sub()
             sub.send_signal(number)
             self.assertEqual(self.output(sub), b"")
+
+    def test_interrupted_while_nobody_reads_or_all_wait(self):
+        sub = self.sub("-p", "block", "-w", "10", "-q", "10")
+        pub = subprocess.Popen(self.pub_argv("--repeat", "0", "x" * 1000))
+        self.addCleanup(self.end, pub)
+        # The queue is full, so the publisher waits, when one that does not is told so.
+        while "queued 1" not in self.pub("-v", "--confirm", "-n", "1", "probe"):
+            pass
+        for process in (pub, sub):
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(PATIENCE), 0)
 
     def test_interrupted_publisher_has_published_what_it_read(self):
         sub = self.sub("-n", "1")
