@@ -130,9 +130,7 @@ static int run(struct settings *s)
     return sender_close(&sender, r);
 }
 
-/* ---- options
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 
 enum { OPT_HELP = 256, OPT_VERSION };
 

@@ -268,9 +268,7 @@ static int run(struct settings *settings)
     return r;
 }
 
-/* ---- options
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 
 enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION };
 

@@ -115,9 +115,7 @@ int bus_paced_publisher(struct party *p)
     return client_close(&c) < 0;
 }
 
-/* ---- round trips
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- round trips ---- */
 
 struct pinger {
     struct client client; /* first, as above */

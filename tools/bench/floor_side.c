@@ -119,9 +119,7 @@ int floor_subscriber(struct party *p)
     return r < 0;
 }
 
-/* ---- round trips
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- round trips ---- */
 
 /* One message, whole. 0 or -1. */
 static int receive(struct party *p, unsigned char *body)

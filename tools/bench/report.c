@@ -49,9 +49,7 @@ static bool has_percentiles(const struct row *row)
     return row->spec.mode == MODE_RTT || row->spec.mode == MODE_LATENCY;
 }
 
-/* ---- table
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- table ---- */
 
 /* A number with the suffix that makes it short. */
 static const char *short_number(double value, char *buf, size_t bytes)
@@ -127,8 +125,9 @@ static void table_row(const struct plan *p, const struct row *row)
 
 void report_table(const struct plan *p)
 {
-    (void) printf("libbus %s, %ld processors, median of %u runs (lowest-highest)\n", bus_version(),
-                  sysconf(_SC_NPROCESSORS_ONLN), p->runs);
+    (void) printf("libbus %s, %ld processors, median of %u runs (lowest-highest); "
+                  "of bytes and us less is better\n",
+                  bus_version(), sysconf(_SC_NPROCESSORS_ONLN), p->runs);
     (void) printf("%-10s %-9s %7s %5s %-12s %9s %-17s %9s %-17s %9s\n", "mode", "link", "bytes",
                   "n", "unit", "bus", "", "floor", "", "bus/floor");
     for (unsigned i = 0; i < p->n_rows; i++) {
@@ -136,9 +135,7 @@ void report_table(const struct plan *p)
     }
 }
 
-/* ---- JSON
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ---- */
 
 static void json_figure(const struct plan *p, const struct row *row, enum side side,
                         const char *name, size_t offset)
