@@ -191,19 +191,32 @@ class Watching(OnBothLinks):
         client.send("SNAPSHOT", kind=4)
         client.expect_status("INVALID_ARGUMENT", verb=VERBS["SNAPSHOT"])
 
-    def tool(self, name):
-        path = pathlib.Path(os.environ.get("BUS_BUILD_DIR", "/nonexistent"), "tools", name)
-        if not path.exists():
-            self.skipTest(f"{name} is not built")
-        return str(path)
+    def tool(self, name, *args, **kwargs):
+        path = str(pathlib.Path(os.environ["BUS_BUILD_DIR"], "tools", name))
+        return subprocess.Popen([path, "--address", self.router.addresses[self.kind], *args], **kwargs)
 
     def test_bus_pub_is_understood(self):
         client = self.client()
         client.subscribe(1, "tool/#")
-        subprocess.run([self.tool("bus-pub"), "--address", self.router.addresses[self.kind], "tool/a", "hello"],
-                       check=True, timeout=pybus.TIMEOUT, stdin=subprocess.DEVNULL)
+        p = self.tool("bus-pub", "-H", "k=v", "tool/a", "hello", stdin=subprocess.DEVNULL)
+        self.assertEqual(p.wait(pybus.TIMEOUT), 0)
         f = client.expect("MESSAGE")
-        self.assertEqual((f.topic_name, f.body), ("tool/a", b"hello"))
+        self.assertEqual((f.topic_name, f.body, f.headers), ("tool/a", b"hello", [{"name": b"k", "value": b"v"}]))
+        self.assertEqual(f.peer.pid, p.pid)
+
+    def test_bus_sub_understands(self):
+        ready, writable = os.pipe()
+        p = self.tool("bus-sub", "--ready-fd", str(writable), "-n", "2", "-f", "%t %b %{k} %p%n", "tool/+",
+                      stdout=subprocess.PIPE, text=True, pass_fds=[writable])
+        os.close(writable)
+        self.assertTrue(pybus.wait_ready(ready))
+        os.close(ready)
+        client = self.client()
+        client.publish("tool/x", b"one", headers=[("k", "v")])
+        client.publish("tool/x", b"two")
+        out, _ = p.communicate(timeout=pybus.TIMEOUT)
+        self.assertEqual(out, f"tool/x one v {os.getpid()}\ntool/x two  {os.getpid()}\n")
+        self.assertEqual(p.returncode, 0)
 
 
 class TestWatchingSeqpacket(Seqpacket, Watching, unittest.TestCase):
