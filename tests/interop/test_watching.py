@@ -60,7 +60,9 @@ class Watching(OnBothLinks):
         p.publish("ok")
         p.publish("bad", b"no", headers=[("", "")])
         p.sync()
-        ok = m.expect("MONITORED", status=0, sequence=3)
+        f = m.expect("MONITORED", status=STATUS.index("DENIED"), sequence=2)
+        self.assertEqual(f.topic_name, "$bus/x")
+        ok = m.expect("MONITORED", status=0, sequence=3, order=f.order + 1)
         refused = m.expect("MONITORED", status=STATUS.index("INVALID_ARGUMENT"), sequence=4, order=ok.order)
         self.assertEqual((refused.topic_name, refused.body), ("bad", b"no"))
 
