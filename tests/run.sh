@@ -73,15 +73,16 @@ test_asan() {
 }
 
 test_fuzz() {
-    local target name
+    local target name seeds
     build fuzz --target fuzzers
     for target in "$root"/fuzz/tests/fuzz/fuzz_*; do
         [ -f "$target" ] && [ -x "$target" ] || continue
         name=${target##*fuzz_}
         mkdir -p "$root/fuzz/found/$name"
+        seeds=("$root/fuzz/found/$name" "tests/fuzz/corpus/$name")
+        [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
         if ! "$target" -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
-            -artifact_prefix="$root/fuzz/found/$name-" "$root/fuzz/found/$name" "tests/fuzz/corpus/$name" \
-            > "$root/fuzz/found/$name.log" 2>&1; then
+            -artifact_prefix="$root/fuzz/found/$name-" "${seeds[@]}" > "$root/fuzz/found/$name.log" 2>&1; then
             tail -n 40 "$root/fuzz/found/$name.log"
             echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"
             return 1
