@@ -25,7 +25,8 @@ static bool edge_equals(const void *object, const void *key)
     const struct filter_node *n = object;
     const struct edge_key *k = key;
 
-    return n->parent == k->parent && n->len == k->len && memcmp(n->text, k->text, k->len) == 0;
+    return n->parent == k->parent && n->len == k->len &&
+           memcmp(filter_node_text(n), k->text, k->len) == 0;
 }
 
 static uint32_t edge_hash(const struct filters *f, const struct edge_key *k)
@@ -71,7 +72,7 @@ static struct filter_node *child_get(struct filters *f, struct filter_node *pare
     }
     n->parent = parent;
     n->len = (uint8_t) len;
-    memcpy(n->text, text, len);
+    memcpy(n + 1, text, len);
     if (slot) {
         *slot = n;
     } else {
@@ -87,7 +88,7 @@ static void node_prune(struct filters *f, struct filter_node *n)
 {
     while (n->parent && !n->subs && n->n_children == 0) {
         struct filter_node *parent = n->parent;
-        struct filter_node **slot = wildcard_slot(parent, n->text, n->len);
+        struct filter_node **slot = wildcard_slot(parent, filter_node_text(n), n->len);
 
         if (slot) {
             *slot = NULL;
@@ -185,7 +186,7 @@ size_t filters_text(const struct sub *sub, char buf[256])
     at = len;
     for (const struct filter_node *n = sub->filter; n->parent; n = n->parent) {
         at -= n->len;
-        memcpy(buf + at, n->text, n->len);
+        memcpy(buf + at, filter_node_text(n), n->len);
         if (n->parent->parent) {
             buf[--at] = '/';
         }

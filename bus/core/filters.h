@@ -17,9 +17,13 @@ struct filter_node {
     struct sub *subs;           /* of sub.filter_next: filters that end here */
     uint32_t n_children;        /* plus and hash included */
     uint32_t edge_hash;         /* in filters.edges, unless wildcard or root */
-    uint8_t len;
-    char text[];
+    uint8_t len;                /* of the text, which follows the struct */
 };
+
+static inline const char *filter_node_text(const struct filter_node *n)
+{
+    return (const char *) (n + 1);
+}
 
 struct filters {
     struct table edges; /* children with a text, by parent and text */

@@ -3,6 +3,7 @@
 /* Frames: the prefix, the verbs, and finding whole frames in received bytes. docs/protocol.md,
  * sections 2 and 10. */
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,27 +67,55 @@ enum frame_verdict {
 
 /* Name of a verb, or "?". */
 const char *verb_name(uint8_t verb);
+
 /* Whether frames of this verb may have a body; unknown verbs may not. */
-bool verb_has_body(uint8_t verb);
-
-/* First frame in data. *ret_bytes: its length, or what is needed for FRAME_PARTIAL. */
-enum frame_verdict frame_parse(const uint8_t *data, size_t len, uint32_t body_max,
-                               struct frame *ret, size_t *ret_bytes);
-
-static inline uint32_t load_u32le(const uint8_t *p)
+static inline bool verb_has_body(uint8_t verb)
 {
-    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
+    return verb == VERB_PUBLISH || verb == VERB_MESSAGE || verb == VERB_MONITORED;
 }
 
+static inline uint64_t load_u64le(const void *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return le64toh(v);
+}
+
+static inline void store_u64le(void *p, uint64_t v)
+{
+    v = htole64(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+/* The prefix is one little-endian number of 64 bits, and handled as one. */
 static inline void frame_write_prefix(uint8_t *dst, enum verb verb, size_t header_bytes,
                                       size_t body_bytes)
 {
-    dst[0] = (uint8_t) body_bytes;
-    dst[1] = (uint8_t) (body_bytes >> 8);
-    dst[2] = (uint8_t) (body_bytes >> 16);
-    dst[3] = (uint8_t) (body_bytes >> 24);
-    dst[4] = (uint8_t) header_bytes;
-    dst[5] = (uint8_t) (header_bytes >> 8);
-    dst[6] = (uint8_t) verb;
-    dst[7] = 0;
+    store_u64le(dst, (uint64_t) (uint32_t) body_bytes | (uint64_t) (uint16_t) header_bytes << 32 |
+                         (uint64_t) verb << 48);
+}
+
+/* First frame in data. *ret_bytes: its length, or what is needed for FRAME_PARTIAL. */
+static inline enum frame_verdict frame_parse(const uint8_t *data, size_t len, uint32_t body_max,
+                                             struct frame *ret, size_t *ret_bytes)
+{
+    uint64_t prefix;
+
+    if (len < FRAME_PREFIX_BYTES) {
+        *ret_bytes = FRAME_PREFIX_BYTES;
+        return FRAME_PARTIAL;
+    }
+    prefix = load_u64le(data);
+    ret->body_bytes = (uint32_t) prefix;
+    ret->header_bytes = (uint16_t) (prefix >> 32);
+    ret->verb = (uint8_t) (prefix >> 48);
+    ret->fds = (uint8_t) (prefix >> 56);
+    if (ret->body_bytes > 0 && (ret->body_bytes > body_max || !verb_has_body(ret->verb))) {
+        return FRAME_TOO_LARGE;
+    }
+    *ret_bytes = FRAME_PREFIX_BYTES + ret->header_bytes + (size_t) ret->body_bytes;
+    ret->header = data + FRAME_PREFIX_BYTES;
+    ret->body = ret->header + ret->header_bytes;
+    return len < *ret_bytes ? FRAME_PARTIAL : FRAME_OK;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "base/macros.h"
+#include "wire/frame.h"
 
 #define HOT_VARINT_MAX 10u
 /* MESSAGE: field 1 alone, and fields 2 to 5 */
@@ -89,10 +90,8 @@ static inline size_t hot_put_message(uint8_t dst[HOT_MESSAGE_MAX], uint32_t topi
     *p++ = HOT_TAG_4_VARINT;
     p = hot_put_varint(p, sequence);
     *p++ = HOT_TAG_5_FIXED64;
-    for (int i = 0; i < 8; i++) {
-        *p++ = (uint8_t) (time_ns >> (8 * i));
-    }
-    return (size_t) (p - dst);
+    store_u64le(p, time_ns);
+    return (size_t) (p + 8 - dst);
 }
 
 struct hot_message {
@@ -115,9 +114,6 @@ static inline bool hot_get_message(const uint8_t *header, size_t bytes, struct h
     if (!p || end - p != 9 || *p != HOT_TAG_5_FIXED64) {
         return false;
     }
-    ret->time_ns = 0;
-    for (int i = 0; i < 8; i++) {
-        ret->time_ns |= (uint64_t) p[1 + i] << (8 * i);
-    }
+    ret->time_ns = load_u64le(p + 1);
     return true;
 }

@@ -10,7 +10,7 @@ static void test_prefix_is_eight_bytes_little_endian(void **state)
     (void) state;
     frame_write_prefix(p, VERB_PUBLISH, 0x0506, 0x01020304);
     assert_memory_equal(p, expected, sizeof(expected));
-    assert_int_equal(load_u32le(p), 0x01020304);
+    assert_int_equal((uint32_t) load_u64le(p), 0x01020304);
 }
 
 static void test_whole_frame_is_parsed_into_views(void **state)
