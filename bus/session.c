@@ -11,7 +11,7 @@
 #include "log.h"
 
 /* Frames and deliveries that one client may cause before it is the next one's turn. */
-#define SESSION_BUDGET 4096u
+#define SESSION_BUDGET 16384u
 /* Room in the kernel for output: the fewer wake-ups the more fits. The kernel cuts it to
  * net.core.wmem_max. */
 #define SESSION_SNDBUF_BYTES (1024 * 1024)

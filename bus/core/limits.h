@@ -23,9 +23,9 @@
     X(stream_inline_max, MIB, 4096, 64 * MIB, "bytes", "largest body on a stream link")            \
     X(subscriptions_max, 131072, 1, 1000000, "", "subscriptions of one client")                    \
     X(aliases_max, 131072, 1, 1000000, "", "advertised topics of one client")                      \
-    X(publish_window_messages, 65536, 2, 1000000, "messages",                                      \
+    X(publish_window_messages, 16384, 2, 1000000, "messages",                                      \
       "what a client may publish ahead of the router")                                             \
-    X(publish_window_bytes, 8 * MIB, 4096, 1024 * MIB, "bytes",                                    \
+    X(publish_window_bytes, 4 * MIB, 4096, 1024 * MIB, "bytes",                                    \
       "what a client may publish ahead of the router")                                             \
     X(window_messages_default, 16384, 1, 1048576, "messages", "window of a subscription")          \
     X(window_messages_max, 1048576, 1, 1048576, "messages",                                        \

@@ -12,6 +12,7 @@
 #include "wire/topic.h"
 
 /* PONGs that may wait beyond max_out_bytes for a router that asks but does not read. */
+#define PREFETCH_BYTES 512u
 #define PONG_BYTES_MAX (1024u * 1024u)
 
 /* ---- texts ---- */
@@ -421,6 +422,8 @@ static bool next_frame(struct bus_conn *c, struct frame *ret)
     case FRAME_OK:
         c->rx_pos += bytes;
         c->rx_need = FRAME_PREFIX_BYTES;
+        __builtin_prefetch(c->rx->data + c->rx_pos + PREFETCH_BYTES);
+        __builtin_prefetch(c->rx->data + c->rx_pos + PREFETCH_BYTES + 64);
         return true;
     case FRAME_PARTIAL:
         if (c->seqpacket) {
