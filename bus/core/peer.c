@@ -43,6 +43,17 @@ bool peer_try_send(struct peer *p, enum verb verb, const void *message)
     return true;
 }
 
+#define MEMORY_RETRY_NS UINT64_C(50000000)
+
+void peer_retry_later(struct peer *p)
+{
+    struct router *r = p->router;
+
+    if (r->retry_ns == 0) {
+        r->retry_ns = r->now.monotonic_ns + MEMORY_RETRY_NS;
+    }
+}
+
 void peer_send(struct peer *p, enum verb verb, const void *message)
 {
     if (!peer_try_send(p, verb, message)) {

@@ -15,24 +15,31 @@ static void credit_give_back(struct peer *p)
 {
     struct wire_publish_credit credit = {p->free_messages, p->free_bytes};
 
-    if (peer_try_send(p, VERB_PUBLISH_CREDIT, &credit)) {
-        p->used_messages -= p->free_messages;
-        p->used_bytes -= p->free_bytes;
-        p->free_messages = 0;
-        p->free_bytes = 0;
+    if (!peer_try_send(p, VERB_PUBLISH_CREDIT, &credit)) {
+        peer_retry_later(p);
+        return;
+    }
+    p->used_messages -= p->free_messages;
+    p->used_bytes -= p->free_bytes;
+    p->free_messages = 0;
+    p->free_bytes = 0;
+}
+
+void publish_retry(struct peer *p)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    if (p->free_messages >= l->publish_window_messages / 2 ||
+        p->free_bytes >= l->publish_window_bytes / 2) {
+        credit_give_back(p);
     }
 }
 
 static void credit_free(struct peer *p, uint64_t bytes)
 {
-    const struct limits *l = &p->router->config.limits;
-
     p->free_messages++;
     p->free_bytes += bytes;
-    if (p->free_messages >= l->publish_window_messages / 2 ||
-        p->free_bytes >= l->publish_window_bytes / 2) {
-        credit_give_back(p);
-    }
+    publish_retry(p);
 }
 
 void publish_release(struct message *m)

@@ -501,6 +501,8 @@ static void retry_all(struct router *r)
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             waiting_pump(p);
+            tap_flush_loss(p);
+            publish_retry(p);
         }
     }
 }

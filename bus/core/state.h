@@ -104,6 +104,8 @@ void peer_mark_dirty(struct peer *p);
 void peer_send(struct peer *p, enum verb verb, const void *message);
 /* The same, but only says so if there is no memory. */
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
+/* Something could not be put into the output for want of memory: the router tries again soon. */
+void peer_retry_later(struct peer *p);
 void peer_send_status(struct peer *p, const struct wire_status *status);
 /* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
@@ -123,6 +125,8 @@ void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
 void alias_drop(struct peer *p, uint32_t alias);
 /* Credit for one message comes back to its publisher. */
 void publish_release(struct message *m);
+/* Gives back the credit that is due, if there was no memory to say so before. */
+void publish_retry(struct peer *p);
 
 /* ---- subscribe.c ---- */
 

@@ -347,7 +347,6 @@ static enum pump_step pump_one(struct sub *s)
 }
 
 #define QUEUE_KEEP_ITEMS 4096u
-#define MEMORY_RETRY_NS UINT64_C(50000000)
 
 void sub_pump(struct sub *s)
 {
@@ -364,8 +363,8 @@ void sub_pump(struct sub *s)
     } else {
         waiting_clear(s);
     }
-    if (step == PUMP_NO_MEMORY && s->peer->router->retry_ns == 0) {
-        s->peer->router->retry_ns = s->peer->router->now.monotonic_ns + MEMORY_RETRY_NS;
+    if (step == PUMP_NO_MEMORY) {
+        peer_retry_later(s->peer);
     }
     if (step == PUMP_DONE && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
         queue_free(s);
@@ -396,7 +395,7 @@ void sub_end_blocking(struct sub *s)
     stalling_remove(s->queue);
     s->policy = BUS_POLICY_DROP_OLDEST;
     subq_release_all(&s->queue->q, publish_release);
-    while (!subq_fits(&s->queue->q, &bounds, 0) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
+    while (subq_exceeds(&s->queue->q, &bounds) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
     }
     s->peer->router->counters.stalls++;
     peer_send_status(s->peer, &status);

@@ -73,6 +73,12 @@ static inline bool subq_fits(const struct subq *q, const struct subq_bounds *b, 
            (q->n_messages < b->messages && q->bytes <= b->bytes && size <= b->bytes - q->bytes);
 }
 
+/* Whether more waits than the bounds allow: one message alone never is too much. */
+static inline bool subq_exceeds(const struct subq *q, const struct subq_bounds *b)
+{
+    return q->n_messages > 1 && (q->n_messages > b->messages || q->bytes > b->bytes);
+}
+
 /* Memory for one more message: false if the quota or malloc says no. Must precede subq_push(). */
 bool subq_prepare(struct subq *q, const struct message *m);
 /* Appends a message and takes a reference. */

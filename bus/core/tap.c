@@ -98,6 +98,7 @@ static bool tap_send_loss(struct peer *p)
         return true;
     }
     if (!peer_try_send(p, VERB_LOSS, &loss)) {
+        peer_retry_later(p);
         return false;
     }
     p->tap->loss = (struct gap){0};
