@@ -46,6 +46,7 @@ void sim_init(struct sim *s, const struct limits *limits)
 
     memset(s, 0, sizeof(*s));
     s->now = (struct now){1000000, 1700000000000000000};
+    s->uid = 1000;
     assert_int_equal(arena_init(&s->arena, CODEC_ARENA_BYTES), 0);
     assert_int_equal(router_new(&config, &s->router), 0);
 }
@@ -93,9 +94,8 @@ void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *m
     assert_int_equal(r.consumed, bytes);
 }
 
-struct sim_client *sim_connect(struct sim *s, bool packets)
+struct sim_client *sim_attach(struct sim *s, bool packets)
 {
-    struct wire_hello hello = {1, 1, text_from("sim"), 0, {"", 0}};
     struct sim_client *c = NULL;
 
     for (unsigned i = 0; i < SIM_CLIENTS && !c; i++) {
@@ -106,15 +106,25 @@ struct sim_client *sim_connect(struct sim *s, bool packets)
     }
     client_fini(c);
 
-    struct peer_info info = {1000, 1000, 77, packets, c};
+    struct peer_info info = {s->uid, 1000, 77, packets, c};
 
     if (router_add_peer(s->router, &info, &s->now, &c->peer) != ROUTER_OK) {
         c->peer = NULL;
         return NULL;
     }
     c->packets = packets;
-    sim_send(s, c, VERB_HELLO, &hello, NULL, 0);
-    sim_read(s, c, 100);
+    return c;
+}
+
+struct sim_client *sim_connect(struct sim *s, bool packets)
+{
+    struct wire_hello hello = {1, 1, text_from("sim"), 0, {"", 0}};
+    struct sim_client *c = sim_attach(s, packets);
+
+    if (c) {
+        sim_send(s, c, VERB_HELLO, &hello, NULL, 0);
+        sim_read(s, c, 100);
+    }
     return c;
 }
 
@@ -306,6 +316,9 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
     assert_false(c->ended);
     arena_reset(&s->arena);
     assert_int_equal(codec_decode(&s->arena, f->verb, f->header, f->header_bytes, &m), CODEC_OK);
+    if (s->on_frame) {
+        s->on_frame(s, c, f, &m);
+    }
     switch (f->verb) {
     case VERB_WELCOME:
         c->id = m.welcome.connection_id;

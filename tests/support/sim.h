@@ -58,6 +58,10 @@ struct sim {
     struct arena arena;
     uint64_t n_published; /* numbers messages */
     bool starving;        /* allocations may fail: answers may be missing */
+    uint32_t uid;         /* of those who connect */
+    /* Sees each frame that a client receives, before the oracle does; may be NULL. */
+    void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
+                     const union wire_any *m);
     struct sim_client clients[SIM_CLIENTS];
 };
 
@@ -67,6 +71,8 @@ void sim_fini(struct sim *s);
 
 struct limits sim_small_limits(void);
 
+/* Connects without a greeting; NULL if the router is full. */
+struct sim_client *sim_attach(struct sim *s, bool packets);
 /* Connects and greets. */
 struct sim_client *sim_connect(struct sim *s, bool packets);
 void sim_disconnect(struct sim *s, struct sim_client *c);

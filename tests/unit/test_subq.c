@@ -51,10 +51,8 @@ static void test_queue_takes_a_reference_and_a_charge_for_each_message(void **st
 static void test_ring_grows_with_a_head_anywhere_in_it(void **state)
 {
     for (uint64_t shift = 0; shift < 40; shift++) {
-        struct fixture *f;
+        struct fixture *f = *state;
 
-        (void) setup(state);
-        f = *state;
         for (uint64_t i = 0; i < shift; i++) {
             push(f, 0, i, 1);
             assert_message(f, i);
@@ -66,8 +64,8 @@ static void test_ring_grows_with_a_head_anywhere_in_it(void **state)
             assert_message(f, i);
         }
         (void) teardown(state);
+        (void) setup(state);
     }
-    (void) setup(state);
 }
 
 static void test_bounds_count_messages_and_bytes_and_an_empty_queue_takes_any_size(void **state)

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* Directed tests on support/sim: a few clients, and for each the transcript of what it received,
+ * one line a frame. The oracle of sim looks on. At the end everything is gone and paid back.
+ *
+ *     MESSAGE subscription topic connection.sequence
+ *     LOSS subscription count bytes REASON
+ *     STATUS CODE VERB [alias=n] [sub=n] [seq=n]
+ *     MONITORED order topic connection.sequence body/whole STATUS [connection/subscription VERDICT
+ *         REASON evicted]
+ */
+
+#include "support/sim.h"
+
+#define WORLD_TEXT 32768u
+#define WORLD_BODY 10u /* bytes of a body, if nothing else is said */
+
+struct world {
+    struct sim s;     /* first, so that on_frame() finds it */
+    bool shows_names; /* TOPIC and PEER are in the transcript too */
+    char text[SIM_CLIENTS][WORLD_TEXT];
+    size_t len[SIM_CLIENTS];
+};
+
+#define NAME_OF(list, number) ((number) < ARRAY_LEN(list) ? (list)[number] : "?")
+
+static const char *const world_status[] = {
+#define X(name, number, text) [number] = #name,
+    BUS_STATUS_LIST(X)
+#undef X
+};
+static const char *const world_goodbye[] = {
+#define X(name, number, text) [number] = #name,
+    BUS_GOODBYE_LIST(X)
+#undef X
+};
+static const char *const world_loss[] = {
+#define X(name, number, text) [number] = #name,
+    BUS_LOSS_LIST(X)
+#undef X
+};
+static const char *const world_verdict[] = {
+#define X(name, number, text) [number] = #name,
+    BUS_VERDICT_LIST(X)
+#undef X
+};
+
+static inline struct world *world_of(struct sim *s)
+{
+    return container_of(s, struct world, s);
+}
+
+__attribute__((format(printf, 3, 4))) static inline void
+world_print(struct world *w, const struct sim_client *c, const char *format, ...)
+{
+    size_t i = (size_t) (c - w->s.clients);
+    va_list args;
+
+    va_start(args, format);
+    w->len[i] += (size_t) vsnprintf(w->text[i] + w->len[i], WORLD_TEXT - w->len[i], format, args);
+    va_end(args);
+    assert_true(w->len[i] < WORLD_TEXT);
+}
+
+static inline void world_print_status(struct world *w, const struct sim_client *c,
+                                      const struct wire_status *m)
+{
+    world_print(w, c, "STATUS %s %s", NAME_OF(world_status, m->code), verb_name((uint8_t) m->verb));
+    if (m->alias) {
+        world_print(w, c, " alias=%u", m->alias);
+    }
+    if (m->subscription) {
+        world_print(w, c, " sub=%u", m->subscription);
+    }
+    if (m->sequence) {
+        world_print(w, c, " seq=%llu", (unsigned long long) m->sequence);
+    }
+    world_print(w, c, "\n");
+}
+
+static inline void world_print_record(struct world *w, const struct sim_client *c,
+                                      const struct wire_monitored *m, const struct frame *f)
+{
+    world_print(w, c, "MONITORED %llu %s %llu.%llu %u/%llu %s", (unsigned long long) m->order,
+                c->topics[m->topic], (unsigned long long) c->senders[m->sender],
+                (unsigned long long) m->sequence, f->body_bytes, (unsigned long long) m->body_bytes,
+                NAME_OF(world_status, m->status));
+    for (size_t i = 0; i < m->n_recipients; i++) {
+        const struct wire_recipient *r = &m->recipients[i];
+
+        assert_int_not_equal(c->senders[r->peer], 0);
+        world_print(w, c, " [%llu/%u %s %s %u]", (unsigned long long) c->senders[r->peer],
+                    r->subscription, NAME_OF(world_verdict, r->verdict),
+                    NAME_OF(world_loss, r->reason), r->evicted);
+    }
+    if (m->recipients_omitted) {
+        world_print(w, c, " and %u more", m->recipients_omitted);
+    }
+    world_print(w, c, "\n");
+}
+
+static inline void world_print_snapshot(struct world *w, struct sim_client *c,
+                                        const struct frame *f, const union wire_any *m)
+{
+    if (f->verb == VERB_CLIENT_STATS) {
+        world_print(w, c, "CLIENT_STATS %llu\n",
+                    (unsigned long long) m->client_stats.connection_id);
+    } else if (f->verb == VERB_TOPIC_STATS) {
+        world_print(w, c, "TOPIC_STATS %.*s\n", (int) m->topic_stats.name.len,
+                    m->topic_stats.name.data);
+    } else if (f->verb == VERB_COUNTER) {
+        world_print(w, c, "COUNTER %.*s\n", (int) m->counter.name.len, m->counter.name.data);
+    } else if (f->verb == VERB_SNAPSHOT_END) {
+        world_print(w, c, "SNAPSHOT_END %u %llu\n", m->snapshot_end.kind,
+                    (unsigned long long) m->snapshot_end.next);
+    }
+}
+
+static inline void world_print_names(struct world *w, struct sim_client *c, const struct frame *f,
+                                     const union wire_any *m)
+{
+    if (f->verb == VERB_TOPIC) {
+        world_print(w, c, "TOPIC %u %.*s\n", m->topic.id, (int) m->topic.name.len,
+                    m->topic.name.data);
+    } else if (f->verb == VERB_PEER) {
+        world_print(w, c, "PEER %u %llu %.*s\n", m->peer.id,
+                    (unsigned long long) m->peer.connection_id, (int) m->peer.name.len,
+                    m->peer.name.data);
+    }
+}
+
+static inline void world_on_frame(struct sim *s, struct sim_client *c, const struct frame *f,
+                                  const union wire_any *m)
+{
+    struct world *w = world_of(s);
+
+    switch (f->verb) {
+    case VERB_WELCOME:
+        world_print(w, c, "WELCOME\n");
+        break;
+    case VERB_STATUS:
+        world_print_status(w, c, &m->status);
+        break;
+    case VERB_GOODBYE:
+        world_print(w, c, "GOODBYE %s\n", NAME_OF(world_goodbye, m->goodbye.reason));
+        break;
+    case VERB_PONG:
+        world_print(w, c, "PONG %llu\n", (unsigned long long) m->pong.token);
+        break;
+    case VERB_PUBLISH_CREDIT:
+        world_print(w, c, "PUBLISH_CREDIT %u %llu\n", m->publish_credit.messages,
+                    (unsigned long long) m->publish_credit.bytes);
+        break;
+    case VERB_CONFIRM:
+        world_print(w, c, "CONFIRM %llu %u %u %u %u\n", (unsigned long long) m->confirm.sequence,
+                    m->confirm.matched, m->confirm.delivered, m->confirm.queued,
+                    m->confirm.dropped);
+        break;
+    case VERB_MESSAGE:
+        world_print(w, c, "MESSAGE %u %s %llu.%llu\n", m->message.subscription,
+                    c->topics[m->message.topic], (unsigned long long) c->senders[m->message.sender],
+                    (unsigned long long) m->message.sequence);
+        break;
+    case VERB_LOSS:
+        world_print(w, c, "LOSS %u %llu %llu %s\n", m->loss.subscription,
+                    (unsigned long long) m->loss.count, (unsigned long long) m->loss.bytes,
+                    NAME_OF(world_loss, m->loss.reason));
+        break;
+    case VERB_MONITORED:
+        world_print_record(w, c, &m->monitored, f);
+        break;
+    default:
+        world_print_snapshot(w, c, f, m);
+        if (w->shows_names) {
+            world_print_names(w, c, f, m);
+        }
+    }
+}
+
+/* ---- fixture ---- */
+
+static inline struct world *world_new(const struct limits *limits)
+{
+    struct world *w = calloc(1, sizeof(*w));
+
+    assert_non_null(w);
+    sim_init(&w->s, limits);
+    w->s.on_frame = world_on_frame;
+    return w;
+}
+
+static inline void world_free(struct world *w)
+{
+    const struct counters *k = router_counters(w->s.router);
+
+    router_check(w->s.router);
+    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+        if (w->s.clients[i].peer) {
+            sim_disconnect(&w->s, &w->s.clients[i]);
+            router_check(w->s.router);
+        }
+    }
+    k = router_counters(w->s.router);
+    assert_int_equal(k->clients_now, 0);
+    assert_int_equal(k->subscriptions_now, 0);
+    assert_int_equal(k->topics_now, 0);
+    assert_int_equal(k->monitors_now, 0);
+    assert_int_equal(k->messages_queued_now, 0);
+    assert_int_equal(k->charged_bytes_now, 0);
+    sim_fini(&w->s);
+    free(w);
+}
+
+static inline int world_setup(void **state)
+{
+    *state = world_new(NULL);
+    return 0;
+}
+
+static inline int world_teardown(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+#define WORLD_CASE(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+
+/* ---- clients ---- */
+
+static inline void world_clear(struct world *w, const struct sim_client *c)
+{
+    w->len[c - w->s.clients] = 0;
+    w->text[c - w->s.clients][0] = '\0';
+}
+
+/* A client that has been greeted; its transcript is empty. */
+static inline struct sim_client *world_join(struct world *w)
+{
+    struct sim_client *c = sim_connect(&w->s, true);
+
+    assert_non_null(c);
+    world_clear(w, c);
+    return c;
+}
+
+/* Reads all there is and compares the transcript since the last time. */
+static inline void world_expect(struct world *w, struct sim_client *c, const char *due)
+{
+    sim_read(&w->s, c, 10000);
+    assert_string_equal(w->text[c - w->s.clients], due);
+    world_clear(w, c);
+}
+
+struct world_sub {
+    const char *filter;
+    enum bus_policy policy;
+    uint32_t window; /* messages; bytes are plenty */
+    uint32_t queue;  /* messages */
+    uint64_t queue_bytes;
+    uint64_t window_bytes;
+    bool no_local;
+};
+
+/* Subscribes as number index + 1 and swallows the answer. */
+static inline void world_subscribe(struct world *w, struct sim_client *c, unsigned index,
+                                   const struct world_sub *sub)
+{
+    struct wire_subscribe m = {.filter = text_from(sub->filter),
+                               .policy = sub->policy,
+                               .window_messages = sub->window,
+                               .window_bytes = sub->window_bytes ? sub->window_bytes : 100000,
+                               .queue_messages = sub->queue,
+                               .queue_bytes = sub->queue_bytes ? sub->queue_bytes : 100000,
+                               .flags = sub->no_local};
+
+    sim_read(&w->s, c, 10000);
+    assert_true(sim_subscribe(&w->s, c, index, &m));
+    sim_read(&w->s, c, 10000);
+    world_clear(w, c);
+}
+
+static inline bool world_publish_bytes(struct world *w, struct sim_client *c, const char *topic,
+                                       size_t body_bytes)
+{
+    return sim_publish(&w->s, c, &(struct sim_publish){.topic = topic, .body_bytes = body_bytes});
+}
+
+static inline void world_publish(struct world *w, struct sim_client *c, const char *topic)
+{
+    assert_true(world_publish_bytes(w, c, topic, WORLD_BODY));
+}
+
+static inline void world_publish_n(struct world *w, struct sim_client *c, const char *topic,
+                                   unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        world_publish(w, c, topic);
+    }
+}
+
+/* CREDIT as a client may send it, whatever it has consumed. */
+static inline void world_credit(struct world *w, struct sim_client *c, unsigned index,
+                                uint32_t messages, uint64_t bytes)
+{
+    struct wire_credit m = {index + 1, messages, bytes};
+    struct sim_sub *sub = &c->subs[index];
+
+    sub->credit += messages; /* the router may cut it */
+    sub->consumed -= MIN(sub->consumed, messages);
+    sub->consumed_bytes -= MIN(sub->consumed_bytes, bytes);
+    sim_send(&w->s, c, VERB_CREDIT, &m, NULL, 0);
+}
