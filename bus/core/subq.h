@@ -102,10 +102,13 @@ struct message *subq_front(struct subq *q, struct match **ret_match, struct gap 
 /* Begins to load what will be at the front soon: a long queue is not in any cache. */
 static inline void subq_prefetch(const struct subq *q)
 {
-    if (q->tail - q->head > SUBQ_PREFETCH) {
-        const char *m =
-            (const char *) q->ring[(q->head + SUBQ_PREFETCH) & (q->capacity - 1)].message;
+    const char *m;
 
+    if (q->tail - q->head <= SUBQ_PREFETCH) {
+        return;
+    }
+    m = (const char *) q->ring[(q->head + SUBQ_PREFETCH) & (q->capacity - 1)].message;
+    if (m) {
         __builtin_prefetch(m);
         __builtin_prefetch(m + 64);
         __builtin_prefetch(m + 128);

@@ -179,13 +179,13 @@ static void tell_writable(struct bus_conn *c)
     }
 }
 
-static enum step step_input(struct bus_conn *c)
+static enum step step_input(struct bus_conn *c, enum receive_mode mode)
 {
     enum step r = STEP_MORE;
 
     c->hold++;
     if (!bus__input_waits(c)) {
-        r = bus__receive(c);
+        r = bus__receive(c, mode);
     }
     bus__dispatch(c);
     c->hold--;
@@ -213,13 +213,13 @@ static void step_begin(struct bus_conn *c)
 }
 
 /* One turn: STEP_ or -ENOTCONN, after which the connection may be CLOSED. */
-static int step(struct bus_conn *c, bool force)
+static int step(struct bus_conn *c, bool force, enum receive_mode mode)
 {
     enum step r = STEP_IDLE;
 
     if (c->state < CONN_BROKEN) {
         step_begin(c);
-        r = step_input(c);
+        r = step_input(c, mode);
         check_deadline(c);
     }
     if (c->state < CONN_BROKEN) {
@@ -247,7 +247,7 @@ int bus_process(struct bus_conn *conn)
         return -ECHILD;
     }
     conn->pins++;
-    r = step(conn, false);
+    r = step(conn, false, RECEIVE_NOW);
     return bus__unpin(conn, r < 0 ? r : r != STEP_IDLE);
 }
 
@@ -294,6 +294,32 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
+/* Waits for something to do and does it. Nothing but input to wait for, and no end to the waiting: then receiving itself can wait, which
+ * saves a system call for each message of a conversation. */
+static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
+{
+    enum receive_mode mode = RECEIVE_NOW;
+    int r = 1;
+
+    if (last != STEP_MORE) {
+        if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
+            !bus__input_waits(c)) {
+            mode = RECEIVE_WAIT;
+        } else {
+            r = bus__wait(c, deadline_ns);
+        }
+    }
+    if (r <= 0) {
+        return r < 0 ? r : -ETIMEDOUT;
+    }
+    r = step(c, force, mode);
+    if (c->interrupted) {
+        c->interrupted = false;
+        r = r < 0 ? r : -EINTR;
+    }
+    return r;
+}
+
 int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
                    uint64_t arg, uint64_t deadline_ns)
 {
@@ -301,11 +327,7 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
 
     bus__output(c, OUTPUT_ALL);
     while (!done(c, arg)) {
-        r = r == STEP_MORE ? 1 : bus__wait(c, deadline_ns);
-        if (r <= 0) {
-            return r < 0 ? r : -ETIMEDOUT;
-        }
-        r = step(c, true);
+        r = wait_and_step(c, true, r, deadline_ns);
         if (r < 0) {
             return r;
         }
@@ -338,11 +360,7 @@ static int run(struct bus_conn *c)
         bus__output(c, OUTPUT_ALL);
     }
     while (!c->stop) {
-        r = r == STEP_MORE ? 1 : bus__wait(c, UINT64_MAX);
-        if (r < 0) {
-            return r;
-        }
-        r = step(c, false);
+        r = wait_and_step(c, false, r, UINT64_MAX);
         if (r < 0) {
             return r;
         }

@@ -33,6 +33,8 @@ enum timer_state { TIMER_OFF, TIMER_DEADLINE, TIMER_NOW };
 /* What the outcome of one step was, and whether the next is worth a try without waiting. */
 enum step { STEP_IDLE, STEP_SOME, STEP_MORE };
 
+enum receive_mode { RECEIVE_NOW, RECEIVE_WAIT };
+
 enum output_extent {
     OUTPUT_FULL, /* chunks that are full */
     OUTPUT_ALL,
@@ -66,6 +68,7 @@ struct bus_conn {
     bool blocked;       /* the socket takes no more until POLLOUT */
     bool out_dead;      /* the other side does not read any more; input may be left */
     bool reset;         /* ECONNRESET was read once */
+    bool interrupted; /* a signal ended a RECEIVE_WAIT */
     bool urgent;        /* control frames wait: they pass a cork */
     bool want_writable; /* something returned -EAGAIN */
     bool kick;          /* bus_process() has something to do though the socket has not */
@@ -155,7 +158,7 @@ uint64_t bus__deadline_ns(int timeout_ms);
 /* Sends what waits, as far as the socket takes it. */
 void bus__output(struct bus_conn *c, enum output_extent extent);
 /* Reads once. Failures end in bus__fail(). */
-enum step bus__receive(struct bus_conn *c);
+enum step bus__receive(struct bus_conn *c, enum receive_mode mode);
 /* Queues a control frame: 0 or -ENOMEM. It may exceed max_out_bytes. */
 int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_max);
 /* The same, for what cannot be reported to a caller. */

@@ -206,7 +206,7 @@ static enum step rx_got(struct bus_conn *c, const struct msghdr *msg, size_t byt
     return bytes == msg->msg_iov->iov_len ? STEP_MORE : STEP_IDLE;
 }
 
-enum step bus__receive(struct bus_conn *c)
+enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
 {
     struct iovec iov;
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -218,14 +218,20 @@ enum step bus__receive(struct bus_conn *c)
     }
     iov.iov_base = c->rx->data + c->rx_len;
     iov.iov_len = c->rx->capacity - c->rx_len;
-    do {
-        n = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+    for (;;) {
+        n = recvmsg(c->fd, &msg, mode == RECEIVE_WAIT ? 0 : MSG_DONTWAIT);
         if (n < 0 && errno == ECONNRESET && !c->reset) {
             c->reset = true; /* it is reported once, before what was sent earlier: read on */
             output_fail(c);
-            errno = EINTR;
+        } else if (n < 0 && errno == EINTR) {
+            if (mode == RECEIVE_WAIT) {
+                c->interrupted = true;
+                return STEP_IDLE;
+            }
+        } else {
+            break;
         }
-    } while (n < 0 && errno == EINTR);
+    }
     return n < 0 ? rx_error(c, errno) : rx_got(c, &msg, (size_t) n);
 }
 

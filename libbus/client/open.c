@@ -154,6 +154,10 @@ static int conn_connect(struct bus_conn *c, const struct address *a, uint64_t de
     }
     c->fd = fd;
     c->seqpacket = type == SOCK_SEQPACKET;
+    /* every call says itself whether it may wait, see RECEIVE_WAIT */
+    if (fcntl(fd, F_SETFL, 0) < 0) {
+        return -errno;
+    }
     (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)); /* a wish */
     return descriptors_init(c);
 }

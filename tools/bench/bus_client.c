@@ -9,6 +9,25 @@
 /* Nothing in a measurement waits longer, unless it hangs. */
 #define PATIENCE_MS 20000
 
+/* conn is NULL as long as bus_open() runs. */
+static void client_end(struct client *c, bool *why)
+{
+    *why = true;
+    if (c->conn) {
+        bus_stop(c->conn);
+    }
+}
+
+void client_fail(struct client *c)
+{
+    client_end(c, &c->failed);
+}
+
+void client_finish(struct client *c)
+{
+    client_end(c, &c->done);
+}
+
 static void on_status(struct bus_conn *conn, const struct bus_status_event *event, void *userdata)
 {
     struct client *c = userdata;
@@ -18,7 +37,7 @@ static void on_status(struct bus_conn *conn, const struct bus_status_event *even
         tool_error("the router refused publish %llu: %s %s", (unsigned long long) event->sequence,
                    bus_status_text(event->status), event->text);
     }
-    c->failed = true;
+    client_fail(c);
 }
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -28,7 +47,7 @@ static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char
 
     (void) conn;
     tool_say_closed(reason, text);
-    c->failed = true;
+    client_fail(c);
 }
 
 static void on_loss(struct bus_sub *sub, const struct bus_loss *loss, void *userdata)
@@ -38,7 +57,7 @@ static void on_loss(struct bus_sub *sub, const struct bus_loss *loss, void *user
     (void) sub;
     tool_error("%llu messages were lost: %s", (unsigned long long) loss->count,
                bus_loss_text(loss->reason));
-    c->failed = true;
+    client_fail(c);
 }
 
 static void on_ready(struct bus_sub *sub, enum bus_status status, const char *text, void *userdata)
@@ -47,7 +66,7 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
 
     if (status != BUS_STATUS_OK) {
         tool_error("subscription to %s: %s %s", bus_sub_filter(sub), bus_status_text(status), text);
-        c->failed = true;
+        client_fail(c);
     }
 }
 
@@ -118,13 +137,10 @@ int client_publish(struct client *c, struct bus_topic *topic, const void *data, 
 
 int client_run(struct client *c)
 {
-    int r = 1;
+    int r = 0;
 
-    while (!c->done && !c->failed && r >= 0) {
-        r = bus_process(c->conn);
-        if (r == 0 && !c->done) {
-            r = bus_wait(c->conn, -1);
-        }
+    while (!c->done && !c->failed && r == 0) {
+        r = bus_run(c->conn);
         r = r == -EINTR ? 0 : r;
     }
     if (r < 0 && !c->done && !c->failed) {

@@ -30,8 +30,11 @@ static void on_flow_message(struct bus_sub *sub, const struct bus_message *messa
         return;
     }
     r = checker_message(&s->checker, bus_message_data(message), bus_message_bytes(message));
-    s->client.done = r > 0;
-    s->client.failed = r < 0;
+    if (r > 0) {
+        client_finish(&s->client);
+    } else if (r < 0) {
+        client_fail(&s->client);
+    }
 }
 
 int bus_subscriber(struct party *p)
@@ -133,7 +136,7 @@ static void ping(struct pinger *g)
     g->is_last = stint_next(&g->stint, 0, g->body, spec->bytes);
     g->sent_ns = tool_now_ns();
     if (client_publish(&g->client, g->topic, g->body, spec->bytes) < 0) {
-        g->client.failed = true;
+        client_fail(&g->client);
     }
 }
 
@@ -147,11 +150,11 @@ static void on_pong(struct bus_sub *sub, const struct bus_message *message, void
     if (bus_message_bytes(message) != p->spec->bytes ||
         memcmp(bus_message_data(message), g->body, p->spec->bytes) != 0) {
         tool_error("the answer is not what was sent");
-        g->client.failed = true;
+        client_fail(&g->client);
         return;
     }
     if (g->is_last) {
-        g->client.done = true;
+        client_finish(&g->client);
         return;
     }
     ping(g);
@@ -192,13 +195,15 @@ static void on_ping(struct bus_sub *sub, const struct bus_message *message, void
     (void) sub;
     if (bytes < PATTERN_BYTES_MIN || !pattern_matches(data, bytes)) {
         tool_error("a question is not what was sent");
-        g->client.failed = true;
+        client_fail(&g->client);
         return;
     }
     if (client_publish(&g->client, g->topic, data, bytes) < 0) {
-        g->client.failed = true;
+        client_fail(&g->client);
     }
-    g->client.done = pattern_first_word(data) & PATTERN_LAST;
+    if (pattern_first_word(data) & PATTERN_LAST) {
+        client_finish(&g->client);
+    }
 }
 
 int bus_ponger(struct party *p)

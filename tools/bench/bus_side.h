@@ -21,6 +21,9 @@ int client_advertise(struct client *c, const char *topic, struct bus_topic **ret
 /* Publishes, waiting for room if there is none; what was held back by bus_cork() goes out then. 0
  * or -1. */
 int client_publish(struct client *c, struct bus_topic *topic, const void *data, size_t bytes);
+/* Each makes client_run() return. */
+void client_fail(struct client *c);
+void client_finish(struct client *c);
 /* Processes until done or failed: 0 or -1. */
 int client_run(struct client *c);
 /* Ends it when everything was handled: 0 or -1. */
