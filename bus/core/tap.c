@@ -145,6 +145,9 @@ void tap_emit(struct router *r, const struct tap_record *record)
             p->tap->loss.count++;
             p->tap->loss.bytes += record->parts->size;
             r->counters.monitor_records_lost++;
+            if (p->out.bytes < p->output_max) {
+                peer_retry_later(p); /* it was memory, not room: reading may never bring us back */
+            }
         }
     }
     r->n_recipients = 0;
