@@ -294,8 +294,8 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
-/* Waits for something to do and does it. Nothing but input to wait for, and no end to the waiting: then receiving itself can wait, which
- * saves a system call for each message of a conversation. */
+/* Waits for something to do and does it. Nothing but input to wait for, and no end to the waiting:
+ * then receiving itself can wait, which saves a system call for each message of a conversation. */
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;

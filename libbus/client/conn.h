@@ -68,7 +68,7 @@ struct bus_conn {
     bool blocked;       /* the socket takes no more until POLLOUT */
     bool out_dead;      /* the other side does not read any more; input may be left */
     bool reset;         /* ECONNRESET was read once */
-    bool interrupted; /* a signal ended a RECEIVE_WAIT */
+    bool interrupted;   /* a signal ended a RECEIVE_WAIT */
     bool urgent;        /* control frames wait: they pass a cork */
     bool want_writable; /* something returned -EAGAIN */
     bool kick;          /* bus_process() has something to do though the socket has not */
