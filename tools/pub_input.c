@@ -86,7 +86,7 @@ static int wait_for_input(struct input *in)
             if (r < 0) {
                 return r;
             }
-            if (in->sender->n_refused > 0) {
+            if (in->sender->refused) {
                 return -ECANCELED;
             }
         }

@@ -18,7 +18,9 @@ static void on_status(struct bus_conn *conn, const struct bus_status_event *even
     struct sender *s = userdata;
 
     (void) conn;
-    if (s->n_refused++ == 0) { /* the others will be the same: their number is said at the end */
+    s->n_refused += event->sequence != 0;
+    if (!s->refused) { /* the others will be the same: their number is said at the end */
+        s->refused = true;
         tool_error("the router refused to publish to %s: %s%s%s",
                    event->topic ? event->topic : s->settings->topic, bus_status_text(event->status),
                    *event->text ? ": " : "", event->text);
@@ -172,7 +174,7 @@ int sender_publish(struct sender *s, const void *data, size_t bytes)
     }
     do {
         r = publish_once(s, data, bytes);
-    } while (r == 0 && --left > 0 && !tool_interrupted() && s->n_refused == 0);
+    } while (r == 0 && --left > 0 && !tool_interrupted() && !s->refused);
     if (r == -EMSGSIZE || r == -EINVAL) { /* the body is short enough and the topic valid */
         tool_error(
             "the headers are not valid, or too long: names are 1 to %d bytes of UTF-8 without "
@@ -183,7 +185,7 @@ int sender_publish(struct sender *s, const void *data, size_t bytes)
     if (r < 0 && r != -EINTR && !s->closed) {
         tool_error("cannot publish to %s: %s", s->settings->topic, strerror(-r));
     }
-    return r == 0 && s->n_refused > 0 ? -ECANCELED : r;
+    return r == 0 && s->refused ? -ECANCELED : r;
 }
 
 const char *sender_size_hint(const struct sender *s)
@@ -238,7 +240,7 @@ int sender_close(struct sender *s, int r)
         print_outcome(s);
     }
     bus_close(s->conn);
-    if ((r < 0 && r != -EINTR) || flushed < 0 || s->closed || s->n_refused > 0) {
+    if ((r < 0 && r != -EINTR) || flushed < 0 || s->closed || s->refused) {
         return TOOL_FAILURE;
     }
     if (s->settings->must_match && s->n_unmatched > 0) {

@@ -28,7 +28,8 @@ struct sender {
     uint64_t n_published;
     uint64_t start_ns; /* of the rate */
     /* what the router said */
-    uint64_t n_refused;
+    bool refused;       /* the topic or a message was refused */
+    uint64_t n_refused; /* messages */
     uint64_t n_unmatched;
     uint64_t matched, delivered, queued, dropped;
     bool closed;
