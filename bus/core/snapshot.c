@@ -66,7 +66,7 @@ static uint64_t snapshot_topics(struct peer *to, uint64_t after, uint32_t limit)
 {
     const struct idpool *ids = &to->router->topics.ids;
 
-    for (uint64_t id = after + 1; id <= ids->n_slots; id++) {
+    for (uint64_t id = MIN(after, ids->n_slots) + 1; id <= ids->n_slots; id++) {
         const struct topic *t = idpool_get(ids, (uint32_t) id);
 
         if (!t) {
@@ -80,7 +80,8 @@ static uint64_t snapshot_topics(struct peer *to, uint64_t after, uint32_t limit)
     return 0;
 }
 
-static uint64_t snapshot_counters(struct peer *to)
+/* Their numbers are their places in the list, from 1. */
+static uint64_t snapshot_counters(struct peer *to, uint64_t after, uint32_t limit)
 {
     const struct counters *c = router_counters(to->router);
     struct wire_counter list[] = {
@@ -89,7 +90,10 @@ static uint64_t snapshot_counters(struct peer *to)
 #undef X
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+    for (size_t i = MIN(after, ARRAY_LEN(list)); i < ARRAY_LEN(list); i++) {
+        if (limit-- == 0) {
+            return i;
+        }
         peer_send(to, VERB_COUNTER, &list[i]);
     }
     return 0;
@@ -120,7 +124,7 @@ void snapshot_handle(struct peer *p, const struct wire_snapshot *m)
         end.next = snapshot_topics(p, m->after, limit);
         break;
     case BUS_SNAPSHOT_COUNTERS:
-        end.next = snapshot_counters(p);
+        end.next = snapshot_counters(p, m->after, limit);
         break;
     default:
         snapshot_refuse(p, BUS_STATUS_INVALID_ARGUMENT, "kind");
