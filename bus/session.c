@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <utlist.h>
 #include "base/clock.h"
 #include "base/macros.h"
@@ -204,6 +205,15 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
     return r;
 }
 
+/* A new socket takes so few bytes; if not, nobody is there to read them. */
+static void say_full(struct sessions *all, int fd)
+{
+    uint8_t goodbye[128];
+    size_t bytes = router_refusal(all->router, goodbye, sizeof(goodbye));
+
+    (void) send(fd, goodbye, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void session_open(struct sessions *all, int *take_fd, enum link_kind kind)
 {
     const int sndbuf_bytes = SESSION_SNDBUF_BYTES;
@@ -219,6 +229,9 @@ void session_open(struct sessions *all, int *take_fd, enum link_kind kind)
     (void) setsockopt(*take_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof(sndbuf_bytes));
     s->all = all;
     r = session_start(s, take_fd, kind, &creds);
+    if (r == ROUTER_FULL) {
+        say_full(all, *take_fd);
+    }
     if (r != 0) {
         log_refused(&creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
         return;

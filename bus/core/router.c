@@ -135,6 +135,24 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     return ROUTER_OK;
 }
 
+size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
+{
+    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT,
+                                   text_from("the router serves no more clients")};
+    long n;
+
+    if (cap < FRAME_PREFIX_BYTES) {
+        return 0;
+    }
+    n = codec_encode(&r->arena, VERB_GOODBYE, &goodbye, dst + FRAME_PREFIX_BYTES,
+                     cap - FRAME_PREFIX_BYTES);
+    if (n < 0) {
+        return 0;
+    }
+    frame_write_prefix(dst, VERB_GOODBYE, (size_t) n, 0);
+    return FRAME_PREFIX_BYTES + (size_t) n;
+}
+
 /* Everything a peer owns but its output: from here on nothing more can be added to that. */
 static void peer_drop_all(struct peer *p)
 {

@@ -51,6 +51,9 @@ struct router *router_free(struct router *r);
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
                     struct peer **ret);
+/* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
+ * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
+size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
 /* The link is gone, or will never be read or written again. */
 void router_remove_peer(struct router *r, struct peer *p);
 

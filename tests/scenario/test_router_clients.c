@@ -207,7 +207,7 @@ static void test_what_a_client_sent_before_its_end_is_handled(void **state)
     router_stop(&f);
 }
 
-static void test_a_refused_client_costs_nothing(void **state)
+static void test_a_refused_client_is_told_and_costs_nothing(void **state)
 {
     const char *const args[] = {"--clients-max", "1", NULL};
     const struct router_options o = {.args = args};
@@ -218,7 +218,7 @@ static void test_a_refused_client_costs_nothing(void **state)
     router_start(&f, &o);
     raw_greet(&c, f.stream);
     raw_connect(&refused, f.stream);
-    assert_false(raw_receive(&refused));
+    raw_expect_goodbye(&refused, BUS_GOODBYE_LIMIT);
     raw_close(&refused);
     raw_round_trip(&c, 1);
     router_log(&f.process, text);
@@ -479,7 +479,7 @@ int main(void)
         cmocka_unit_test(test_a_stream_may_be_cut_anywhere),
         cmocka_unit_test(test_a_client_without_hello_is_sent_away),
         cmocka_unit_test(test_what_a_client_sent_before_its_end_is_handled),
-        cmocka_unit_test(test_a_refused_client_costs_nothing),
+        cmocka_unit_test(test_a_refused_client_is_told_and_costs_nothing),
         cmocka_unit_test(test_more_frames_than_one_turn_handles_are_all_handled),
         cmocka_unit_test(test_a_client_that_does_not_read_is_served_when_it_does),
         cmocka_unit_test(test_waiting_for_clients_costs_no_time),
