@@ -147,10 +147,11 @@ static void match_subs(const struct filter_node *n, filters_match_fn fn, void *c
 }
 
 /* The recursion is as deep as the topic has levels: BUS_LEVELS_MAX. */
-static void match_below(const struct filters *f, const struct filter_node *n, const char *topic,
-                        size_t len, bool wildcards, filters_match_fn fn, void *ctx)
+static size_t match_below(const struct filters *f, const struct filter_node *n, const char *topic,
+                          size_t len, bool wildcards, filters_match_fn fn, void *ctx)
 {
     size_t level = topic_level_len(topic, len);
+    size_t passed = 0;
     const struct filter_node *next[2] = {child_find(f, &(struct edge_key){n, topic, level}),
                                          wildcards ? n->plus : NULL};
 
@@ -165,15 +166,17 @@ static void match_below(const struct filters *f, const struct filter_node *n, co
             match_subs(next[i], fn, ctx);
             match_subs(next[i]->hash, fn, ctx);
         } else {
-            match_below(f, next[i], topic + level + 1, len - level - 1, true, fn, ctx);
+            passed +=
+                1 + match_below(f, next[i], topic + level + 1, len - level - 1, true, fn, ctx);
         }
     }
+    return passed;
 }
 
-void filters_match(const struct filters *f, const char *topic, size_t len, filters_match_fn fn,
-                   void *ctx)
+size_t filters_match(const struct filters *f, const char *topic, size_t len, filters_match_fn fn,
+                     void *ctx)
 {
-    match_below(f, &f->root, topic, len, topic[0] != '$', fn, ctx);
+    return match_below(f, &f->root, topic, len, topic[0] != '$', fn, ctx);
 }
 
 size_t filters_text(const struct sub *sub, char buf[256])

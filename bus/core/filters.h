@@ -40,9 +40,10 @@ void filters_fini(struct filters *f);
 int filters_add(struct filters *f, const char *filter, size_t len, struct sub *sub);
 void filters_remove(struct filters *f, struct sub *sub);
 
-/* Calls fn for each subscription that matches a valid topic. fn must not add or remove filters. */
-void filters_match(const struct filters *f, const char *topic, size_t len, filters_match_fn fn,
-                   void *ctx);
+/* Calls fn for each subscription that matches a valid topic. fn must not add or remove filters.
+ * Returns how many nodes it passed on the way: with many "+" they can be many more than match. */
+size_t filters_match(const struct filters *f, const char *topic, size_t len, filters_match_fn fn,
+                     void *ctx);
 
 /* Writes the filter of a subscription, without NUL; returns its length. */
 size_t filters_text(const struct sub *sub, char buf[256]);

@@ -114,6 +114,7 @@ static void fan_out_missing(struct sub *s, void *ctx)
     struct fan_out *f = ctx;
     struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
 
+    f->from->router->work++;
     if (sub_is_served(s, f->from)) {
         sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
         outcome_count(f, s, &o);
@@ -136,7 +137,7 @@ static void fan_out_count(struct fan_out *f)
     c->messages_matched += f->counts.matched;
     c->messages_delivered += f->counts.delivered;
     c->bytes_delivered += f->counts.delivered * size;
-    f->from->router->work += f->counts.matched;
+    f->from->router->work += t->n_matches; /* those passed over cost time too */
 }
 
 static void fan_out(struct fan_out *f)
@@ -147,7 +148,7 @@ static void fan_out(struct fan_out *f)
     p->used_messages++;
     p->used_bytes += f->parts->size;
     if (UNLIKELY(!topic_is_resolved(t))) {
-        topic_resolve(t, fan_out_missing, f);
+        p->router->work += topic_resolve(t, fan_out_missing, f);
     }
     for (uint32_t i = 0; i < t->n_matches; i++) {
         fan_out_one(f, t->matches[i]);

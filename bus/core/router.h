@@ -65,9 +65,10 @@ struct input_result {
                   more */
 };
 
-/* Handles whole frames at the front of data, until about budget units of work are done (a frame or
- * a delivery is one). On a link with packets, data ends where a packet ends. A peer that is closing
- * consumes everything and does nothing. */
+/* Handles whole frames at the front of data, until about budget units of work are done (a frame, a
+ * subscription that a message is for, and a step in finding these is one each). On a link with
+ * packets, data ends where a packet ends. A peer that is closing consumes everything and does
+ * nothing. */
 struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
                                  unsigned budget, const struct now *now);
 

@@ -191,15 +191,17 @@ static void resolve_sub(struct sub *sub, void *ctx)
     }
 }
 
-void topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
+size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
 {
     struct topics *ts = t->topics;
     struct resolve r = {t, missing, ctx, false};
+    size_t passed;
 
     ts->mark++;
     for (uint32_t i = 0; i < t->n_matches; i++) {
         t->matches[i]->sub->mark = ts->mark;
     }
-    filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
+    passed = filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
     t->epoch = r.incomplete ? 0 : ts->epoch;
+    return passed;
 }

@@ -71,8 +71,8 @@ void topics_remove_sub(struct topics *ts, struct sub *sub);
 typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 
 /* Completes t->matches. Subscriptions that match but cannot be noted for want of memory are handed
- * to missing, and again the next time. */
-void topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
+ * to missing, and again the next time. Returns what it cost, as filters_match() counts. */
+size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
 
 static inline bool topic_is_resolved(const struct topic *t)
 {

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* What a frame costs the router counts against the budget of the client that sent it, also where
+ * nothing is delivered: or one client could keep all others waiting. */
+#include "core/router.h"
+#include "support/world.h"
+
+#define LEVELS 8u
+
+struct burst {
+    uint8_t data[1024];
+    size_t len;
+    size_t first; /* length of the first frame */
+};
+
+static void setup(struct sim *s)
+{
+    struct limits l = sim_small_limits();
+
+    l.subscriptions_max = 1024;
+    l.client_bytes_max = l.total_bytes_max;
+    sim_init(s, &l);
+}
+
+static void subscribe(struct sim *s, struct sim_client *c, uint32_t number, const char *filter,
+                      uint32_t flags)
+{
+    struct wire_subscribe m = {.subscription = number, .filter = text_from(filter), .flags = flags};
+
+    sim_send(s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+}
+
+/* The same PUBLISH, twice in one piece. */
+static void burst_init(struct sim *s, struct burst *b, const char *topic)
+{
+    struct wire_publish m = {.topic = text_from(topic)};
+    uint8_t *header = b->data + FRAME_PREFIX_BYTES;
+    long n = codec_encode(&s->arena, VERB_PUBLISH, &m, header, sizeof(b->data) / 4);
+
+    assert_true(n > 0);
+    frame_write_prefix(b->data, VERB_PUBLISH, (size_t) n, 0);
+    b->first = FRAME_PREFIX_BYTES + (size_t) n;
+    memcpy(b->data + b->first, b->data, b->first);
+    b->len = 2 * b->first;
+}
+
+/* Whether the first one alone uses up that budget. */
+static bool fills(struct sim *s, struct sim_client *c, const struct burst *b, unsigned budget)
+{
+    struct input_result in = router_input(s->router, c->peer, b->data, b->len, budget, &s->now);
+
+    assert_true(in.consumed == b->first || in.consumed == b->len);
+    return in.more && in.consumed == b->first;
+}
+
+static void test_subscriptions_passed_over_use_the_budget(void **state)
+{
+    struct sim s;
+    struct sim_client *c;
+    struct burst b;
+
+    (void) state;
+    setup(&s);
+    c = sim_connect(&s, false);
+    for (uint32_t i = 1; i <= 100; i++) {
+        subscribe(&s, c, i, "a", 1); /* NO_LOCAL */
+    }
+    burst_init(&s, &b, "a");
+    assert_true(fills(&s, c, &b, 100));
+    assert_int_equal(router_counters(s.router)->messages_matched, 0);
+    sim_fini(&s);
+}
+
+/* Filters in which each level is either "a" or "+" lead a topic of only "a" through all of them. */
+static void test_the_search_for_filters_uses_the_budget(void **state)
+{
+    char filter[2 * LEVELS + 2] = {0};
+    char topic[2 * LEVELS + 2] = {0};
+    struct sim s;
+    struct sim_client *c;
+    struct burst b;
+
+    (void) state;
+    setup(&s);
+    c = sim_connect(&s, false);
+    for (uint32_t i = 0; i < 1u << LEVELS; i++) {
+        for (uint32_t k = 0; k < LEVELS; k++) {
+            filter[2 * k] = i >> k & 1 ? '+' : 'a';
+            filter[2 * k + 1] = '/';
+            topic[2 * k] = 'a';
+            topic[2 * k + 1] = '/';
+        }
+        filter[2 * LEVELS] = 'z';
+        topic[2 * LEVELS] = 'b';
+        subscribe(&s, c, i + 1, filter, 0);
+    }
+    burst_init(&s, &b, topic);
+    assert_true(fills(&s, c, &b, 1u << LEVELS));
+    assert_int_equal(router_counters(s.router)->messages_matched, 0);
+    sim_fini(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_subscriptions_passed_over_use_the_budget),
+        cmocka_unit_test(test_the_search_for_filters_uses_the_budget),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
