@@ -376,9 +376,11 @@ void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
     uint32_t room = s->window_messages - s->credit_messages;
     uint64_t room_bytes = (uint64_t) ((int64_t) s->window_bytes - s->credit_bytes);
 
-    s->credit_messages += MIN(messages, room);
-    s->credit_bytes += (int64_t) MIN(bytes, room_bytes);
-    if (s->queue && s->queue->is_stalling) {
+    messages = MIN(messages, room);
+    bytes = MIN(bytes, room_bytes);
+    s->credit_messages += messages;
+    s->credit_bytes += (int64_t) bytes;
+    if (s->queue && s->queue->is_stalling && (messages > 0 || bytes > 0)) {
         stalling_append(s->queue);
     }
     sub_pump(s);
