@@ -39,11 +39,11 @@ struct sub {
     int64_t credit_bytes;
     uint64_t window_bytes;
     uint64_t queue_bytes;
+    uint64_t mark; /* topics.mark of the last resolve that saw it */
     uint32_t queue_messages;
     uint32_t credit_messages;
     uint32_t window_messages;
     uint32_t id;
-    uint32_t mark;                       /* topics.mark of the last resolve that saw it */
     uint8_t policy;                      /* enum bus_policy */
     uint8_t flags;                       /* SUB_ flags */
     uint8_t field_bytes;                 /* length of field */

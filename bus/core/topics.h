@@ -51,7 +51,7 @@ struct topics {
     struct filters filters;
     struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
-    uint32_t mark;                                   /* number of the running resolve */
+    uint64_t mark;                                   /* number of the running resolve */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void *userdata;
 };

@@ -282,6 +282,20 @@ static void test_exact_subscription_that_cannot_be_noted_leaves_its_topic_unreso
     topic_unref(t);
 }
 
+/* A router resolves this often within two hours of publishes by name. */
+static void test_more_resolves_than_32_bits_count(void **state)
+{
+    struct fixture *f = *state;
+    struct topic *t = get(f, "a");
+
+    subscribe(f, 0, "+");
+    f->topics.mark = UINT32_MAX;
+    resolve(f, t);
+    assert_int_equal(t->n_matches, 1);
+    assert_complete(f, t);
+    topic_unref(t);
+}
+
 static void test_random_changes_keep_resolved_topics_complete(void **state)
 {
     static const char *const names[] = {"a", "b", "a/b", "a/c", "b/b", "$s/a", "/", "a/b/c"};
@@ -396,6 +410,7 @@ int main(void)
         CASE(test_new_match_is_not_announced_yet),
         CASE(test_subscription_that_cannot_be_noted_is_missing_each_time_until_it_can),
         CASE(test_exact_subscription_that_cannot_be_noted_leaves_its_topic_unresolved),
+        CASE(test_more_resolves_than_32_bits_count),
         CASE(test_random_changes_keep_resolved_topics_complete),
         CASE(test_failing_allocation_makes_no_topic_and_leaves_nothing),
         CASE(test_failing_allocation_makes_no_subscription_and_leaves_nothing),
