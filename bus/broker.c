@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include "base/clock.h"
@@ -205,11 +206,23 @@ static void raise_descriptor_limit(void)
     }
 }
 
+static uint64_t random_number(void)
+{
+    uint64_t number = 0;
+
+    if (getrandom(&number, sizeof(number), 0) != (ssize_t) sizeof(number)) {
+        number =
+            clock_monotonic_ns() ^ (uint64_t) (uintptr_t) &number; /* hard to guess, at least */
+    }
+    return number;
+}
+
 static int broker_open_router(struct broker *b)
 {
     const struct router_config config = {
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
+        .hash_seed = random_number(),
         .owner_uid = geteuid(),
         .version = BUS_VERSION,
     };

@@ -44,7 +44,7 @@ int router_new(const struct router_config *config, struct router **ret)
     }
     quota_init(&r->quota, config->limits.total_bytes_max, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
-    topics_init(&r->topics, config->epoch);
+    topics_init(&r->topics, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.userdata = r;
     *ret = r;

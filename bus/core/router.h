@@ -25,6 +25,7 @@ struct now {
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
+    uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
     uint32_t owner_uid;  /* may monitor, besides root */
     const char *version; /* static text */
 };
