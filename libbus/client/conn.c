@@ -172,6 +172,7 @@ static void tell_writable(struct bus_conn *c)
         return;
     }
     c->want_writable = false;
+    c->want_bytes = 0;
     if (c->on_writable && c->opened) {
         c->hold++;
         c->on_writable(c, c->userdata);

@@ -71,6 +71,7 @@ struct bus_conn {
     bool interrupted;   /* a signal ended a RECEIVE_WAIT */
     bool urgent;        /* control frames wait: they pass a cork */
     bool want_writable; /* something returned -EAGAIN */
+    size_t want_bytes;  /* that it needs in the output */
     bool kick;          /* bus_process() has something to do though the socket has not */
     bool stop;          /* for bus_run() */
     uint32_t cork;

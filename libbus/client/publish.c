@@ -39,7 +39,8 @@ struct publish {
 
 bool bus__is_writable(const struct bus_conn *c)
 {
-    return c->credit_messages > 0 && c->credit_bytes > 0 && c->outq.bytes <= c->max_out_bytes / 2;
+    return c->credit_messages > 0 && c->credit_bytes > 0 && c->outq.bytes <= c->max_out_bytes / 2 &&
+           (c->outq.bytes == 0 || c->outq.bytes + c->want_bytes <= c->max_out_bytes);
 }
 
 static inline void store_body_bytes(uint8_t *dst, size_t bytes)
@@ -85,21 +86,22 @@ static inline int publish_plain(struct bus_conn *c, const struct bus_topic *t, c
 
 /* ---- the long way ---- */
 
-static int again(struct bus_conn *c)
+static int again(struct bus_conn *c, size_t bytes)
 {
     c->want_writable = true;
+    c->want_bytes = bytes;
     return -EAGAIN;
 }
 
 static int room_check(struct bus_conn *c, size_t bytes)
 {
     if (c->credit_messages <= 0 || c->credit_bytes <= 0) {
-        return again(c);
+        return again(c, bytes);
     }
     if (c->outq.bytes + bytes > c->max_out_bytes) {
         bus__output(c, OUTPUT_ALL); /* it may have been a cork that held it */
         if (c->outq.bytes > 0 && c->outq.bytes + bytes > c->max_out_bytes) {
-            return again(c);
+            return again(c, bytes);
         }
     }
     return bus__usable(c);
@@ -121,7 +123,7 @@ static int body_check(struct bus_conn *c, const void *data, size_t bytes)
         return -EINVAL;
     }
     if (c->state == CONN_GREETING) {
-        return again(c);
+        return again(c, 0);
     }
     return bytes > c->inline_max ? -EMSGSIZE : 0;
 }
