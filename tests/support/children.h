@@ -396,10 +396,9 @@ static inline uint64_t router_counter(struct bus_conn *conn, const char *name)
     return w.value;
 }
 
-/* What must come back when clients go. */
+/* What must come back when clients go. Of one type: it is compared as a whole. */
 struct router_state {
-    unsigned n_fds;
-    uint64_t clients, subscriptions, topics, queued, monitors, charged;
+    uint64_t n_fds, clients, subscriptions, topics, queued, monitors, charged;
 };
 
 static inline struct router_state router_state(const struct router_fixture *f,
