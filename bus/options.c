@@ -492,7 +492,7 @@ static int add_default_address(struct options *o, FILE *err)
 {
     struct failure f;
     struct address a;
-    int r = address_default(&a);
+    int r = address_default(&a, ADDRESS_TO_LISTEN);
 
     if (r == 0) {
         r = add_address(o, &a, &f);
@@ -501,6 +501,10 @@ static int add_default_address(struct options *o, FILE *err)
     if (r == -EPERM) {
         return complain(err, "the default directory under /tmp is not a private directory of this "
                              "user; remove it, or choose an address with --listen");
+    }
+    if (r != -EINVAL && r != -ENAMETOOLONG) {
+        return complain(err, "the default directory under /tmp cannot be made; choose an address "
+                             "with --listen");
     }
     return complain(err, "$BUS_ADDRESS is not an address; correct it, or choose one with --listen");
 }

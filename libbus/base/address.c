@@ -54,13 +54,16 @@ void address_format(const struct address *a, char *buf, size_t bytes)
 }
 
 /* A directory that others can write to, or a link, would let them put their own socket in our way.
- */
-static int private_directory_check(const char *path)
+ * So would one that they make after we have found none: it must be there before the check. */
+static int private_directory_check(const char *path, enum address_use use)
 {
     struct stat st;
 
+    if (use == ADDRESS_TO_LISTEN && mkdir(path, 0700) < 0 && errno != EEXIST) {
+        return -errno;
+    }
     if (lstat(path, &st) < 0) {
-        return errno == ENOENT ? 0 : -EPERM;
+        return errno == ENOENT ? -ENOENT : -EPERM;
     }
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0) {
         return -EPERM;
@@ -68,7 +71,7 @@ static int private_directory_check(const char *path)
     return 0;
 }
 
-int address_default(struct address *ret)
+int address_default(struct address *ret, enum address_use use)
 {
     const char *text = getenv("BUS_ADDRESS");
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -89,7 +92,7 @@ int address_default(struct address *ret)
         return address_parse("/run/bus-router/bus.sock", ret);
     }
     (void) snprintf(dir, sizeof(dir), "/tmp/bus-router-%u", (unsigned) geteuid());
-    r = private_directory_check(dir);
+    r = private_directory_check(dir, use);
     if (r < 0) {
         return r;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* Addresses as text: docs/protocol.md, section 1. No I/O but the check of the default directory. */
+/* Addresses as text: docs/protocol.md, section 1. No I/O but for the default directory under /tmp.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +22,9 @@ int address_parse(const char *text, struct address *ret);
 /* Writes the address as text, with its type. */
 void address_format(const struct address *a, char *buf, size_t bytes);
 
+enum address_use { ADDRESS_TO_CONNECT, ADDRESS_TO_LISTEN };
+
 /* The default address of the environment; 0, or -EPERM if the directory under /tmp is there but not
- * safe. With $BUS_ADDRESS the errors of address_parse(). */
-int address_default(struct address *ret);
+ * safe. If it is not there: to listen it is made, or an errno of mkdir(2), to connect it is
+ * -ENOENT. With $BUS_ADDRESS the errors of address_parse(). */
+int address_default(struct address *ret, enum address_use use);

@@ -140,7 +140,7 @@ static int connect_until(const struct address *a, uint64_t deadline_ns, int *ret
 
 static int address_of(const char *text, struct address *ret)
 {
-    return text ? address_parse(text, ret) : address_default(ret);
+    return text ? address_parse(text, ret) : address_default(ret, ADDRESS_TO_CONNECT);
 }
 
 static int conn_connect(struct bus_conn *c, const struct address *a, uint64_t deadline_ns)

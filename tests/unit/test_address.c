@@ -131,11 +131,11 @@ static void test_default_is_bus_address_before_all(void **state)
     (void) state;
     (void) setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
     (void) setenv("BUS_ADDRESS", "stream:@mine", 1);
-    assert_int_equal(address_default(&a), 0);
+    assert_int_equal(address_default(&a, ADDRESS_TO_CONNECT), 0);
     assert_int_equal(a.type, ADDRESS_STREAM);
     assert_string_equal(a.path, "mine");
     (void) setenv("BUS_ADDRESS", "stream:", 1);
-    assert_int_equal(address_default(&a), -EINVAL);
+    assert_int_equal(address_default(&a, ADDRESS_TO_CONNECT), -EINVAL);
 }
 
 static void test_default_is_in_the_runtime_directory(void **state)
@@ -146,12 +146,12 @@ static void test_default_is_in_the_runtime_directory(void **state)
     (void) state;
     (void) setenv("BUS_ADDRESS", "", 1); /* empty is as good as absent */
     (void) setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
-    assert_int_equal(address_default(&a), 0);
+    assert_int_equal(address_default(&a, ADDRESS_TO_CONNECT), 0);
     assert_int_equal(a.type, ADDRESS_ANY);
     assert_string_equal(a.path, "/run/user/1/bus-router/bus.sock");
     memset(long_dir, '/', ADDRESS_PATH_MAX);
     (void) setenv("XDG_RUNTIME_DIR", long_dir, 1);
-    assert_int_equal(address_default(&a), -ENAMETOOLONG);
+    assert_int_equal(address_default(&a, ADDRESS_TO_CONNECT), -ENAMETOOLONG);
 }
 
 /* Runs in a child that is certainly not root, with a user number of its own. */
@@ -175,6 +175,7 @@ static int as_user(unsigned uid, int (*fn)(void))
 #define TEST_UID 54321u
 
 static char user_dir[64];
+static enum address_use default_use;
 
 static unsigned test_uid(void)
 {
@@ -185,7 +186,7 @@ static int default_of_user(void)
 {
     char expected[128];
     struct address a;
-    int r = address_default(&a);
+    int r = address_default(&a, default_use);
 
     (void) snprintf(expected, sizeof(expected), "%s/bus.sock", user_dir);
     return r < 0 ? -r : strcmp(a.path, expected) != 0 ? 100 : 0;
@@ -196,7 +197,7 @@ static int root_ignores_a_relative_runtime_directory(void)
     struct address a;
 
     (void) setenv("XDG_RUNTIME_DIR", "relative", 1);
-    return address_default(&a) || strstr(a.path, "relative");
+    return address_default(&a, ADDRESS_TO_LISTEN) || strstr(a.path, "relative");
 }
 
 static int make_user_dir(mode_t mode)
@@ -211,13 +212,25 @@ static int make_user_dir(mode_t mode)
 static void test_default_under_tmp_must_be_private(void **state)
 {
     char saved[96];
+    struct stat st;
     bool existed;
 
     (void) state;
     (void) snprintf(user_dir, sizeof(user_dir), "/tmp/bus-router-%u", test_uid());
     (void) snprintf(saved, sizeof(saved), "%s.saved-%d", user_dir, (int) getpid());
     existed = rename(user_dir, saved) == 0;
-    assert_int_equal(as_user(test_uid(), default_of_user), 0); /* absent: will be made */
+    /* absent: nobody can listen there, and whoever makes it now is somebody else */
+    default_use = ADDRESS_TO_CONNECT;
+    assert_int_equal(as_user(test_uid(), default_of_user), ENOENT);
+    assert_int_equal(rmdir(user_dir), -1);
+    default_use = ADDRESS_TO_LISTEN;
+    assert_int_equal(as_user(test_uid(), default_of_user), 0);
+    assert_int_equal(lstat(user_dir, &st), 0);
+    assert_int_equal(st.st_mode, S_IFDIR | 0700);
+    assert_int_equal(st.st_uid, test_uid());
+    assert_int_equal(as_user(test_uid(), default_of_user), 0);
+    assert_int_equal(rmdir(user_dir), 0);
+    default_use = ADDRESS_TO_CONNECT;
     assert_int_equal(make_user_dir(0700), 0);
     assert_int_equal(as_user(test_uid(), default_of_user), 0);
     assert_int_equal(chmod(user_dir, 0755), 0);
@@ -242,7 +255,7 @@ static void test_default_of_root_is_under_run(void **state)
 
     (void) state;
     assert_int_equal(root_ignores_a_relative_runtime_directory(), 0);
-    assert_int_equal(address_default(&a), 0);
+    assert_int_equal(address_default(&a, ADDRESS_TO_LISTEN), 0);
     assert_string_equal(a.path, geteuid() == 0 ? "/run/bus-router/bus.sock" : a.path);
 }
 
