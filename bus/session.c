@@ -130,8 +130,11 @@ static void on_writable(struct link *l)
 static void on_end(struct link *l, int error)
 {
     struct session *s = session_of(l);
+    struct now now = now_read();
 
-    if (error < 0) {
+    if (error == -ENOMEM && !peer_is_closing(s->peer)) {
+        router_starve_peer(s->all->router, s->peer, &now); /* dirty now: session_flush() follows */
+    } else if (error < 0) {
         session_close_error(s, error);
     } else if (peer_is_closing(s->peer)) {
         session_close_goodbye(s);

@@ -100,6 +100,12 @@ void peer_end(struct peer *p, enum bus_goodbye reason, const char *text)
     peer_begin_closing(p, reason, text);
 }
 
+void router_starve_peer(struct router *r, struct peer *p, const struct now *now)
+{
+    r->now = *now;
+    peer_end(p, BUS_GOODBYE_NO_MEMORY, "no memory for a frame of this size");
+}
+
 bool peer_introduce(struct peer *p, struct sender *s)
 {
     struct wire_peer m = {s->id, s->connection_id, s->uid, s->gid, s->pid, {s->name, s->name_len}};

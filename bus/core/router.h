@@ -55,6 +55,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 /* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
  * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
+/* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
+void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
 /* The link is gone, or will never be read or written again. */
 void router_remove_peer(struct router *r, struct peer *p);
 

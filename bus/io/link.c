@@ -432,9 +432,6 @@ int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind ki
  * away. */
 static void link_drain(struct link *l)
 {
-    if (l->ended) {
-        return;
-    }
     (void) shutdown(l->fd, SHUT_RDWR);
     for (int i = 0; i < DRAIN_READS_MAX; i++) {
         if (recv(l->fd, l->loop->buffer, LOOP_BUFFER_BYTES, MSG_DONTWAIT) <= 0) {

@@ -32,7 +32,8 @@ struct link_ops {
     void (*on_oversized)(struct link *l, const uint8_t *data, size_t len);
     /* The socket takes bytes again, or it is this link's turn again: call link_flush(). */
     void (*on_writable)(struct link *l);
-    /* Nothing more will be read: error is 0 at end of file, or a negative errno. */
+    /* Nothing more will be read: error is 0 at end of file, or a negative errno. With -ENOMEM, for
+     * what is not a whole frame yet, the link can still be written to. */
     void (*on_end)(struct link *l, int error);
     /* What to send next: fills iov, one entry a packet; returns how many. */
     int (*output)(struct link *l, struct iovec *iov, int n);
