@@ -56,19 +56,30 @@ static void item_move(struct subq_item *to, const struct subq_item *from, uint64
     }
 }
 
-/* Joins neighbouring gaps of one reason. Positions change, so not while messages hold credit: then
- * there are no inner gaps. */
+/* The gap of a reason behind the last message before end, or NULL. */
+static struct subq_item *gap_before(const struct subq *q, uint64_t end, unsigned reason)
+{
+    for (uint64_t pos = end; pos != q->head && !item_at(q, pos - 1)->message; pos--) {
+        if (item_at(q, pos - 1)->gap_reason == reason) {
+            return item_at(q, pos - 1);
+        }
+    }
+    return NULL;
+}
+
+/* Joins gaps of one reason between two messages. Positions change, so not while messages hold
+ * credit: then there are no inner gaps. */
 static void ring_compact(struct subq *q)
 {
     uint64_t to = q->head;
 
     for (uint64_t from = q->head; from != q->tail; from++) {
         struct subq_item *item = item_at(q, from);
-        struct subq_item *last = to == q->head ? NULL : item_at(q, to - 1);
+        struct subq_item *gap = item->message ? NULL : gap_before(q, to, item->gap_reason);
 
-        if (last && !item->message && !last->message && item->gap_reason == last->gap_reason) {
-            last->gap_count += item->gap_count;
-            last->gap_bytes += item->gap_bytes;
+        if (gap) {
+            gap->gap_count += item->gap_count;
+            gap->gap_bytes += item->gap_bytes;
         } else {
             item_move(item_at(q, to), item, to);
             to++;
@@ -140,14 +151,12 @@ static void item_set_gap(struct subq_item *item, enum bus_loss_reason reason, co
  * slot. */
 static bool ring_note_gap(struct subq *q, enum bus_loss_reason reason, const struct gap *gap)
 {
-    for (uint64_t pos = q->tail; pos != q->head && !item_at(q, pos - 1)->message; pos--) {
-        struct subq_item *item = item_at(q, pos - 1);
+    struct subq_item *item = gap_before(q, q->tail, reason);
 
-        if (item->gap_reason == reason) {
-            item->gap_count += gap->count;
-            item->gap_bytes += gap->bytes;
-            return true;
-        }
+    if (item) {
+        item->gap_count += gap->count;
+        item->gap_bytes += gap->bytes;
+        return true;
     }
     if (!ring_has_room(q, 1) && !ring_make_room(q, 1)) {
         return false;
