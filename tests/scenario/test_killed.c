@@ -12,7 +12,7 @@ struct killing {
     struct router_fixture f;
     struct bus_conn *conn; /* asks for the counters */
     struct rng rng;
-    struct child publisher, subscriber; /* the healthy pair */
+    struct healthy_pair pair;
     struct child crowd[CROWD];
     size_t rss_max;
 };
@@ -51,7 +51,7 @@ static void start_subscriber(struct killing *k, struct child *c, const char *add
     };
 
     role.opts.policy = rng_below(&k->rng, BUS_POLICY_DISCONNECT + 1);
-    role.opts.window_messages = 1 + rng_below(&k->rng, 1000);
+    role.opts.window_messages = 10 + rng_below(&k->rng, 1000);
     role.opts.queue_messages = 1 + rng_below(&k->rng, 1000);
     child_start(c, child_subscriber, &role);
 }
@@ -80,18 +80,11 @@ static void start_random_child(struct killing *k, struct child *c)
 
 /* ---- the killing ---- */
 
-/* The healthy pair must get on, whatever the others do. */
-static void watch_progress(struct killing *k, uint64_t n)
+static void watch(struct killing *k, uint64_t n, int ms)
 {
-    struct child *const pair[] = {&k->publisher, &k->subscriber};
-    uint64_t until = k->subscriber.report->done + n;
-    uint64_t deadline_ns = clock_monotonic_ns() + FIXTURE_TIMEOUT_MS * NS_PER_MS;
     size_t rss;
 
-    while (k->subscriber.report->done < until) {
-        children_watch(pair, ARRAY_LEN(pair), 1);
-        assert_true(clock_monotonic_ns() < deadline_ns);
-    }
+    pair_watch(&k->pair, n, ms);
     rss = router_rss_bytes(&k->f.process);
     k->rss_max = MAX(k->rss_max, rss);
 }
@@ -100,43 +93,11 @@ static void watch_progress(struct killing *k, uint64_t n)
  * dead already. */
 static void kill_one(struct killing *k, struct child *c)
 {
-    struct child *const pair[] = {&k->publisher, &k->subscriber};
-
     if (rng_below(&k->rng, 3) == 0) {
         (void) kill(c->pid, SIGSTOP);
-        children_watch(pair, ARRAY_LEN(pair), 20);
+        watch(k, 0, 20);
     }
     child_kill9(c);
-}
-
-static void start_pair(struct killing *k)
-{
-    struct child_role role = {
-        .address = k->f.seqpacket,
-        .topic = "healthy/0",
-        .body_bytes = 100,
-        .is_alone = true,
-        .opts = BUS_SUB_OPTS_INIT,
-    };
-
-    role.opts.policy = BUS_POLICY_BLOCK;
-    child_start(&k->subscriber, child_subscriber, &role);
-    child_expect_ready(&k->subscriber);
-    child_start(&k->publisher, child_publisher, &role);
-    child_expect_ready(&k->publisher);
-}
-
-static void finish_pair(struct killing *k)
-{
-    struct child *const subs[] = {&k->subscriber};
-
-    children_finish(&k->publisher, subs, 1);
-    assert_int_equal(k->subscriber.report->lost, 0);
-    assert_int_equal(k->subscriber.report->done, k->publisher.report->done);
-    print_message("healthy: %llu messages, all of them received; router: RSS at most %.1f MiB\n",
-                  (unsigned long long) k->publisher.report->done, (double) k->rss_max / MIB_BYTES);
-    child_forget(&k->publisher);
-    child_forget(&k->subscriber);
 }
 
 static void kill_many(struct killing *k)
@@ -147,7 +108,7 @@ static void kill_many(struct killing *k)
     for (int i = 0; i < KILLS; i++) {
         struct child *c = &k->crowd[rng_below(&k->rng, CROWD)];
 
-        watch_progress(k, 100);
+        watch(k, i % 10 == 0, 5);
         kill_one(k, c);
         start_random_child(k, c);
     }
@@ -163,18 +124,17 @@ static void test_200_killed_clients_leave_nothing_behind(void **state)
 
     (void) state;
     router_start(&k.f, NULL);
-    assert_int_equal(bus_open(k.f.seqpacket, NULL, &k.conn), 0);
-    (void) router_counter(k.conn, "clients_now"); /* what the first answer needs, it keeps */
-    before = router_state(&k.f, k.conn);
+    before = router_ask(&k.f, &k.conn);
     assert_int_equal(before.clients, 1);
-    start_pair(&k);
+    pair_start(&k.pair, &k.f);
     kill_many(&k);
     while (router_counter(k.conn, "clients_now") > 3) {
-        watch_progress(&k, 1);
+        watch(&k, 1, 0);
     }
     assert_int_equal(router_counter(k.conn, "subscriptions_now"), 1);
     assert_int_equal(router_counter(k.conn, "monitors_now"), 0);
-    finish_pair(&k);
+    pair_finish(&k.pair);
+    print_message("router: RSS %.1f MiB at most\n", (double) k.rss_max / MIB_BYTES);
     expect_router_state(&k.f, k.conn, &before);
     if (!CHILDREN_SANITIZED) {
         assert_true(k.rss_max < RSS_MAX);

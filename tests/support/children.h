@@ -360,6 +360,61 @@ static inline void children_finish(struct child *publisher, struct child *const 
     }
 }
 
+/* A publisher and a subscriber with policy block, who must get on and lose nothing whatever else
+ * happens. */
+struct healthy_pair {
+    struct child publisher, subscriber;
+};
+
+static inline void pair_start(struct healthy_pair *p, const struct router_fixture *f)
+{
+    struct child_role role = {
+        .address = f->seqpacket,
+        .topic = "healthy/0",
+        .body_bytes = 100,
+        .is_alone = true,
+        .opts = BUS_SUB_OPTS_INIT,
+    };
+
+    role.opts.policy = BUS_POLICY_BLOCK;
+    child_start(&p->subscriber, child_subscriber, &role);
+    child_expect_ready(&p->subscriber);
+    role.address = f->stream;
+    child_start(&p->publisher, child_publisher, &role);
+    child_expect_ready(&p->publisher);
+}
+
+/* Waits until so many messages more have come, and at least so long. */
+static inline void pair_watch(struct healthy_pair *p, uint64_t n, int ms)
+{
+    struct child *const both[] = {&p->publisher, &p->subscriber};
+    uint64_t until = p->subscriber.report->done + n;
+    uint64_t deadline_ns = clock_monotonic_ns() + FIXTURE_TIMEOUT_MS * NS_PER_MS;
+
+    children_watch(both, ARRAY_LEN(both), ms);
+    while (p->subscriber.report->done < until) {
+        children_watch(both, ARRAY_LEN(both), 1);
+        if (clock_monotonic_ns() > deadline_ns) {
+            fail_msg("the healthy pair does not get on: %llu published, %llu received",
+                     (unsigned long long) p->publisher.report->done,
+                     (unsigned long long) p->subscriber.report->done);
+        }
+    }
+}
+
+static inline void pair_finish(struct healthy_pair *p)
+{
+    struct child *const subs[] = {&p->subscriber};
+
+    children_finish(&p->publisher, subs, 1);
+    assert_int_equal(p->subscriber.report->lost, 0);
+    assert_int_equal(p->subscriber.report->done, p->publisher.report->done);
+    print_message("healthy: %llu messages, all of them received\n",
+                  (unsigned long long) p->publisher.report->done);
+    child_forget(&p->publisher);
+    child_forget(&p->subscriber);
+}
+
 /* ---- what the router says about itself ---- */
 
 struct counter_wanted {
@@ -413,6 +468,15 @@ static inline struct router_state router_state(const struct router_fixture *f,
         .monitors = router_counter(conn, "monitors_now"),
         .charged = router_counter(conn, "charged_bytes_now"),
     };
+}
+
+/* A connection for the questions, and what there is with nobody else. */
+static inline struct router_state router_ask(const struct router_fixture *f,
+                                             struct bus_conn **ret_conn)
+{
+    assert_int_equal(bus_open(f->seqpacket, NULL, ret_conn), 0);
+    (void) router_counter(*ret_conn, "clients_now"); /* what the first answer needs, it keeps */
+    return router_state(f, *ret_conn);
 }
 
 /* The router notices ends in its own time; each question is a turn of its loop. */
