@@ -82,6 +82,7 @@ struct message *message_new(const struct message_parts *parts)
     m->size = (uint32_t) parts->size;
     m->body_bytes = (uint32_t) parts->body_bytes;
     m->header_bytes = (uint16_t) parts->header_bytes;
+    m->topic_bytes = (uint16_t) topic_memory(m->topic->len);
     memcpy(m->data, parts->header, parts->header_bytes);
     if (parts->body_bytes > 0) {
         memcpy(m->data + parts->header_bytes, parts->body, parts->body_bytes);
@@ -103,6 +104,6 @@ void message_unref(struct message *m)
         return;
     }
     sender_unref(m->sender);
-    pool_free(&t->topics->messages, m, message_memory(m));
+    pool_free(&t->topics->messages, m, sizeof(*m) + m->header_bytes + m->body_bytes);
     topic_unref(t);
 }

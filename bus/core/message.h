@@ -35,6 +35,7 @@ struct message {
     uint32_t size; /* what windows and queues count: body and text headers */
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */
+    uint16_t topic_bytes;  /* what its topic costs, which lives as long as it waits */
     uint8_t data[];        /* that header, then the body */
 };
 
@@ -70,8 +71,8 @@ struct message *message_new(const struct message_parts *parts);
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m);
 
-/* Memory that a waiting message costs. */
+/* Memory that a waiting message costs at most: it may be all that keeps its topic alive. */
 static inline uint64_t message_memory(const struct message *m)
 {
-    return sizeof(*m) + m->header_bytes + m->body_bytes;
+    return sizeof(*m) + m->header_bytes + m->body_bytes + m->topic_bytes;
 }

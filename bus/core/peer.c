@@ -151,6 +151,21 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
     return true;
 }
 
+void peer_pump_waiting(struct peer *p)
+{
+    struct sub *last = p->waiting ? p->waiting->waiting_prev : NULL;
+
+    /* each one once: those that must wait again go to the end */
+    while (p->waiting && p->out.bytes < p->output_max) {
+        struct sub *s = p->waiting;
+
+        sub_pump(s);
+        if (s == last) {
+            break;
+        }
+    }
+}
+
 struct outq *peer_output(struct peer *p)
 {
     return &p->out;

@@ -177,7 +177,7 @@ static void peer_drop_all(struct peer *p)
     tap_free(p);
 }
 
-static void doomed_reap(struct router *r)
+void router_reap(struct router *r)
 {
     while (r->doomed) {
         struct peer *p = r->doomed;
@@ -207,7 +207,7 @@ static void dirty_remove(struct router *r, struct peer *p)
 
 void router_remove_peer(struct router *r, struct peer *p)
 {
-    doomed_reap(r);
+    router_reap(r);
     /* first the state: what its own queues release must not be given back to it */
     if (p->state == PEER_CLOSING) {
         DL_DELETE2(r->lingering, p, timed_prev, timed_next);
@@ -428,7 +428,7 @@ struct input_result router_input(struct router *r, struct peer *p, const uint8_t
     if (p->state == PEER_CLOSING) {
         result = (struct input_result){.consumed = len};
     }
-    doomed_reap(r);
+    router_reap(r);
     return result;
 }
 
@@ -461,113 +461,15 @@ struct peer *router_next_dirty(struct router *r)
     return p;
 }
 
-static void waiting_pump(struct peer *p)
-{
-    struct sub *last = p->waiting ? p->waiting->waiting_prev : NULL;
-
-    /* each one once: those that must wait again go to the end */
-    while (p->waiting && p->out.bytes < p->output_max) {
-        struct sub *s = p->waiting;
-
-        sub_pump(s);
-        if (s == last) {
-            break;
-        }
-    }
-}
-
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
     outq_consume(&p->out, bytes);
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
-        waiting_pump(p);
+        peer_pump_waiting(p);
         tap_flush_loss(p);
     }
     output_charge(p);
-    doomed_reap(r);
-}
-
-/* ---- time ---- */
-
-static uint64_t stall_deadline(const struct router *r)
-{
-    return r->stalling ? r->stalling->progress_ns + r->config.limits.stall_timeout_ms * NS_PER_MS
-                       : UINT64_MAX;
-}
-
-uint64_t router_deadline(const struct router *r)
-{
-    uint64_t deadline = stall_deadline(r);
-
-    if (r->greeting) {
-        deadline = MIN(deadline, r->greeting->deadline_ns);
-    }
-    if (r->lingering) {
-        deadline = MIN(deadline, r->lingering->deadline_ns);
-    }
-    if (r->retry_ns) {
-        deadline = MIN(deadline, r->retry_ns);
-    }
-    return deadline;
-}
-
-static void retry_all(struct router *r)
-{
-    struct peer *p;
-
-    r->retry_ns = 0;
-    DL_FOREACH (r->peers, p) {
-        if (p->state == PEER_READY) {
-            waiting_pump(p);
-            tap_flush_loss(p);
-            publish_retry(p);
-        }
-    }
-}
-
-void router_tick(struct router *r, const struct now *now)
-{
-    uint64_t t = now->monotonic_ns;
-
-    r->now = *now;
-    while (r->greeting && r->greeting->deadline_ns <= t) {
-        r->counters.hello_timeouts++;
-        peer_end(r->greeting, BUS_GOODBYE_HELLO_TIMEOUT, "no HELLO in time");
-    }
-    while (r->lingering && r->lingering->deadline_ns <= t) {
-        struct peer *p = r->lingering;
-
-        p->is_expired = true;
-        p->deadline_ns = UINT64_MAX;
-        DL_DELETE2(r->lingering, p, timed_prev, timed_next);
-        DL_APPEND2(r->lingering, p, timed_prev, timed_next);
-        peer_mark_dirty(p);
-    }
-    while (stall_deadline(r) <= t) {
-        sub_end_blocking(r->stalling->sub);
-    }
-    if (r->retry_ns && r->retry_ns <= t) {
-        retry_all(r);
-    }
-    doomed_reap(r);
-}
-
-void router_shutdown(struct router *r, const struct now *now)
-{
-    struct peer *p;
-
-    r->now = *now;
-    r->is_shutting_down = true;
-    DL_FOREACH (r->peers, p) {
-        p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
-        for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
-            if (p->subs[i]) {
-                sub_pump(p->subs[i]);
-            }
-        }
-        peer_end(p, BUS_GOODBYE_SHUTDOWN, "the router stops");
-    }
-    doomed_reap(r);
+    router_reap(r);
 }
 
 const struct counters *router_counters(struct router *r)
@@ -575,56 +477,4 @@ const struct counters *router_counters(struct router *r)
     r->counters.topics_now = r->topics.ids.n_used;
     r->counters.charged_bytes_now = r->quota.used;
     return &r->counters;
-}
-
-/* ---- invariants ---- */
-
-static uint64_t peer_check(const struct peer *p)
-{
-    uint64_t charged = p->charge.bytes, queued = 0;
-    uint32_t n_subs = 0;
-
-    for (uint32_t i = 0; i < p->n_subs_max; i++) {
-        const struct sub *s = p->subs[i];
-
-        if (!s) {
-            continue;
-        }
-        n_subs++;
-        charged += s->charge.bytes;
-        assert(s->peer == p && s->id == i + 1);
-        assert(s->credit_messages <= s->window_messages);
-        assert(s->credit_bytes <= (int64_t) s->window_bytes);
-        if (s->queue) {
-            subq_check(&s->queue->q);
-            queued += s->queue->q.n_messages;
-            assert(s->policy == BUS_POLICY_BLOCK || !s->queue->is_stalling);
-            assert(!s->queue->is_stalling == !subq_has_held(&s->queue->q));
-        }
-    }
-    assert(n_subs == p->n_subs);
-    assert(queued == p->queued_messages);
-    assert(charged == p->quota.used);
-    assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
-    return charged;
-}
-
-void router_check(const struct router *r)
-{
-    uint64_t charged = 0, queued = 0;
-    const struct peer *p;
-    uint64_t n = 0;
-
-    DL_FOREACH (r->peers, p) {
-        charged += peer_check(p);
-        queued += p->queued_messages;
-        n++;
-    }
-    assert(charged == r->quota.used);
-    assert(queued == r->counters.messages_queued_now);
-    assert(n == r->counters.clients_now);
-    /* the contract: nothing that matched is unaccounted for */
-    assert(r->counters.messages_matched ==
-           r->counters.messages_delivered + r->counters.messages_lost +
-               r->counters.messages_queued_now + r->counters.messages_discarded);
 }

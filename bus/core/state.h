@@ -96,6 +96,11 @@ struct router {
 
 #define TAP_RECIPIENTS_MAX 1000u
 
+/* ---- router.c ---- */
+
+/* Drops what closing peers own. Not while subscriptions are being walked. */
+void router_reap(struct router *r);
+
 /* ---- peer.c ---- */
 
 void peer_mark_dirty(struct peer *p);
@@ -114,6 +119,8 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
 /* Binds a sender's id on this link if it is not yet. False if out of memory. */
 bool peer_introduce(struct peer *p, struct sender *s);
 bool peer_announce_topic(struct peer *p, const struct topic *t);
+/* Goes on with the subscriptions that waited for room in the output. */
+void peer_pump_waiting(struct peer *p);
 /* A slot table that reaches up to a number: false if limits or memory forbid. */
 bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number);
 

@@ -107,7 +107,7 @@ void topic_unref(struct topic *t)
 
 static bool matches_have_room(struct topic *t)
 {
-    uint32_t n = t->n_matches_max ? t->n_matches_max * 2 : 4;
+    uint32_t n = t->n_matches_max ? t->n_matches_max * 2 : TOPIC_MATCHES_MIN;
     struct match **list;
 
     if (t->n_matches < t->n_matches_max) {

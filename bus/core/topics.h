@@ -79,8 +79,12 @@ static inline bool topic_is_resolved(const struct topic *t)
     return t->epoch == t->topics->epoch;
 }
 
-/* Memory a topic costs whoever advertises it. */
+/* Memory a topic costs whoever advertises it or keeps a message of it: itself, its places in two
+ * tables, and the first array of matches. */
+#define TOPIC_MATCHES_MIN 4u
+
 static inline uint64_t topic_memory(size_t name_len)
 {
-    return sizeof(struct topic) + name_len + 2 * sizeof(struct table_slot) + sizeof(uintptr_t);
+    return sizeof(struct topic) + name_len + 2 * sizeof(struct table_slot) + sizeof(uintptr_t) +
+           TOPIC_MATCHES_MIN * sizeof(struct match *);
 }

@@ -50,17 +50,14 @@ static void acceptor_accepted(struct acceptor_socket *s, int fd)
 static bool acceptor_failed(struct acceptor *a, int error)
 {
     switch (error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-    case ENOBUFS:
-        acceptor_pause(a, error);
+    case EAGAIN:
         return false;
     case ECONNABORTED:
     case EINTR:
         return true; /* that one is gone: the next */
-    default:
-        return false; /* EAGAIN; anything else comes again if it lasts */
+    default: /* out of descriptors or memory, or something that may last: not again at once */
+        acceptor_pause(a, error);
+        return false;
     }
 }
 

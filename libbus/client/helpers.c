@@ -10,7 +10,7 @@
 /* A text of at most BUS_TOPIC_MAX bytes, measured without running over a long one. */
 static size_t name_len(const char *s)
 {
-    return strnlen(s, BUS_TOPIC_MAX + 1);
+    return s ? strnlen(s, BUS_TOPIC_MAX + 1) : 0;
 }
 
 int bus_topic_valid(const char *topic)

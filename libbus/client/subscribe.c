@@ -76,7 +76,7 @@ int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_su
 {
     static const struct bus_sub_opts defaults = BUS_SUB_OPTS_INIT;
     AUTO_FREE struct bus_sub *sub = NULL;
-    size_t len = strnlen(filter, BUS_TOPIC_MAX + 1);
+    size_t len = filter ? strnlen(filter, BUS_TOPIC_MAX + 1) : 0;
     int r = bus__usable(conn);
 
     opts = opts ? opts : &defaults;

@@ -68,7 +68,7 @@ static void topic_remove(struct bus_conn *c, struct bus_topic *t)
 int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic)
 {
     AUTO_FREE struct bus_topic *t = NULL;
-    size_t len = strnlen(topic, BUS_TOPIC_MAX + 1);
+    size_t len = topic ? strnlen(topic, BUS_TOPIC_MAX + 1) : 0;
     int r = bus__usable(conn);
 
     if (r < 0) {
@@ -186,7 +186,7 @@ static int automatic_again(struct bus_conn *c, struct bus_topic *t)
 
 int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret)
 {
-    size_t len = strnlen(name, BUS_TOPIC_MAX + 1);
+    size_t len = name ? strnlen(name, BUS_TOPIC_MAX + 1) : 0;
     struct bus_topic *t = NULL;
 
     HASH_FIND(hh, c->by_name, name, len, t);

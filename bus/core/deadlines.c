@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* What happens because time passes: deadlines, and the orderly end. */
+#include <utlist.h>
+#include "core/state.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+static uint64_t stall_deadline(const struct router *r)
+{
+    return r->stalling ? r->stalling->progress_ns + r->config.limits.stall_timeout_ms * NS_PER_MS
+                       : UINT64_MAX;
+}
+
+uint64_t router_deadline(const struct router *r)
+{
+    uint64_t deadline = stall_deadline(r);
+
+    if (r->greeting) {
+        deadline = MIN(deadline, r->greeting->deadline_ns);
+    }
+    if (r->lingering) {
+        deadline = MIN(deadline, r->lingering->deadline_ns);
+    }
+    if (r->retry_ns) {
+        deadline = MIN(deadline, r->retry_ns);
+    }
+    return deadline;
+}
+
+static void retry_all(struct router *r)
+{
+    struct peer *p;
+
+    r->retry_ns = 0;
+    DL_FOREACH (r->peers, p) {
+        if (p->state == PEER_READY) {
+            peer_pump_waiting(p);
+            tap_flush_loss(p);
+            publish_retry(p);
+        }
+    }
+}
+
+void router_tick(struct router *r, const struct now *now)
+{
+    uint64_t t = now->monotonic_ns;
+
+    r->now = *now;
+    while (r->greeting && r->greeting->deadline_ns <= t) {
+        r->counters.hello_timeouts++;
+        peer_end(r->greeting, BUS_GOODBYE_HELLO_TIMEOUT, "no HELLO in time");
+    }
+    while (r->lingering && r->lingering->deadline_ns <= t) {
+        struct peer *p = r->lingering;
+
+        p->is_expired = true;
+        p->deadline_ns = UINT64_MAX;
+        DL_DELETE2(r->lingering, p, timed_prev, timed_next);
+        DL_APPEND2(r->lingering, p, timed_prev, timed_next);
+        peer_mark_dirty(p);
+    }
+    while (stall_deadline(r) <= t) {
+        sub_end_blocking(r->stalling->sub);
+    }
+    if (r->retry_ns && r->retry_ns <= t) {
+        retry_all(r);
+    }
+    router_reap(r);
+}
+
+void router_shutdown(struct router *r, const struct now *now)
+{
+    struct peer *p;
+
+    r->now = *now;
+    r->is_shutting_down = true;
+    DL_FOREACH (r->peers, p) {
+        p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
+        for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
+            if (p->subs[i]) {
+                sub_pump(p->subs[i]);
+            }
+        }
+        peer_end(p, BUS_GOODBYE_SHUTDOWN, "the router stops");
+    }
+    router_reap(r);
+}
