@@ -133,7 +133,7 @@ static void test_200_killed_clients_leave_nothing_behind(void **state)
     }
     assert_int_equal(router_counter(k.conn, "subscriptions_now"), 1);
     assert_int_equal(router_counter(k.conn, "monitors_now"), 0);
-    pair_finish(&k.pair);
+    (void) pair_finish(&k.pair);
     print_message("router: RSS %.1f MiB at most\n", (double) k.rss_max / MIB_BYTES);
     expect_router_state(&k.f, k.conn, &before);
     if (!CHILDREN_SANITIZED) {

@@ -29,6 +29,7 @@
 #define CHILD_BODY_MIN 16u
 #define CHILD_BODY_MAX 4096u
 #define CHILD_BATCH 64
+#define CHILD_PUBLISHER "publisher"
 
 /* What a child says, and what it is told: memory that both have. */
 struct child_report {
@@ -36,6 +37,7 @@ struct child_report {
     _Atomic uint64_t lost; /* counts of all LOSS */
     _Atomic uint64_t n_gaps;
     _Atomic uint64_t stalls;   /* STATUS {STALLED} */
+    _Atomic uint64_t n_links;  /* for those that connect again and again */
     _Atomic uint64_t expected; /* for subscribers: what there is to get, once it is known */
     char failure[256];
 };
@@ -132,10 +134,12 @@ static inline void child_publish_batch(struct child_self *self, struct bus_conn 
 static inline void child_publisher(struct child_self *self)
 {
     const struct child_role *role = self->role;
+    struct bus_opts opts = BUS_OPTS_INIT;
     struct bus_topic *topic;
     struct bus_conn *conn;
 
-    CHILD_CHECK(self, bus_open(role->address, NULL, &conn) == 0);
+    opts.name = CHILD_PUBLISHER;
+    CHILD_CHECK(self, bus_open(role->address, &opts, &conn) == 0);
     CHILD_CHECK(self, bus_advertise(conn, role->topic, &topic) == 0);
     child_ready(self);
     while (!child_wait(self, -1, 0)) {
@@ -156,6 +160,7 @@ static inline void child_on_message(struct bus_sub *sub, const struct bus_messag
 
     (void) sub;
     if (role->is_alone) {
+        CHILD_CHECK(self, strcmp(bus_message_sender(m)->name, CHILD_PUBLISHER) == 0);
         CHILD_CHECK(self, bus_message_sequence(m) == r->done + r->lost + 1);
         CHILD_CHECK(self, child_body_is(bus_message_data(m), bus_message_bytes(m),
                                         bus_message_sequence(m)));
@@ -402,17 +407,21 @@ static inline void pair_watch(struct healthy_pair *p, uint64_t n, int ms)
     }
 }
 
-static inline void pair_finish(struct healthy_pair *p)
+/* Returns how many messages there were. */
+static inline uint64_t pair_finish(struct healthy_pair *p)
 {
+    uint64_t n;
+
     struct child *const subs[] = {&p->subscriber};
 
     children_finish(&p->publisher, subs, 1);
     assert_int_equal(p->subscriber.report->lost, 0);
     assert_int_equal(p->subscriber.report->done, p->publisher.report->done);
-    print_message("healthy: %llu messages, all of them received\n",
-                  (unsigned long long) p->publisher.report->done);
+    n = p->publisher.report->done;
+    print_message("healthy: %llu messages, all of them received\n", (unsigned long long) n);
     child_forget(&p->publisher);
     child_forget(&p->subscriber);
+    return n;
 }
 
 /* ---- what the router says about itself ---- */
