@@ -118,6 +118,23 @@ static void on_oversized(struct link *l, const uint8_t *data, size_t len)
     session_update_reading(s);
 }
 
+static bool on_hold(struct link *l, size_t bytes)
+{
+    struct session *s = session_of(l);
+
+    return s->peer && peer_charge_input(s->peer, bytes);
+}
+
+/* What a peer that is gone had been charged went with it. */
+static void on_release(struct link *l, size_t bytes)
+{
+    struct session *s = session_of(l);
+
+    if (s->peer) {
+        peer_release_input(s->peer, bytes);
+    }
+}
+
 static void on_writable(struct link *l)
 {
     struct session *s = session_of(l);
@@ -169,6 +186,8 @@ static void on_closed(struct link *l)
 static const struct link_ops session_link_ops = {
     .on_input = on_input,
     .on_oversized = on_oversized,
+    .on_hold = on_hold,
+    .on_release = on_release,
     .on_writable = on_writable,
     .on_end = on_end,
     .output = output,

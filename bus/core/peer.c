@@ -171,6 +171,16 @@ struct outq *peer_output(struct peer *p)
     return &p->out;
 }
 
+bool peer_charge_input(struct peer *p, size_t bytes)
+{
+    return charge_add(&p->charge, bytes);
+}
+
+void peer_release_input(struct peer *p, size_t bytes)
+{
+    charge_release(&p->charge, bytes);
+}
+
 bool peer_wants_input(const struct peer *p)
 {
     return p->state != PEER_CLOSING && p->out.bytes <= 2 * p->output_max;

@@ -85,6 +85,11 @@ struct outq *peer_output(struct peer *p);
  * make the peer dirty again. */
 void router_output_sent(struct router *r, struct peer *p, size_t bytes);
 
+/* The link keeps so many bytes of input for this peer: false, and nothing charged, if the peer may
+ * not have them. What is not released is released with the peer. */
+bool peer_charge_input(struct peer *p, size_t bytes);
+void peer_release_input(struct peer *p, size_t bytes);
+
 /* Whether the link should be read: false while the peer does not read our answers, and when it is
  * closing. */
 bool peer_wants_input(const struct peer *p);

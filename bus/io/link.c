@@ -62,7 +62,9 @@ static void link_end(struct link *l, int error)
 
 static void rest_free(struct link *l)
 {
-    l->loop->held_bytes -= l->rest_capacity;
+    if (l->rest_capacity > 0) {
+        l->ops->on_release(l, l->rest_capacity);
+    }
     free(l->rest);
     l->rest = NULL;
     l->rest_start = l->rest_end = l->rest_capacity = 0;
@@ -84,14 +86,14 @@ static int rest_reserve(struct link *l, size_t bytes)
     if (bytes <= l->rest_capacity - l->rest_start) {
         return 0;
     }
-    if (bytes - l->rest_capacity > l->loop->held_bytes_max - l->loop->held_bytes) {
+    if (!l->ops->on_hold(l, bytes - l->rest_capacity)) {
         return -ENOMEM;
     }
     p = realloc(l->rest, bytes);
     if (!p) {
+        l->ops->on_release(l, bytes - l->rest_capacity);
         return -ENOMEM;
     }
-    l->loop->held_bytes += bytes - l->rest_capacity;
     l->rest = p;
     l->rest_capacity = bytes;
     return 0;

@@ -30,6 +30,9 @@ struct link_ops {
     struct link_input (*on_input)(struct link *l, const uint8_t *data, size_t len);
     /* A packet larger than the read buffer: its beginning. Nothing of it is kept. */
     void (*on_oversized)(struct link *l, const uint8_t *data, size_t len);
+    /* So many bytes more are to be kept between two reads: false if the owner may not have them. */
+    bool (*on_hold)(struct link *l, size_t bytes);
+    void (*on_release)(struct link *l, size_t bytes);
     /* The socket takes bytes again, or it is this link's turn again: call link_flush(). */
     void (*on_writable)(struct link *l);
     /* Nothing more will be read: error is 0 at end of file, or a negative errno. With -ENOMEM, for

@@ -48,10 +48,9 @@ static void on_retry(uv_timer_t *handle)
     }
 }
 
-int loop_open(struct loop *loop, uv_loop_t *uv, uint64_t held_bytes_max,
-              void (*on_flush)(struct loop *loop))
+int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *loop))
 {
-    *loop = (struct loop){.uv = uv, .held_bytes_max = held_bytes_max, .on_flush = on_flush};
+    *loop = (struct loop){.uv = uv, .on_flush = on_flush};
     loop->buffer = malloc(LOOP_BUFFER_BYTES);
     if (!loop->buffer) {
         return -ENOMEM;

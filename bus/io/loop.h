@@ -33,8 +33,6 @@ struct loop {
     unsigned n_soon;
     unsigned round;                      /* counts the flushes */
     size_t work_bytes;                   /* handled since the last flush */
-    uint64_t held_bytes;                 /* kept by links between turns */
-    uint64_t held_bytes_max;             /* a link that needs more fails */
     void (*on_flush)(struct loop *loop); /* send what there is to be sent */
     uv_prepare_t prepare;
     uv_idle_t idle;
@@ -42,8 +40,7 @@ struct loop {
 };
 
 /* 0 or -ENOMEM. */
-int loop_open(struct loop *loop, uv_loop_t *uv, uint64_t held_bytes_max,
-              void (*on_flush)(struct loop *loop));
+int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *loop));
 /* Ends the handles; the struct may go when uv_run() has returned. */
 void loop_close(struct loop *loop);
 

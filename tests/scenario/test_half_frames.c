@@ -23,13 +23,12 @@ static void send_frame_beyond_memory(struct raw_client *c)
     }
 }
 
-static void test_no_memory_for_a_frame_is_said(void **state)
+static void expect_end_by(const char *option)
 {
-    const char *const args[] = {"--total-bytes-max", "1048576", NULL};
+    const char *const args[] = {option, "1048576", NULL};
     struct raw_client c, other;
     struct router_fixture f;
 
-    (void) state;
     router_start(&f, &(struct router_options){.args = args});
     raw_greet(&other, f.stream);
     raw_greet(&c, f.stream);
@@ -41,10 +40,23 @@ static void test_no_memory_for_a_frame_is_said(void **state)
     router_stop(&f);
 }
 
+static void test_no_memory_for_a_frame_is_said(void **state)
+{
+    (void) state;
+    expect_end_by("--total-bytes-max");
+}
+
+static void test_half_a_frame_is_charged_to_its_sender(void **state)
+{
+    (void) state;
+    expect_end_by("--client-bytes-max");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_memory_for_a_frame_is_said),
+        cmocka_unit_test(test_half_a_frame_is_charged_to_its_sender),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
