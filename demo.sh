@@ -4,6 +4,7 @@
 # starts a router of its own in a temporary folder, publishes, subscribes, watches, and cleans up.
 # Exit code 0 only if messages of every topic arrived.
 # BUILD_ROOT: where to build (default build/). DEMO_SECONDS: how long to publish (default 10).
+# DEMO_TOOLS: a build tree to use instead of building.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -51,7 +52,6 @@ build() {
         echo "The build failed; all of its output is in $build/build.log" >&2
         exit 1
     fi
-    PATH=$(cd "$build" && pwd | sed 's|.*|&/bus:&/tools:&/tools/monitor|'):$PATH
 }
 
 clean_up() {
@@ -94,9 +94,15 @@ publish() { # topic: every second the lines of the moment, until $dir/stop is th
     done | bus-pub "$1"
 }
 
-install_packages
-echo "== building (release) in $build"
-build
+if [ -n "${DEMO_TOOLS:-}" ]; then
+    build=$DEMO_TOOLS
+else
+    install_packages
+    echo "== building (release) in $build"
+    build
+fi
+tools=$(cd "$build" && pwd)
+PATH=$tools/bus:$tools/tools:$tools/tools/monitor:$PATH
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/bus-demo-XXXXXX")
 router=
