@@ -141,7 +141,7 @@ class GuideTest(unittest.TestCase):
     def test_cmake_finds_and_builds_it(self):
         build = self.path / "cmake"
         flags = " ".join(self.flags)
-        run("cmake", "-S", EXAMPLES, "-B", build, f"-DCMAKE_C_FLAGS={flags}", env=self.env)
+        run("cmake", "-G", "Ninja", "-S", EXAMPLES, "-B", build, f"-DCMAKE_C_FLAGS={flags}", env=self.env)
         run("cmake", "--build", build, env=self.env)
         self.assertEqual(sorted(NAMES), sorted(n for n in NAMES if (build / n).is_file()))
         run(build / "publish", env=self.env)
