@@ -202,7 +202,7 @@ int tool_connect(const char *address, const struct bus_opts *opts, struct bus_co
 
 void tool_say_closed(enum bus_goodbye reason, const char *text)
 {
-    if (text && *text) {
+    if (text && *text && strcmp(text, bus_goodbye_text(reason)) != 0) {
         tool_error("the connection to the router has ended: %s: %s", bus_goodbye_text(reason),
                    text);
     } else {

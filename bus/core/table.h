@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* A hash table of pointers with open addressing: 24 bytes an entry, where uthash's handle alone has
- * 56 in every object. Keys stay in the objects; the caller hashes with table_hash(), whose seed
- * keeps peers from choosing names that collide. */
+/* A hash table of pointers with open addressing: 21 to 43 bytes an entry, where uthash's handle
+ * alone has 56 in every object. Keys stay in the objects; the caller hashes with table_hash(),
+ * whose seed keeps peers from choosing names that collide. */
 
 #include <stdbool.h>
 #include <stddef.h>
