@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include "base/clock.h"
 #include "base/macros.h"
+#include "io/descriptors.h"
 #include "log.h"
 #include "session.h"
 
@@ -217,14 +218,25 @@ static uint64_t random_number(void)
     return number;
 }
 
+static int inspect(int fd, struct descriptor_info *ret)
+{
+    struct memfd_facts facts;
+    int r = descriptor_inspect(fd, &facts);
+
+    *ret = (struct descriptor_info){facts.sealed, facts.immutable, facts.bytes};
+    return r;
+}
+
 static int broker_open_router(struct broker *b)
 {
+    static const struct descriptor_ops descriptors = {inspect, descriptor_read};
     const struct router_config config = {
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
         .owner_uid = geteuid(),
         .version = BUS_VERSION,
+        .descriptors = &descriptors,
     };
 
     return router_new(&config, &b->router);

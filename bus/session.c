@@ -118,6 +118,20 @@ static void on_oversized(struct link *l, const uint8_t *data, size_t len)
     session_update_reading(s);
 }
 
+static void on_parcel(struct link *l, struct parcel *parcel)
+{
+    router_add_parcel(session_of(l)->peer, parcel);
+}
+
+static void on_settled(struct link *l)
+{
+    struct session *s = session_of(l);
+
+    if (s->peer) {
+        router_settle_parcels(s->peer);
+    }
+}
+
 static bool on_hold(struct link *l, size_t bytes)
 {
     struct session *s = session_of(l);
@@ -165,6 +179,11 @@ static int output(struct link *l, struct iovec *iov, int n)
     return outq_peek(peer_output(session_of(l)->peer), iov, n);
 }
 
+static const struct parcel *output_parcel(struct link *l)
+{
+    return outq_parcel(peer_output(session_of(l)->peer));
+}
+
 static void on_sent(struct link *l, size_t bytes)
 {
     struct session *s = session_of(l);
@@ -185,12 +204,15 @@ static void on_closed(struct link *l)
 
 static const struct link_ops session_link_ops = {
     .on_input = on_input,
+    .on_parcel = on_parcel,
+    .on_settled = on_settled,
     .on_oversized = on_oversized,
     .on_hold = on_hold,
     .on_release = on_release,
     .on_writable = on_writable,
     .on_end = on_end,
     .output = output,
+    .output_parcel = output_parcel,
     .on_sent = on_sent,
     .on_closed = on_closed,
 };

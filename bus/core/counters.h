@@ -12,6 +12,9 @@
     X(clients_refused, "clients", "turned away at a limit")                                        \
     X(subscriptions_now, "", "subscriptions now")                                                  \
     X(topics_now, "", "topics known now")                                                          \
+    X(buffers_now, "buffers", "registered, or with messages in them")                              \
+    X(leases_now, "messages", "bodies in buffers that clients hold now")                           \
+    X(descriptors_now, "descriptors", "held now for buffers and messages")                         \
     X(monitors_now, "", "monitors now")                                                            \
     X(frames_in, "frames", "frames received")                                                      \
     X(frames_refused, "frames", "frames answered with a status other than ok")                     \

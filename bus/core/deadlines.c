@@ -37,6 +37,7 @@ static void retry_all(struct router *r)
             peer_pump_waiting(p);
             tap_flush_loss(p);
             publish_retry(p);
+            cargo_return_all(p);
         }
     }
 }

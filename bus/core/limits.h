@@ -41,6 +41,19 @@
       "largest queue a subscription may ask for")                                                  \
     X(output_bytes_max, 512 * KIB, 4096, 64 * MIB, "bytes",                                        \
       "output waiting on one link before messages wait in their queues instead")                   \
+    X(body_max, 1024 * MIB, 4096, 2047 * MIB, "bytes", "largest body in a buffer")                 \
+    X(buffers_max, 128, 1, 4096, "buffers", "buffers that one client may register")                \
+    X(buffer_bytes_max, 4096 * MIB, 4096, 1024 * 1024 * MIB, "bytes",                              \
+      "size of all buffers of one client together")                                                \
+    X(leases_max, 16384, 1, 1000000, "messages",                                                   \
+      "messages in buffers that one client may hold at the same time")                             \
+    X(lease_bytes_max, 512 * MIB, MIB, 1024 * 1024 * MIB, "bytes",                                 \
+      "bodies in buffers that one client may hold at the same time; one of any size it always "    \
+      "may")                                                                                       \
+    X(client_descriptors_max, 256, 1, 65536, "descriptors",                                        \
+      "descriptors that one client can make the router keep")                                      \
+    X(user_descriptors_max, 4096, 1, 1000000, "descriptors",                                       \
+      "descriptors that all clients of one user can make the router keep")                         \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

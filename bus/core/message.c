@@ -2,7 +2,10 @@
 #include "core/message.h"
 #include <stdlib.h>
 #include <string.h>
+#include "base/macros.h"
+#include "core/cargo.h"
 #include "core/topics.h"
+#include "core/user.h"
 
 struct sender *sender_ref(struct sender *s)
 {
@@ -16,6 +19,7 @@ void sender_unref(struct sender *s)
         return;
     }
     idpool_remove(s->ids, s->id);
+    user_unref(s->user);
     free(s);
 }
 
@@ -79,6 +83,7 @@ struct message *message_new(const struct message_parts *parts)
     m->holds = 1;
     m->topic = topic_ref(parts->topic);
     m->sender = sender_ref(parts->sender);
+    m->cargo = NULL;
     m->size = (uint32_t) parts->size;
     m->body_bytes = (uint32_t) parts->body_bytes;
     m->header_bytes = (uint16_t) parts->header_bytes;
@@ -101,9 +106,22 @@ void message_unref(struct message *m)
     struct topic *t = m->topic;
 
     if (--m->refs > 0) {
+        if (UNLIKELY(m->cargo != NULL)) {
+            cargo_note_unref(m->cargo, m->refs);
+        }
         return;
+    }
+    if (m->cargo) {
+        cargo_end(m->cargo);
     }
     sender_unref(m->sender);
     pool_free(&t->topics->messages, m, sizeof(*m) + m->header_bytes + m->body_bytes);
     topic_unref(t);
+}
+
+size_t message_parts_body_bytes(const struct message_parts *parts)
+{
+    const struct cargo *c = parts->whole ? parts->whole->cargo : NULL;
+
+    return c && c->buffer ? c->bytes : parts->body_bytes;
 }

@@ -7,9 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "core/idpool.h"
+#include "core/quota.h"
 
+struct cargo;
 struct peer;
 struct topic;
+struct user;
 
 /* Who published. Lives as long as the connection, and after it as long as messages of it wait. */
 struct sender {
@@ -17,6 +20,8 @@ struct sender {
     uint32_t id;        /* PEER.id; in router.sender_ids */
     struct peer *peer;  /* NULL when the connection has ended */
     struct idpool *ids; /* not owned; outlives every sender */
+    struct user *user;
+    struct quota descriptors; /* that this connection makes the router keep */
     uint64_t connection_id;
     uint32_t uid;
     uint32_t gid;
@@ -32,7 +37,8 @@ struct message {
     uint32_t holds;
     struct topic *topic;
     struct sender *sender;
-    uint32_t size; /* what windows and queues count: body and text headers */
+    struct cargo *cargo; /* NULL: there is nothing but its bytes */
+    uint32_t size;       /* what windows and queues count: body and text headers */
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */
     uint16_t topic_bytes;  /* what its topic costs, which lives as long as it waits */
@@ -64,10 +70,13 @@ struct message_parts {
     const uint8_t *body;
     size_t body_bytes;
     size_t size;
+    struct message *whole; /* the message, if it is one already; it is if it has cargo */
 };
 
 /* A message with one reference and one hold, or NULL if out of memory. */
 struct message *message_new(const struct message_parts *parts);
+/* Length of the body, wherever it is. */
+size_t message_parts_body_bytes(const struct message_parts *parts);
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m);
 

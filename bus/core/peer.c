@@ -155,6 +155,7 @@ void peer_pump_waiting(struct peer *p)
 {
     struct sub *last = p->waiting ? p->waiting->waiting_prev : NULL;
 
+    descriptors_ping(p);
     /* each one once: those that must wait again go to the end */
     while (p->waiting && p->out.bytes < p->output_max) {
         struct sub *s = p->waiting;

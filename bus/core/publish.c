@@ -171,6 +171,8 @@ struct publish {
     uint64_t size;
     enum bus_status status;
     const char *why; /* static */
+    unsigned n_fds;
+    struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
 };
 
 static bool publish_fail(struct publish *pub, enum bus_status status, const char *why)
@@ -251,6 +253,9 @@ static void publish_refuse(struct peer *p, const struct publish *pub)
     p->refused_messages++;
     p->router->counters.messages_refused++;
     peer_send_status(p, &status);
+    if (pub->m.buffer != 0) {
+        cargo_refused(p, &pub->m);
+    }
 }
 
 /* The MESSAGE header that all subscribers share, in r->scratch. */
@@ -261,9 +266,10 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
                              .sender = p->sender->id,
                              .sequence = p->sequence,
                              .time = r->now.realtime_ns,
+                             .descriptors = pub->n_fds,
                              .headers = pub->m.headers,
                              .n_headers = pub->m.n_headers};
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX;
+    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - CARGO_TAIL_MAX;
     long n = codec_encode(&r->arena, VERB_MESSAGE, &m, r->scratch, cap);
 
     if (n < 0) {
@@ -277,12 +283,73 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
 static void publish_show_refused(struct peer *p, const struct publish *pub, struct topic *t,
                                  const struct frame *f)
 {
-    struct message_parts parts = {t, p->sender, NULL, 0, f->body, f->body_bytes, pub->size};
-    struct tap_record record = {&parts,      pub->m.headers, pub->m.n_headers,
-                                p->sequence, pub->status,    0};
+    struct message_parts parts = {t, p->sender, NULL, 0, f->body, f->body_bytes, pub->size, NULL};
+    struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, pub->status,
+                                0,      pub->n_fds};
 
     if (tap_wants(p->router)) {
         tap_emit(p->router, &record);
+    }
+}
+
+/* Everything that can be refused once the topic is known. */
+static bool publish_check(struct peer *p, struct publish *pub, const struct frame *f)
+{
+    if (pub->status != BUS_STATUS_OK) {
+        return false;
+    }
+    if (pub->m.buffer != 0 && f->body_bytes > 0) {
+        return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "a body in the frame and a buffer");
+    }
+    pub->size += pub->m.buffer != 0 ? pub->m.bytes : f->body_bytes;
+    if (!headers_check(pub)) {
+        return false;
+    }
+    return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
+}
+
+/* With a buffer or descriptors it becomes a message at once: there is something to be counted. */
+static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
+{
+    struct cargo *cargo = NULL;
+
+    if (pub->m.buffer == 0 && pub->n_fds == 0 && pub->m.offset == 0 && pub->m.bytes == 0) {
+        return true;
+    }
+    pub->why = cargo_load(p, &pub->m, pub->n_fds, pub->parcel, &cargo, &pub->status);
+    if (!cargo) {
+        return false;
+    }
+    parts->whole = message_new(parts);
+    if (!parts->whole) {
+        cargo_discard(cargo);
+        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    parts->whole->cargo = cargo;
+    return true;
+}
+
+static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
+{
+    struct fan_out out = {
+        .from = p, .parts = parts, .message = parts->whole, .tapped = tap_wants(p->router)};
+    struct tap_record record = {parts, pub->m.headers, pub->m.n_headers, p->sequence, 0,
+                                0,     pub->n_fds};
+
+    if (parts->whole) {
+        (void) message_ref(parts->whole); /* for the record */
+    }
+    fan_out(&out);
+    if (out.tapped) {
+        record.n_matched = out.counts.matched;
+        tap_emit(p->router, &record);
+    }
+    if (parts->whole) {
+        message_unref(parts->whole);
+    }
+    if (pub->m.flags & PUBLISH_CONFIRM) {
+        out.counts.sequence = p->sequence;
+        peer_send(p, VERB_CONFIRM, &out.counts);
     }
 }
 
@@ -290,7 +357,8 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
 static void publish_full(struct peer *p, struct publish *pub, const struct frame *f)
 {
     AUTO_FREE uint8_t *header = NULL; /* r->scratch is used again by what is sent meanwhile */
-    struct message_parts parts = {.sender = p->sender, .body = f->body};
+    struct message_parts parts = {
+        .sender = p->sender, .body = f->body, .body_bytes = f->body_bytes};
     struct topic *t = publish_topic(p, pub);
 
     if (!t) {
@@ -298,11 +366,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
         return;
     }
     parts.topic = t;
-    parts.body_bytes = f->body_bytes;
-    pub->size = f->body_bytes;
-    if (pub->status != BUS_STATUS_OK || !headers_check(pub) ||
-        (!credit_left(p) && !publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left")) ||
-        !shared_header(p, pub, &parts) ||
+    if (!publish_check(p, pub, f) || !shared_header(p, pub, &parts) ||
         (!(header = malloc(parts.header_bytes + OUTQ_SLACK_BYTES)) &&
          !publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory"))) {
         publish_show_refused(p, pub, t, f);
@@ -313,18 +377,11 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     memcpy(header, parts.header, parts.header_bytes);
     parts.header = header;
     parts.size = pub->size;
-
-    struct fan_out out = {.from = p, .parts = &parts, .tapped = tap_wants(p->router)};
-    struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, 0, 0};
-
-    fan_out(&out);
-    if (out.tapped) {
-        record.n_matched = out.counts.matched;
-        tap_emit(p->router, &record);
-    }
-    if (pub->m.flags & PUBLISH_CONFIRM) {
-        out.counts.sequence = p->sequence;
-        peer_send(p, VERB_CONFIRM, &out.counts);
+    if (publish_load(p, pub, &parts)) {
+        publish_deliver(p, pub, &parts);
+    } else {
+        publish_show_refused(p, pub, t, f);
+        publish_refuse(p, pub);
     }
     topic_unref(t);
 }
@@ -345,7 +402,8 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
         return false;
     }
 
-    struct message_parts parts = {t, p->sender, header, 0, f->body, f->body_bytes, f->body_bytes};
+    struct message_parts parts = {t,       p->sender,     header,        0,
+                                  f->body, f->body_bytes, f->body_bytes, NULL};
     struct fan_out out = {.from = p, .parts = &parts};
 
     parts.header_bytes =
@@ -355,13 +413,14 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
 }
 
 /* Whatever is not plain: decoded, checked, and refused if need be. */
-static void publish_decoded(struct peer *p, const struct frame *f)
+static void publish_decoded(struct peer *p, const struct frame *f, struct parcel *parcel,
+                            bool fds_allowed)
 {
-    struct publish pub = {.m.topic = {"", 0}};
+    struct publish pub = {.m.topic = {"", 0}, .n_fds = f->fds, .parcel = parcel};
     union wire_any any;
 
-    if (f->fds != 0) {
-        publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "descriptors are not supported");
+    if (!fds_allowed) {
+        publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
     } else if (p->tap) {
         publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
     } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
@@ -379,11 +438,11 @@ static void publish_decoded(struct peer *p, const struct frame *f)
     publish_full(p, &pub, f);
 }
 
-void publish_handle(struct peer *p, const struct frame *f)
+void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed)
 {
     p->sequence++;
     if (UNLIKELY(f->fds != 0) || !publish_plain(p, f)) {
-        publish_decoded(p, f);
+        publish_decoded(p, f, parcel, fds_allowed);
     }
 }
 

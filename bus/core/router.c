@@ -43,6 +43,7 @@ int router_new(const struct router_config *config, struct router **ret)
         return -ENOMEM;
     }
     quota_init(&r->quota, config->limits.total_bytes_max, NULL);
+    quota_init(&r->descriptors, UINT64_MAX, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
     r->topics.on_new = on_new_topic;
@@ -59,9 +60,10 @@ struct router *router_free(struct router *r)
     while (r->peers) {
         router_remove_peer(r, r->peers);
     }
-    assert(r->quota.used == 0);
+    assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
+    idpool_fini(&r->buffer_ids);
     outq_pool_fini(&r->pool);
     arena_fini(&r->arena);
     free(r->recipients);
@@ -79,11 +81,15 @@ static struct sender *sender_new(struct router *r, const struct peer_info *info)
     if (!s) {
         return NULL;
     }
-    s->id = idpool_add(&r->sender_ids, s);
+    s->user =
+        users_get(&r->users, info->uid, &r->descriptors, r->config.limits.user_descriptors_max);
+    s->id = s->user ? idpool_add(&r->sender_ids, s) : 0;
     if (s->id == 0) {
+        user_unref(s->user);
         free(s);
         return NULL;
     }
+    quota_init(&s->descriptors, r->config.limits.client_descriptors_max, &s->user->descriptors);
     s->refs = 1;
     s->ids = &r->sender_ids;
     s->connection_id = ++r->next_connection_id;
@@ -175,6 +181,7 @@ static void peer_drop_all(struct peer *p)
     p->n_subs = p->n_subs_max = 0;
     p->n_aliases = p->n_aliases_max = 0;
     tap_free(p);
+    cargo_drop_all(p);
 }
 
 void router_reap(struct router *r)
@@ -220,6 +227,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     dirty_remove(r, p);
     outq_fini(&p->out);
     idset_fini(&p->known);
+    idset_fini(&p->known_buffers);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
@@ -249,6 +257,12 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         .window_messages_max = (uint32_t) l->window_messages_max,
         .window_bytes_max = l->window_bytes_max,
         .stall_timeout_ms = (uint32_t) l->stall_timeout_ms,
+        .features = r->config.descriptors ? FEATURE_BUFFERS | FEATURE_DESCRIPTORS : 0,
+        .body_max = l->body_max,
+        .buffers_max = (uint32_t) l->buffers_max,
+        .buffer_bytes_max = l->buffer_bytes_max,
+        .descriptors_max = FRAME_FDS_MAX,
+        .leases_max = (uint32_t) l->leases_max,
     };
 
     if (m->client_name.len > BUS_NAME_MAX ||
@@ -262,6 +276,7 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     }
     memcpy(p->sender->name, m->client_name.data, m->client_name.len);
     p->sender->name_len = (uint8_t) m->client_name.len;
+    p->features = welcome.features & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
     peer_send(p, VERB_WELCOME, &welcome);
@@ -282,13 +297,15 @@ static void refuse_frame(struct peer *p, const struct frame *f, enum bus_status 
     peer_send_status(p, &status);
 }
 
-static void dispatch(struct peer *p, const struct frame *f, const union wire_any *m)
+static void dispatch(struct peer *p, const struct frame *f, const union wire_any *m,
+                     struct parcel *parcel)
 {
     switch (f->verb) {
     case VERB_PING:
         ping_handle(p, &m->ping);
         return;
     case VERB_PONG:
+        pong_handle(p, &m->pong);
         return;
     case VERB_GOODBYE:
         peer_end(p, BUS_GOODBYE_NORMAL, "");
@@ -298,6 +315,15 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_UNADVERTISE:
         unadvertise_handle(p, &m->unadvertise);
+        return;
+    case VERB_BUFFER:
+        buffer_handle(p, &m->buffer, parcel);
+        return;
+    case VERB_UNBUFFER:
+        unbuffer_handle(p, &m->unbuffer);
+        return;
+    case VERB_RELEASE:
+        release_handle(p, &m->release);
         return;
     case VERB_SUBSCRIBE:
         subscribe_handle(p, &m->subscribe);
@@ -333,24 +359,46 @@ static void greeting_handle(struct peer *p, const struct frame *f)
     }
 }
 
-static void frame_handle(struct peer *p, const struct frame *f)
+static bool takes_descriptors(const struct peer *p, const struct frame *f)
+{
+    return p->router->config.descriptors && f->fds <= FRAME_FDS_MAX &&
+           (f->verb == VERB_PUBLISH || f->verb == VERB_BUFFER);
+}
+
+/* Whatever is not the usual PUBLISH. */
+static void frame_handle_other(struct peer *p, const struct frame *f, struct parcel *parcel)
 {
     union wire_any m;
 
-    arena_reset(&p->router->arena);
-    if (UNLIKELY(p->state == PEER_GREETING)) {
-        greeting_handle(p, f);
-    } else if (LIKELY(f->verb == VERB_PUBLISH)) {
-        publish_handle(p, f);
-    } else if (*verb_name(f->verb) == '?') {
+    if (*verb_name(f->verb) == '?') {
         refuse_frame(p, f, BUS_STATUS_UNKNOWN_VERB, "unknown verb");
-    } else if (f->fds != 0) {
-        refuse_frame(p, f, BUS_STATUS_UNSUPPORTED, "descriptors are not supported");
+    } else if (f->fds != 0 && !takes_descriptors(p, f) && f->verb != VERB_PUBLISH) {
+        refuse_frame(p, f, BUS_STATUS_UNSUPPORTED, "this verb takes no descriptors");
+    } else if (f->verb == VERB_PUBLISH) {
+        publish_handle(p, f, parcel, takes_descriptors(p, f));
     } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &m) != 0) {
         refuse_frame(p, f, BUS_STATUS_MALFORMED, verb_name(f->verb));
     } else {
-        dispatch(p, f, &m);
+        dispatch(p, f, &m, parcel);
     }
+}
+
+static void frame_handle(struct peer *p, const struct frame *f)
+{
+    struct parcel *parcel;
+
+    arena_reset(&p->router->arena);
+    if (LIKELY(f->fds == 0 && f->verb == VERB_PUBLISH && p->state != PEER_GREETING)) {
+        publish_handle(p, f, NULL, true);
+        return;
+    }
+    parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
+    if (p->state == PEER_GREETING) {
+        greeting_handle(p, f);
+    } else {
+        frame_handle_other(p, f, parcel);
+    }
+    parcel_unref(parcel);
 }
 
 /* ---- input ---- */
@@ -476,5 +524,6 @@ const struct counters *router_counters(struct router *r)
 {
     r->counters.topics_now = r->topics.ids.n_used;
     r->counters.charged_bytes_now = r->quota.used;
+    r->counters.descriptors_now = r->descriptors.used;
     return &r->counters;
 }

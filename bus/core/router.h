@@ -22,12 +22,27 @@ struct now {
     uint64_t realtime_ns;  /* for time stamps */
 };
 
+/* What the router must know about a descriptor. */
+struct descriptor_info {
+    bool is_buffer; /* a memfd that can neither shrink nor grow nor be mapped writable any more */
+    bool immutable; /* nor be written by those who have it mapped */
+    uint64_t bytes;
+};
+
+/* The system, as far as descriptors are concerned. */
+struct descriptor_ops {
+    int (*inspect)(int fd, struct descriptor_info *ret);            /* 0 or a negative errno */
+    bool (*read)(int fd, uint64_t offset, void *dst, size_t bytes); /* all of it, or false */
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
     uint32_t owner_uid;  /* may monitor, besides root */
     const char *version; /* static text */
+    const struct descriptor_ops
+        *descriptors; /* static; NULL: buffers and descriptors are refused */
 };
 
 /* What the kernel knows about a client, and its kind of link. */
@@ -74,6 +89,11 @@ struct input_result {
  * nothing. */
 struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
                                  unsigned budget, const struct now *now);
+
+/* Descriptors that came with what router_input() gets next: takes the reference. */
+void router_add_parcel(struct peer *p, struct parcel *parcel);
+/* Everything received is consumed: closes what no frame has claimed. */
+void router_settle_parcels(struct peer *p);
 
 /* Takes the next peer off the dirty list: it has output to be sent, or is closing and has none
  * left. NULL if none is left. */

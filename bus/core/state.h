@@ -3,11 +3,13 @@
 /* The objects that the verbs of the router work on: the router and its peers. Private to bus/core.
  */
 
+#include "core/cargo.h"
 #include "core/message.h"
 #include "core/quota.h"
 #include "core/router.h"
 #include "core/sub.h"
 #include "core/topics.h"
+#include "core/user.h"
 #include "wire/codec.h"
 
 /* A monitor's own state: docs/protocol.md, section 9. */
@@ -21,6 +23,10 @@ struct tap {
         char text[BUS_TOPIC_MAX];
     } filters[];
 };
+
+/* A batch for the frame that is on its way, and one for the next: a client that obeys the rules
+ * cannot have more. */
+#define PEER_PARCELS_MAX 2u
 
 enum peer_state {
     PEER_GREETING, /* no HELLO yet */
@@ -37,18 +43,32 @@ struct peer {
     struct peer_info info;
     struct sender *sender;
     struct outq out;
-    uint64_t out_charged;   /* capacity of out that is in charge */
-    uint64_t output_max;    /* above this, messages wait in their queues */
-    struct idset known;     /* sender ids bound on this link by PEER */
-    struct sub **subs;      /* by number - 1 */
-    struct topic **aliases; /* by number - 1 */
-    struct sub *waiting;    /* of sub.waiting_next */
-    struct tap *tap;        /* if it is a monitor */
-    struct peer *tap_next;  /* router.taps */
+    uint64_t out_charged;       /* capacity of out that is in charge */
+    uint64_t output_max;        /* above this, messages wait in their queues */
+    struct idset known;         /* sender ids bound on this link by PEER */
+    struct sub **subs;          /* by number - 1 */
+    struct topic **aliases;     /* by number - 1 */
+    struct buffer **buffers;    /* by number - 1 */
+    struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
+    struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
+    struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
+    struct sub *waiting;                      /* of sub.waiting_next */
+    struct tap *tap;                          /* if it is a monitor */
+    struct peer *tap_next;                    /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
     uint32_t n_subs, n_subs_max;
     uint32_t n_aliases, n_aliases_max;
+    uint32_t n_buffers_max;
+    uint32_t n_parcels;
+    uint32_t features; /* of HELLO */
+    /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
+     * that is out */
+    uint32_t fds_flying, fds_pinged;
+    uint64_t ping_token;
+    uint64_t buffer_bytes; /* registered */
+    uint64_t lease_bytes;  /* of the messages in leases */
     uint32_t inline_max;
     enum peer_state state;
     enum bus_goodbye goodbye;
@@ -80,6 +100,9 @@ struct router {
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct topics topics;
     struct idpool sender_ids;
+    struct idpool buffer_ids;
+    struct users users;
+    struct quota descriptors; /* of all users */
     struct outq_pool pool;
     struct quota quota;
     struct arena arena;
@@ -126,7 +149,8 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
 
 /* ---- publish.c ---- */
 
-void publish_handle(struct peer *p, const struct frame *f);
+/* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
+void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
 void alias_drop(struct peer *p, uint32_t alias);
@@ -140,6 +164,34 @@ void publish_retry(struct peer *p);
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
 void credit_handle(struct peer *p, const struct wire_credit *m);
+
+/* ---- cargo.c ---- */
+
+void buffer_handle(struct peer *p, const struct wire_buffer *m, struct parcel *parcel);
+void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m);
+void release_handle(struct peer *p, const struct wire_release *m);
+void pong_handle(struct peer *p, const struct wire_pong *m);
+/* Leases, buffers and descriptors of a peer that is going. */
+void cargo_drop_all(struct peer *p);
+/* What a PUBLISH brings with it: *ret_cargo, or the status and why not. parcel may be NULL. */
+const char *cargo_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                       struct parcel *parcel, struct cargo **ret_cargo, enum bus_status *ret);
+/* A refused PUBLISH: its publisher gets the bytes in the buffer back all the same. */
+void cargo_refused(struct peer *p, const struct wire_publish *m);
+/* RETURNED frames for which there was no memory. */
+void cargo_return_all(struct peer *p);
+/* The descriptors of a frame that announces n: a reference, or NULL if they did not arrive. */
+struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
+/* Whether the client can get such a body at all. */
+bool cargo_fits(const struct peer *p, const struct cargo *c);
+/* Whether it can get it now, or must return something or answer first. */
+bool cargo_may_go(const struct sub *s, const struct cargo *c);
+/* The MESSAGE frame and what must precede it. False if out of memory. */
+bool cargo_put(struct sub *s, struct message *m);
+/* The first bytes of a body in a buffer. */
+bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t bytes);
+/* Asks the client to answer if there are descriptors on its link that no PING is behind of. */
+void descriptors_ping(struct peer *p);
 
 /* ---- tap.c ---- */
 
@@ -157,6 +209,7 @@ struct tap_record {
     uint64_t sequence;
     enum bus_status status;
     uint32_t n_matched;
+    uint32_t n_fds;
 };
 /* Shows a publish to the monitors, with what tap_note() collected. */
 void tap_emit(struct router *r, const struct tap_record *record);

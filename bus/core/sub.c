@@ -17,21 +17,14 @@ static bool sub_introduce(struct sub *s, struct match *match, struct sender *sen
     return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
 }
 
-/* One MESSAGE into the output: the only place where messages are put on a link. False if out of
- * memory. */
-static inline bool message_put(struct sub *s, struct match *match,
-                               const struct message_parts *parts)
+/* The frame of a plain message. False if out of memory. */
+static inline bool frame_put(struct sub *s, const struct message_parts *parts)
 {
     struct peer *p = s->peer;
     size_t header_bytes = s->field_bytes + parts->header_bytes;
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + parts->body_bytes;
-    uint8_t *dst;
+    uint8_t *dst = outq_reserve(&p->out, bytes);
 
-    if (UNLIKELY(!match->announced || !idset_has(&p->known, parts->sender->id)) &&
-        !sub_introduce(s, match, parts->sender)) {
-        return false;
-    }
-    dst = outq_reserve(&p->out, bytes);
     if (UNLIKELY(!dst)) {
         return false;
     }
@@ -44,6 +37,28 @@ static inline bool message_put(struct sub *s, struct match *match,
         memcpy(dst + parts->header_bytes, parts->body, parts->body_bytes);
     }
     outq_commit(&p->out, bytes);
+    return true;
+}
+
+static inline bool has_cargo(const struct message_parts *parts)
+{
+    return UNLIKELY(parts->whole != NULL) && parts->whole->cargo;
+}
+
+/* One MESSAGE into the output: the only place where messages are put on a link. False if out of
+ * memory. */
+static inline bool message_put(struct sub *s, struct match *match,
+                               const struct message_parts *parts)
+{
+    struct peer *p = s->peer;
+
+    if (UNLIKELY(!match->announced || !idset_has(&p->known, parts->sender->id)) &&
+        !sub_introduce(s, match, parts->sender)) {
+        return false;
+    }
+    if (!(has_cargo(parts) ? cargo_put(s, parts->whole) : frame_put(s, parts))) {
+        return false;
+    }
     sub_take_credit(s, (uint32_t) parts->size);
     p->delivered_messages++;
     p->delivered_bytes += parts->size;
@@ -54,10 +69,19 @@ static inline bool message_put(struct sub *s, struct match *match,
     return true;
 }
 
+/* Whether a body of this kind and size can be given to that client at all. */
+static inline bool body_fits(const struct peer *p, const struct message_parts *parts)
+{
+    return parts->body_bytes <= p->inline_max &&
+           (!has_cargo(parts) || cargo_fits(p, parts->whole->cargo));
+}
+
 bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
 {
     return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
-           parts->body_bytes <= s->peer->inline_max && message_put(s, match, parts);
+           body_fits(s->peer, parts) &&
+           (!has_cargo(parts) || cargo_may_go(s, parts->whole->cargo)) &&
+           message_put(s, match, parts);
 }
 
 /* ---- the queue ---- */
@@ -238,7 +262,7 @@ struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
     struct sub_outcome outcome = {BUS_VERDICT_QUEUED, BUS_LOSS_NONE, 0};
     enum bus_verdict verdict;
 
-    if (parts->body_bytes > s->peer->inline_max) {
+    if (!body_fits(s->peer, parts)) {
         return sub_drop(s, BUS_LOSS_TOO_LARGE, parts->size, 0);
     }
     if (!*message) {
@@ -304,11 +328,11 @@ static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason
     return peer_try_send(s->peer, VERB_LOSS, &loss);
 }
 
-static bool message_send(struct sub *s, struct match *match, const struct message *m)
+static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
     struct message_parts parts = {
         m->topic,      m->sender, m->data, m->header_bytes, m->data + m->header_bytes,
-        m->body_bytes, m->size};
+        m->body_bytes, m->size,   m};
 
     if (!message_put(s, match, &parts)) {
         return false;
@@ -337,6 +361,9 @@ static enum pump_step pump_one(struct sub *s)
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
     if (!sub_has_credit(s) && (m || (s->queue && s->queue->q.n_messages > 0))) {
         return PUMP_NO_CREDIT;
+    }
+    if (m && m->cargo && !cargo_may_go(s, m->cargo)) {
+        return PUMP_NO_OUTPUT;
     }
     sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);
     if (!sent) {

@@ -51,7 +51,7 @@ struct sub {
     bool is_waiting;                     /* on peer.waiting */
 };
 
-enum { SUB_NO_LOCAL = 1, SUB_FLAGS = SUB_NO_LOCAL };
+enum { SUB_NO_LOCAL = 1, SUB_DESCRIPTORS = 2, SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS };
 
 static inline bool sub_has_credit(const struct sub *s)
 {

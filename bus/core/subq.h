@@ -15,7 +15,7 @@ struct match;
 
 /* How far ahead subq_prefetch() looks. */
 #define SUBQ_PREFETCH 6u
-#define SUBQ_REASONS 5u /* enum bus_loss_reason, NONE included */
+#define SUBQ_REASONS 6u /* enum bus_loss_reason, NONE included */
 
 struct gap {
     uint64_t count;

@@ -69,7 +69,8 @@ static long tap_encode(struct router *r, const struct tap_record *record)
                                .sender = record->parts->sender->id,
                                .sequence = record->sequence,
                                .time = r->now.realtime_ns,
-                               .body_bytes = record->parts->body_bytes,
+                               .body_bytes = message_parts_body_bytes(record->parts),
+                               .descriptors = record->n_fds,
                                .status = (uint32_t) record->status,
                                .recipients = r->recipients,
                                .n_recipients = r->n_recipients,
@@ -105,10 +106,24 @@ static bool tap_send_loss(struct peer *p)
     return true;
 }
 
+/* The beginning of a body; of one in a buffer that cannot be read, NULs. */
+static void body_put(uint8_t *dst, const struct router *r, const struct message_parts *parts,
+                     size_t bytes)
+{
+    const struct cargo *c = parts->whole ? parts->whole->cargo : NULL;
+
+    if (!c || !c->buffer) {
+        memcpy(dst, parts->body ? parts->body : (const uint8_t *) "", bytes);
+    } else if (!cargo_read(r, c, dst, bytes)) {
+        memset(dst, 0, bytes);
+    }
+}
+
 static bool tap_send(struct peer *p, const struct tap_record *record)
 {
     struct router *r = p->router;
-    size_t body_bytes = MIN(record->parts->body_bytes, MIN(p->tap->snap_bytes, p->inline_max));
+    size_t body_bytes =
+        MIN(message_parts_body_bytes(record->parts), MIN(p->tap->snap_bytes, p->inline_max));
     uint8_t *dst;
     long n;
 
@@ -122,9 +137,7 @@ static bool tap_send(struct peer *p, const struct tap_record *record)
     }
     frame_write_prefix(dst, VERB_MONITORED, (size_t) n, body_bytes);
     memcpy(dst + FRAME_PREFIX_BYTES, r->scratch, (size_t) n);
-    if (body_bytes > 0) {
-        memcpy(dst + FRAME_PREFIX_BYTES + n, record->parts->body, body_bytes);
-    }
+    body_put(dst + FRAME_PREFIX_BYTES + n, r, record->parts, body_bytes);
     outq_commit(&p->out, FRAME_PREFIX_BYTES + (size_t) n + body_bytes);
     peer_mark_dirty(p);
     return true;

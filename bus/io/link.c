@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "base/macros.h"
+#include "base/sock.h"
 
 /* Steps in which the buffer for a partial frame grows: what a client makes us allocate stays in
  * proportion to what it has sent, whatever length it announced. */
@@ -179,6 +180,16 @@ static int link_feed(struct link *l, const uint8_t *data, size_t len)
     return rest_append(l, data + in.consumed, len - in.consumed);
 }
 
+/* Descriptors that no frame has claimed when nothing received is left to be handled belong to none.
+ */
+static void parcels_settle(struct link *l)
+{
+    if (l->has_parcels && !l->closed && l->rest_start == l->rest_end) {
+        l->has_parcels = false;
+        l->ops->on_settled(l);
+    }
+}
+
 static void link_handle(struct link *l, const uint8_t *data, size_t len)
 {
     size_t bytes = len + l->rest_end - l->rest_start;
@@ -191,6 +202,7 @@ static void link_handle(struct link *l, const uint8_t *data, size_t len)
     if (link_has_task(l)) {
         loop_soon(l->loop, &l->task);
     }
+    parcels_settle(l);
     loop_worked(l->loop, l->more ? LOOP_FLUSH_BYTES : bytes);
 }
 
@@ -227,25 +239,26 @@ static void link_deafen(struct link *l)
 static void on_receive_error(struct link *l, int error)
 {
     switch (error) {
-    case EAGAIN:
-    case EINTR:
-    case ENOBUFS:
-    case ENOMEM:
+    case -EAGAIN:
+    case -EINTR:
+    case -ENOBUFS:
         return; /* readable again in the next turn */
-    case ECONNRESET:
-    case EPIPE:
+    case -ECONNRESET:
+    case -EPIPE:
         link_deafen(l);
         return;
     default:
-        link_end(l, -error); /* the link may be closed now */
+        link_end(l, error); /* the link may be closed now */
     }
 }
 
-static void on_received(struct link *l, const struct msghdr *msg, size_t n)
+static void on_received(struct link *l, const struct sock_received *in, size_t to_rest, size_t n)
 {
-    size_t to_rest = msg->msg_iovlen > 1 ? MIN(n, msg->msg_iov[0].iov_len) : 0;
-
-    if (msg->msg_flags & MSG_TRUNC) {
+    if (UNLIKELY(in->parcel != NULL)) {
+        l->has_parcels = true;
+        l->ops->on_parcel(l, in->parcel);
+    }
+    if (in->flags & MSG_TRUNC) {
         l->ops->on_oversized(l, l->loop->buffer, n); /* the link may be closed now */
         return;
     }
@@ -253,27 +266,28 @@ static void on_received(struct link *l, const struct msghdr *msg, size_t n)
     link_handle(l, l->loop->buffer, n - to_rest);
 }
 
-/* One recvmsg() a turn, so that every readable link gets its share. There is no control buffer:
- * descriptors that come along are closed by the kernel. */
+/* One recvmsg() a turn, so that every readable link gets its share. */
 static void link_read(struct link *l)
 {
     struct iovec iov[2];
-    struct msghdr msg = {.msg_iov = iov};
+    struct sock_received in;
     int n_iov = link_receive_iov(l, iov);
+    size_t first;
     ssize_t n;
 
     if (n_iov < 0) {
         link_end(l, n_iov);
         return;
     }
-    msg.msg_iovlen = (size_t) n_iov;
-    n = recvmsg(l->fd, &msg, MSG_DONTWAIT);
+    first = n_iov > 1 ? iov[0].iov_len : 0;
+    n = sock_receive(l->fd, iov, n_iov, MSG_DONTWAIT, &in);
     if (n < 0) {
-        on_receive_error(l, errno);
+        on_receive_error(l, (int) n);
     } else if (n == 0) {
+        parcel_unref(in.parcel);
         link_end(l, 0);
     } else {
-        on_received(l, &msg, (size_t) n);
+        on_received(l, &in, MIN((size_t) n, first), (size_t) n);
     }
 }
 
@@ -315,18 +329,6 @@ static void on_task(struct loop_task *t)
 
 /* ---- output ---- */
 
-/* Sends without waiting, and never raises SIGPIPE. Returns bytes or a negative errno. */
-static ssize_t send_iov(int fd, struct iovec *iov, int n)
-{
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t) n};
-    ssize_t sent;
-
-    do {
-        sent = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : sent;
-}
-
 static size_t iov_bytes(const struct iovec *iov, int n)
 {
     size_t bytes = 0;
@@ -347,6 +349,7 @@ static int on_send_error(struct link *l, int error)
         return 0;
     case -ENOBUFS:
     case -ENOMEM:
+    case -ETOOMANYREFS: /* too many descriptors of this user are on their way */
         loop_later(l->loop, &l->task);
         return 0;
     case -EPIPE:
@@ -370,7 +373,7 @@ static int link_send(struct link *l, struct iovec *iov, int n)
         n = 1;
     }
     offered = iov_bytes(iov, n);
-    sent = l->deaf ? (ssize_t) offered : send_iov(l->fd, iov, n);
+    sent = l->deaf ? (ssize_t) offered : sock_send(l->fd, iov, n, l->ops->output_parcel(l));
     if (sent < 0) {
         int r = on_send_error(l, (int) sent);
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include <uv.h>
+#include "base/parcel.h"
 #include "io/loop.h"
 
 /* Sends for one link between two flushes; a stream sends up to LINK_IOV chunks at once, a packet
@@ -28,6 +29,11 @@ struct link_ops {
     /* Bytes arrived, or more of those that were not consumed. On a packet link data ends where a
      * packet ends. */
     struct link_input (*on_input)(struct link *l, const uint8_t *data, size_t len);
+    /* Descriptors came with the bytes that on_input gets next, or with a part of a frame: the
+     * owner's now. */
+    void (*on_parcel)(struct link *l, struct parcel *parcel);
+    /* All that was received is consumed: what is left of parcels belongs to no frame. */
+    void (*on_settled)(struct link *l);
     /* A packet larger than the read buffer: its beginning. Nothing of it is kept. */
     void (*on_oversized)(struct link *l, const uint8_t *data, size_t len);
     /* So many bytes more are to be kept between two reads: false if the owner may not have them. */
@@ -40,6 +46,8 @@ struct link_ops {
     void (*on_end)(struct link *l, int error);
     /* What to send next: fills iov, one entry a packet; returns how many. */
     int (*output)(struct link *l, struct iovec *iov, int n);
+    /* The descriptors that go with what output() returned, or NULL. */
+    const struct parcel *(*output_parcel)(struct link *l);
     /* So many bytes at the front of the output are gone. */
     void (*on_sent)(struct link *l, size_t bytes);
     /* After link_close(), exactly once: the memory is the owner's again. */
@@ -66,6 +74,7 @@ struct link {
     bool blocked; /* the socket took nothing more: waiting for it to be writable */
     bool deaf;    /* the other side reads no more: output is dropped, what it sent is still read */
     bool ended;   /* on_end was called */
+    bool has_parcels; /* the owner was given descriptors since all was consumed last */
     bool closed;
 };
 

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/macros.h"
 
 static int open_directory_of(const char *path, const char **ret_last)
@@ -119,4 +120,109 @@ int sock_peer_creds(int fd, struct creds *ret)
     }
     *ret = (struct creds){.uid = uc.uid, .gid = uc.gid, .pid = uc.pid};
     return 0;
+}
+
+void sock_close_fd(int fd)
+{
+    (void) close(fd);
+}
+
+/* ---- bytes and descriptors ---- */
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(PARCEL_FDS_MAX * sizeof(int))];
+};
+
+static void control_fill(union control *control, struct msghdr *msg, const struct parcel *parcel)
+{
+    size_t bytes = parcel->n * sizeof(int);
+    struct cmsghdr *c;
+
+    memset(control, 0, sizeof(*control));
+    msg->msg_control = control->bytes;
+    msg->msg_controllen = CMSG_SPACE(bytes);
+    c = CMSG_FIRSTHDR(msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(c), parcel->fds, bytes);
+}
+
+ssize_t sock_send(int fd, const struct iovec *iov, int n, const struct parcel *parcel)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *) iov, .msg_iovlen = (size_t) n};
+    union control control;
+    ssize_t sent;
+
+    if (parcel && parcel->n > 0) {
+        control_fill(&control, &msg, parcel);
+    }
+    do {
+        sent = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : sent;
+}
+
+static void close_all(const int *fds, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        (void) close(fds[i]);
+    }
+}
+
+/* All descriptors of the control data; there is one SCM_RIGHTS at most, but that is the kernel's
+ * affair. */
+static unsigned control_fds(struct msghdr *msg, int fds[PARCEL_FDS_MAX])
+{
+    unsigned n = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        size_t bytes = c->cmsg_len - CMSG_LEN(0);
+
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+            bytes <= (PARCEL_FDS_MAX - n) * sizeof(int)) {
+            memcpy(fds + n, CMSG_DATA(c), bytes);
+            n += (unsigned) (bytes / sizeof(int));
+        }
+    }
+    return n;
+}
+
+/* A truncated batch is noted even if it is empty: a frame is going to ask for it. */
+static int parcel_receive(struct msghdr *msg, struct sock_received *ret)
+{
+    int fds[PARCEL_FDS_MAX];
+    unsigned n = control_fds(msg, fds);
+
+    if (n == 0 && !(msg->msg_flags & MSG_CTRUNC)) {
+        return 0;
+    }
+    ret->parcel = parcel_new(fds, n, sock_close_fd);
+    if (!ret->parcel) {
+        close_all(fds, n);
+        return -ENOMEM;
+    }
+    ret->parcel->truncated = (msg->msg_flags & MSG_CTRUNC) != 0;
+    return 0;
+}
+
+ssize_t sock_receive(int fd, struct iovec *iov, int n, int flags, struct sock_received *ret)
+{
+    union control control;
+    struct msghdr msg = {.msg_iov = iov,
+                         .msg_iovlen = (size_t) n,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    ssize_t bytes = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
+
+    *ret = (struct sock_received){.flags = msg.msg_flags};
+    if (bytes < 0) {
+        return -errno;
+    }
+    if (UNLIKELY(msg.msg_controllen > 0 || (msg.msg_flags & MSG_CTRUNC)) &&
+        parcel_receive(&msg, ret) < 0) {
+        return -ENOMEM;
+    }
+    return bytes;
 }

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include <sys/un.h>
 #include "base/address.h"
+#include "base/parcel.h"
 
 struct creds {
     uid_t uid;
@@ -37,3 +38,19 @@ int sock_connect(const struct address *a, int *ret_type);
 
 /* Who connected, or who listens: SO_PEERCRED. 0 or a negative errno. */
 int sock_peer_creds(int fd, struct creds *ret);
+
+/* Sends without raising SIGPIPE and without waiting; the descriptors of parcel (or NULL) go with
+ * the first byte. Returns bytes or a negative errno; never -EINTR. */
+ssize_t sock_send(int fd, const struct iovec *iov, int n, const struct parcel *parcel);
+
+struct sock_received {
+    struct parcel *parcel; /* descriptors that came along, one reference; NULL if none */
+    int flags;             /* MSG_TRUNC */
+};
+
+/* recvmsg(): returns bytes or a negative errno; -ENOMEM also if there is no memory to note
+ * descriptors that came along: these are closed and the bytes lost. */
+ssize_t sock_receive(int fd, struct iovec *iov, int n, int flags, struct sock_received *ret);
+
+/* For parcels of real descriptors. */
+void sock_close_fd(int fd);

@@ -128,7 +128,10 @@ static void conn_fini(struct bus_conn *c)
     bus__rxbuf_unref(TAKE(c->rx));
     c->rx_pos = c->rx_len = 0;
     bus__rxpool_close(c->rxpool);
-    outq_pool_fini(&c->pool);
+    bus__buffers_fini(c);
+    bus__loans_fini(c);
+    bus__pool_fini(&c->pool);
+    outq_pool_fini(&c->chunks);
 }
 
 int bus__unpin(struct bus_conn *c, int r)
@@ -470,5 +473,5 @@ uint64_t bus_connection_id(const struct bus_conn *conn)
 
 size_t bus_body_max(const struct bus_conn *conn)
 {
-    return conn->inline_max;
+    return MAX((size_t) conn->inline_max, conn->body_max);
 }

@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/macros.h"
 #include "client/message.h"
+#include "client/pool.h"
 #include "client/table.h"
 #include "wire/messages.h"
 #include "wire/outq.h"
@@ -19,6 +20,9 @@
 #define CONTROL_HEADER_MAX 384u
 #define INLINE_MAX_BELIEVED (64u << 20)
 #define GOODBYE_TEXT_MAX 255u
+
+/* A batch for the frame that is on its way, and one for the next. */
+#define PARCELS_MAX 2u
 
 enum conn_state {
     CONN_GREETING, /* HELLO is on its way */
@@ -53,8 +57,8 @@ struct bus_conn {
     int64_t credit_messages;
     int64_t credit_bytes;
     size_t max_out_bytes;
-    uint32_t inline_max;
-    uint32_t hold; /* corks and running steps: output is collected */
+    size_t plain_max; /* longest body that goes into the frame without a second thought */
+    uint32_t hold;    /* corks and running steps: output is collected */
     struct outq outq;
     uint64_t sequence;
     uint32_t *
@@ -90,6 +94,12 @@ struct bus_conn {
     bool goodbye_local;       /* it is this side that has a reason to end */
     char goodbye_text[GOODBYE_TEXT_MAX + 1];
 
+    uint32_t inline_max;                 /* longest body in a frame */
+    struct parcel *parcels[PARCELS_MAX]; /* received and not claimed by a frame yet, in order */
+    uint32_t n_parcels;
+    struct table buffers;     /* struct mapping, by the router's buffer id */
+    struct mapping *mappings; /* of mapping.next: also those without an id that messages hold */
+
     /* subscriptions */
     struct table subs;
     struct numbers sub_numbers;
@@ -104,6 +114,12 @@ struct bus_conn {
     struct bus_topic *by_name; /* uthash of the automatic topics */
     struct bus_topic *lru;     /* of the automatic topics, the latest used last */
     struct confirm *confirms;  /* in the order of their sequence numbers */
+    size_t body_max;           /* longest body in a buffer; 0: the router takes none */
+    size_t buffer_from;        /* bodies of so many bytes and more go into buffers */
+    size_t pool_bytes_max;
+    struct pool pool;
+    struct bus_loan *loans; /* of bus_loan.next: those the application has */
+    uint32_t buffer_status; /* with which the router refused a buffer last, or 0 */
     int64_t window_messages;
     int64_t window_bytes;
 
@@ -124,7 +140,7 @@ struct bus_conn {
 
     uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
     pid_t pid;
-    struct outq_pool pool;
+    struct outq_pool chunks;
     bus_status_fn on_status;
     bus_writable_fn on_writable;
     bus_closed_fn on_closed;

@@ -26,6 +26,7 @@ struct bus_sub {
     uint32_t number; /* index into bus_conn.subs */
     uint32_t busy;   /* dispatchers that will touch it again after a callback */
     enum sub_state state;
+    bool immutable; /* bodies that somebody could change are copied first */
     char filter[];
 };
 
@@ -44,7 +45,39 @@ const char *bus__text(struct arena *a, struct text t);
 /* Calls on_status. */
 void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const char *topic);
 
+/* Makes at[id] exist for an id that the router binds. False if the connection has ended over it. */
+bool bus__bind_reserve(struct bus_conn *c, struct table *t, uint32_t id);
+
+/* ---- buffers.c ---- */
+
+void bus__buffers_init(struct bus_conn *c, const struct wire_welcome *m);
+void bus__buffers_fini(struct bus_conn *c);
+/* The next batch of descriptors, which a frame with n of them asks for: a reference; NULL if none
+ * came. */
+struct parcel *bus__claim_parcel(struct bus_conn *c, unsigned n);
+void bus__on_buffer(struct bus_conn *c, const struct wire_buffer *m, const struct parcel *parcel);
+void bus__on_unbuffer(struct bus_conn *c, const struct wire_unbuffer *m);
+void bus__on_returned(struct bus_conn *c, const struct wire_returned *m);
+void bus__on_buffer_status(struct bus_conn *c, const struct wire_status *m);
+/* What a MESSAGE brings besides its header. m->lease is the caller's. False if the connection has
+ * ended over it. */
+bool bus__message_load(struct bus_conn *c, const struct wire_message *w, struct parcel *parcel,
+                       struct bus_message *m);
+/* Whether a message can be shown to a subscription; makes a private copy if that wants one. */
+enum bus_loss_reason bus__message_secure(struct bus_conn *c, const struct bus_sub *sub,
+                                         struct bus_message *m);
+/* A slot is free again. */
+void bus__give_slot(struct bus_conn *c, struct slot slot);
+
+/* ---- loan.c ---- */
+
+void bus__loans_fini(struct bus_conn *c);
+
 /* ---- publish.c ---- */
+
+/* Publishes what is in a slot. On success the slot is not the caller's any more. */
+int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
+                      const struct bus_publish_opts *opts);
 
 bool bus__is_writable(const struct bus_conn *c);
 /* 0 or -ENOMEM */

@@ -69,6 +69,7 @@ static void on_welcome(struct bus_conn *c, const struct wire_welcome *m)
     c->state = CONN_READY;
     c->connection_id = m->connection_id;
     c->inline_max = c->seqpacket ? MIN(m->inline_max, FRAME_INLINE_MAX_SEQPACKET) : m->inline_max;
+    bus__buffers_init(c, m);
     c->subscriptions_max = MIN(m->subscriptions_max, TABLE_INDEX_MAX);
     c->aliases_max = MIN(m->aliases_max, TABLE_INDEX_MAX);
     c->deadline_ns = 0;
@@ -111,6 +112,12 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
     case VERB_ADVERTISE:
         bus__on_advertise_status(c, m);
         return;
+    case VERB_BUFFER:
+        bus__on_buffer_status(c, m);
+        return;
+    case VERB_UNBUFFER:
+    case VERB_RELEASE:
+        return; /* of a buffer that was refused; of one of a connection before a fork */
     case VERB_UNADVERTISE:
         return; /* of an alias whose ADVERTISE was refused: told already */
     case VERB_SUBSCRIBE:
@@ -131,7 +138,7 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
 
 /* ---- names ---- */
 
-static bool bind_reserve(struct bus_conn *c, struct table *t, uint32_t id)
+bool bus__bind_reserve(struct bus_conn *c, struct table *t, uint32_t id)
 {
     if (id == 0 || id > TABLE_INDEX_MAX) {
         bus__fail_protocol(c, "id out of range");
@@ -152,7 +159,7 @@ static void on_topic(struct bus_conn *c, const struct wire_topic *m)
         bus__fail_protocol(c, "TOPIC with an invalid name");
         return;
     }
-    if (!bind_reserve(c, &c->topics, m->id)) {
+    if (!bus__bind_reserve(c, &c->topics, m->id)) {
         return;
     }
     t = malloc(sizeof(*t) + m->name.len + 1);
@@ -175,7 +182,7 @@ static void on_peer(struct bus_conn *c, const struct wire_peer *m)
         bus__fail_protocol(c, "PEER with an invalid name");
         return;
     }
-    if (!bind_reserve(c, &c->peers, m->id)) {
+    if (!bus__bind_reserve(c, &c->peers, m->id)) {
         return;
     }
     p = malloc(sizeof(*p) + m->name.len + 1);
@@ -209,6 +216,9 @@ static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message 
     m->sender->refs++;
     sub->busy++;
     sub->on_message(sub, m, sub->userdata);
+    if (UNLIKELY(m->lease != NULL)) {
+        bus__lease_unref(m->lease);
+    }
     bus__topic_name_unref(m->topic);
     bus__peer_name_unref(m->sender);
     if (bus__sub_release(sub)) {
@@ -245,6 +255,9 @@ static void on_message_hot(struct bus_conn *c, const struct hot_message *h, cons
         m.headers = NULL;
         m.n_headers = 0;
         m.buf = buf;
+        m.lease = NULL;
+        m.parcel = NULL;
+        m.n_fds = 0;
         m.refs = 0;
         deliver(c, sub, &m, f->body_bytes);
     }
@@ -260,25 +273,62 @@ static size_t headers_bytes(const struct wire_header *headers, size_t n)
     return bytes;
 }
 
+/* A body that could not be mapped or copied: lost here, and told like any other loss. */
+static void message_lost(struct bus_conn *c, struct bus_sub *sub, enum bus_loss_reason reason,
+                         size_t bytes)
+{
+    struct bus_loss loss = {1, bytes, reason};
+
+    sub->busy++;
+    if (sub->on_loss) {
+        sub->on_loss(sub, &loss, sub->userdata);
+    }
+    if (bus__sub_release(sub)) {
+        consume(c, sub, bytes);
+    }
+}
+
+static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message *m,
+                            size_t bytes)
+{
+    bool leased = m->lease != NULL;
+    enum bus_loss_reason reason = bus__message_secure(c, sub, m);
+    struct rxbuf *copy = leased && !m->lease ? m->buf : NULL;
+
+    if (reason == BUS_LOSS_NONE) {
+        deliver(c, sub, m, bytes);
+        bus__rxbuf_unref(copy);
+    } else {
+        bus__lease_unref(m->lease);
+        message_lost(c, sub, reason, bytes);
+    }
+}
+
 static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
-                       const struct frame *f, struct rxbuf *buf)
+                       const struct frame *f, struct rxbuf *buf, struct parcel *parcel)
 {
     struct hot_message h = {w->subscription, w->topic, w->sender, w->sequence, w->time};
     struct bus_message m;
     struct bus_sub *sub = message_begin(c, &h, f, &m);
 
-    if (!sub) {
+    if (bus__is_over(c)) {
         return;
     }
     m.headers = bus__headers(a, w->headers, w->n_headers);
     m.n_headers = w->n_headers;
     m.buf = buf;
     m.refs = 0;
-    if (!m.headers) {
-        bus__fail_protocol(c, "headers too large");
+    if (!bus__message_load(c, w, parcel, &m)) {
         return;
     }
-    deliver(c, sub, &m, f->body_bytes + headers_bytes(w->headers, w->n_headers));
+    if (!m.headers) {
+        bus__lease_unref(m.lease);
+        bus__fail_protocol(c, "headers too large");
+    } else if (sub) {
+        message_deliver(c, sub, &m, m.bytes + headers_bytes(w->headers, w->n_headers));
+    } else {
+        bus__lease_unref(m.lease);
+    }
 }
 
 static void on_loss(struct bus_conn *c, const struct wire_loss *m)
@@ -293,7 +343,7 @@ static void on_loss(struct bus_conn *c, const struct wire_loss *m)
 /* ---- dispatch ---- */
 
 static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
-                   const union wire_any *m, struct rxbuf *buf)
+                   const union wire_any *m, struct rxbuf *buf, struct parcel *parcel)
 {
     switch (f->verb) {
     case VERB_STATUS:
@@ -315,7 +365,16 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         bus__on_confirm(c, &m->confirm);
         break;
     case VERB_MESSAGE:
-        on_message(c, a, &m->message, f, buf);
+        on_message(c, a, &m->message, f, buf, parcel);
+        break;
+    case VERB_BUFFER:
+        bus__on_buffer(c, &m->buffer, parcel);
+        break;
+    case VERB_UNBUFFER:
+        bus__on_unbuffer(c, &m->unbuffer);
+        break;
+    case VERB_RETURNED:
+        bus__on_returned(c, &m->returned);
         break;
     case VERB_TOPIC:
         on_topic(c, &m->topic);
@@ -348,12 +407,12 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
 
 /* Before READY only the answer to HELLO is allowed, and it only then. */
 static void handle_in_state(struct bus_conn *c, struct arena *a, const struct frame *f,
-                            const union wire_any *m, struct rxbuf *buf)
+                            const union wire_any *m, struct rxbuf *buf, struct parcel *parcel)
 {
     if (c->state == CONN_GREETING && f->verb == VERB_WELCOME) {
         on_welcome(c, &m->welcome);
     } else if (c->state == CONN_READY || f->verb == VERB_GOODBYE) {
-        handle(c, a, f, m, buf);
+        handle(c, a, f, m, buf, parcel);
     } else {
         bus__fail_protocol(c, "no WELCOME");
     }
@@ -381,19 +440,29 @@ static void arena_give(struct bus_conn *c, struct arena *a)
     }
 }
 
+/* The descriptors of a frame. False if it cannot have any, or they did not come. */
+static bool parcel_of(struct bus_conn *c, const struct frame *f, struct parcel **ret)
+{
+    *ret = f->fds ? bus__claim_parcel(c, f->fds) : NULL;
+    return f->fds == 0 || (*ret && (f->verb == VERB_MESSAGE || f->verb == VERB_BUFFER));
+}
+
 static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
 {
+    struct parcel *parcel;
     union wire_any m;
     struct arena a;
 
     if (!arena_take(c, &a)) {
         return;
     }
-    if (f->fds != 0 || codec_decode(&a, f->verb, f->header, f->header_bytes, &m) != CODEC_OK) {
-        bus__fail_protocol(c, "a frame that cannot be decoded");
+    if (!parcel_of(c, f, &parcel) ||
+        codec_decode(&a, f->verb, f->header, f->header_bytes, &m) != CODEC_OK) {
+        bus__fail_protocol(c, "a frame that cannot be decoded, or without its descriptors");
     } else {
-        handle_in_state(c, &a, f, &m, buf);
+        handle_in_state(c, &a, f, &m, buf, parcel);
     }
+    parcel_unref(parcel);
     arena_give(c, &a);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include "base/clock.h"
+#include "base/sock.h"
 #include "client/conn.h"
 #include "wire/codec.h"
 
@@ -38,18 +39,14 @@ static void output_blocked(struct bus_conn *c)
 static bool output_once(struct bus_conn *c)
 {
     struct iovec iov[IOV_MAX_SENT];
-    struct msghdr msg = {.msg_iov = iov};
-    ssize_t n;
+    int n_iov = outq_peek(&c->outq, iov, c->seqpacket ? 1 : IOV_MAX_SENT);
+    ssize_t n = sock_send(c->fd, iov, n_iov, outq_parcel(&c->outq));
 
-    msg.msg_iovlen = (size_t) outq_peek(&c->outq, iov, c->seqpacket ? 1 : IOV_MAX_SENT);
-    do {
-        n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
     if (n >= 0) {
         outq_consume(&c->outq, (size_t) n);
         return true;
     }
-    if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) {
+    if (n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM || n == -ETOOMANYREFS) {
         output_blocked(c);
     } else {
         output_fail(c);
@@ -180,22 +177,38 @@ static enum step rx_end(struct bus_conn *c)
 
 static enum step rx_error(struct bus_conn *c, int error)
 {
-    if (error == EAGAIN && !c->out_dead) {
+    if (error == -EAGAIN && !c->out_dead) {
         return STEP_IDLE;
     }
-    if (error == ENOMEM || error == ENOBUFS) {
+    if (error == -ENOMEM || error == -ENOBUFS) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
         return STEP_IDLE;
     }
     return rx_end(c);
 }
 
-static enum step rx_got(struct bus_conn *c, const struct msghdr *msg, size_t bytes)
+/* Descriptors came along. A router that obeys the rules never has more of them on their way. */
+static bool rx_parcel(struct bus_conn *c, struct parcel *parcel)
 {
+    if (c->n_parcels == PARCELS_MAX) {
+        parcel_unref(parcel);
+        bus__fail_protocol(c, "descriptors that belong to no frame");
+        return false;
+    }
+    c->parcels[c->n_parcels++] = parcel;
+    return true;
+}
+
+static enum step rx_got(struct bus_conn *c, const struct sock_received *in, size_t room,
+                        size_t bytes)
+{
+    if (UNLIKELY(in->parcel != NULL) && !rx_parcel(c, in->parcel)) {
+        return STEP_IDLE;
+    }
     if (bytes == 0) {
         return rx_end(c);
     }
-    if (msg->msg_flags & MSG_TRUNC) {
+    if (in->flags & MSG_TRUNC) {
         bus__fail_protocol(c, "packet too large");
         return STEP_IDLE;
     }
@@ -203,13 +216,14 @@ static enum step rx_got(struct bus_conn *c, const struct msghdr *msg, size_t byt
     if (c->seqpacket) {
         return bytes >= BUSY_PACKET_BYTES ? STEP_MORE : STEP_SOME;
     }
-    return bytes == msg->msg_iov->iov_len ? STEP_MORE : STEP_IDLE;
+    /* a stream also stops where descriptors are */
+    return bytes == room || in->parcel ? STEP_MORE : STEP_IDLE;
 }
 
 enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
 {
+    struct sock_received in;
     struct iovec iov;
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n;
 
     if (!rx_make_room(c)) {
@@ -219,11 +233,11 @@ enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
     iov.iov_base = c->rx->data + c->rx_len;
     iov.iov_len = c->rx->capacity - c->rx_len;
     for (;;) {
-        n = recvmsg(c->fd, &msg, mode == RECEIVE_WAIT ? 0 : MSG_DONTWAIT);
-        if (n < 0 && errno == ECONNRESET && !c->reset) {
+        n = sock_receive(c->fd, &iov, 1, mode == RECEIVE_WAIT ? 0 : MSG_DONTWAIT, &in);
+        if (n == -ECONNRESET && !c->reset) {
             c->reset = true; /* it is reported once, before what was sent earlier: read on */
             output_fail(c);
-        } else if (n < 0 && errno == EINTR) {
+        } else if (n == -EINTR) {
             if (mode == RECEIVE_WAIT) {
                 c->interrupted = true;
                 return STEP_IDLE;
@@ -232,7 +246,7 @@ enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
             break;
         }
     }
-    return n < 0 ? rx_error(c, errno) : rx_got(c, &msg, (size_t) n);
+    return n < 0 ? rx_error(c, (int) n) : rx_got(c, &in, iov.iov_len, (size_t) n);
 }
 
 /* ---- the descriptor for event loops ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/message.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,15 @@ struct bus_message *bus_message_ref(const struct bus_message *message)
     m->refs = 1;
     m->topic->refs++;
     m->sender->refs++;
-    (void) bus__rxbuf_ref(m->buf);
+    if (m->buf) {
+        (void) bus__rxbuf_ref(m->buf);
+    }
+    if (m->lease) {
+        m->lease->refs++;
+    }
+    if (m->parcel) {
+        (void) parcel_ref(m->parcel);
+    }
     headers_copy(m, message);
     return m;
 }
@@ -66,6 +75,8 @@ void bus_message_unref(struct bus_message *message)
     bus__topic_name_unref(message->topic);
     bus__peer_name_unref(message->sender);
     bus__rxbuf_unref(message->buf);
+    bus__lease_unref(message->lease);
+    parcel_unref(message->parcel);
     free(message);
 }
 
@@ -77,6 +88,28 @@ const void *bus_message_data(const struct bus_message *message)
 size_t bus_message_bytes(const struct bus_message *message)
 {
     return message->bytes;
+}
+
+int bus_message_is_immutable(const struct bus_message *message)
+{
+    return !message->lease || message->lease->mapping->immutable;
+}
+
+size_t bus_message_n_fds(const struct bus_message *message)
+{
+    return message->n_fds;
+}
+
+int bus_message_fd(const struct bus_message *message, size_t index)
+{
+    if (index >= message->n_fds) {
+        return -EINVAL;
+    }
+    if (!message->parcel) {
+        return -ENOTSUP;
+    }
+    return index < message->parcel->n && !message->parcel->truncated ? message->parcel->fds[index]
+                                                                     : -EMFILE;
 }
 
 const char *bus_message_topic(const struct bus_message *message)

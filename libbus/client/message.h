@@ -4,6 +4,7 @@
  * bus_message_ref() makes a copy on the heap that has its own references. */
 
 #include <bus/bus.h>
+#include "client/mapping.h"
 #include "client/names.h"
 #include "client/rxbuf.h"
 
@@ -16,6 +17,9 @@ struct bus_message {
     uint64_t time_ns;
     const struct bus_header *headers; /* in the arena, or behind the heap copy */
     size_t n_headers;
-    struct rxbuf *buf; /* holds data */
-    uint32_t refs;     /* 0: on the dispatcher's stack */
+    struct rxbuf *buf;     /* holds data, unless it is in a buffer */
+    struct lease *lease;   /* holds data that is in a buffer */
+    struct parcel *parcel; /* descriptors that came along, or NULL */
+    uint32_t n_fds;        /* that were published with it */
+    uint32_t refs;         /* 0: on the dispatcher's stack */
 };

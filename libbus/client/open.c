@@ -114,8 +114,10 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
     c->userdata = opts->userdata;
     c->rx_need = FRAME_PREFIX_BYTES;
     c->aliases_max = c->subscriptions_max = TABLE_INDEX_MAX; /* until WELCOME says better */
-    outq_pool_init(&c->pool, CHUNKS_KEPT);
-    outq_init(&c->outq, &c->pool);
+    outq_pool_init(&c->chunks, CHUNKS_KEPT);
+    outq_init(&c->outq, &c->chunks);
+    c->buffer_from = (size_t) MIN(opts->buffer_threshold_bytes, (uint64_t) SIZE_MAX);
+    c->pool_bytes_max = (size_t) MIN(opts->pool_bytes_max, (uint64_t) SIZE_MAX);
     return c;
 }
 
@@ -165,7 +167,8 @@ static int conn_connect(struct bus_conn *c, const struct address *a, uint64_t de
 static int say_hello(struct bus_conn *c, const char *name)
 {
     char program[BUS_NAME_MAX + 1];
-    struct wire_hello hello = {.protocol_min = 1, .protocol_max = 1, .resume_token = {"", 0}};
+    struct wire_hello hello = {
+        .protocol_min = 1, .protocol_max = 1, .features = FEATURE_BUFFERS, .resume_token = {"", 0}};
 
     name_of_program(program);
     hello.client_name = text_from(name ? name : program);

@@ -3,7 +3,9 @@
  * and no options, is straight line code; everything else goes through the codec. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include "base/sock.h"
 #include "client/conn.h"
 #include "client/handlers.h"
 #include "client/topic_handle.h"
@@ -15,8 +17,9 @@
 #define WINDOW_BYTES_USED (INT64_C(1) << 40)
 #define CODEC_SCRATCH_BYTES 8192
 /* Of a PUBLISH without texts, and of one text header beyond its texts: tags and lengths. */
-#define PUBLISH_HEADER_OVERHEAD 32u
+#define PUBLISH_HEADER_OVERHEAD 64u
 #define TEXT_HEADER_OVERHEAD 16u
+#define PUBLISH_FLAGS (BUS_PUBLISH_CONFIRM | BUS_PUBLISH_IMMUTABLE)
 
 /* A publish whose outcome has been asked for. */
 struct confirm {
@@ -35,6 +38,8 @@ struct publish {
     const struct bus_publish_opts *opts; /* may be NULL */
     size_t text_bytes;                   /* names and values of the headers */
     size_t header_max;
+    struct slot slot;      /* the body is there already, or will be copied there; or no segment */
+    struct parcel *parcel; /* descriptors, or NULL */
 };
 
 bool bus__is_writable(const struct bus_conn *c)
@@ -51,9 +56,9 @@ static inline void store_body_bytes(uint8_t *dst, size_t bytes)
     dst[3] = (uint8_t) (bytes >> 24);
 }
 
-static inline void commit(struct bus_conn *c, size_t frame_bytes, size_t message_bytes)
+/* A publish is in the output. */
+static inline void account(struct bus_conn *c, size_t message_bytes)
 {
-    outq_commit(&c->outq, frame_bytes);
     c->sequence++;
     c->sizes[c->sequence & c->sizes_mask] = (uint32_t) message_bytes;
     c->credit_messages--;
@@ -64,7 +69,7 @@ static inline void commit(struct bus_conn *c, size_t frame_bytes, size_t message
 static inline bool is_plain_possible(const struct bus_conn *c, const void *data, size_t bytes)
 {
     return *c->fork_mark && c->credit_messages > 0 && c->credit_bytes > 0 && (data || bytes == 0) &&
-           bytes <= c->inline_max && c->outq.bytes + bytes + PUBLISH_LEAD_BYTES <= c->max_out_bytes;
+           bytes <= c->plain_max && c->outq.bytes + bytes + PUBLISH_LEAD_BYTES <= c->max_out_bytes;
 }
 
 static inline int publish_plain(struct bus_conn *c, const struct bus_topic *t, const void *data,
@@ -80,7 +85,8 @@ static inline int publish_plain(struct bus_conn *c, const struct bus_topic *t, c
     if (LIKELY(bytes > 0)) {
         memcpy(dst + t->lead_bytes, data, bytes);
     }
-    commit(c, t->lead_bytes + bytes, bytes);
+    outq_commit(&c->outq, t->lead_bytes + bytes);
+    account(c, bytes);
     return 0;
 }
 
@@ -117,6 +123,20 @@ static int state_check(struct bus_conn *c)
     return c->monitor.on_record ? -EBUSY : 0;
 }
 
+/* Descriptors are the application's: the message gets duplicates. */
+static int fds_check(const struct bus_publish_opts *opts)
+{
+    if (opts->n_fds > BUS_FDS_MAX || (!opts->fds && opts->n_fds > 0)) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < opts->n_fds; i++) {
+        if (fcntl(opts->fds[i], F_GETFD) < 0) {
+            return -EBADF;
+        }
+    }
+    return 0;
+}
+
 static int body_check(struct bus_conn *c, const void *data, size_t bytes)
 {
     if (!data && bytes > 0) {
@@ -125,7 +145,7 @@ static int body_check(struct bus_conn *c, const void *data, size_t bytes)
     if (c->state == CONN_GREETING) {
         return again(c, 0);
     }
-    return bytes > c->inline_max ? -EMSGSIZE : 0;
+    return bytes > bus_body_max(c) ? -EMSGSIZE : 0;
 }
 
 static bool header_valid(const struct bus_header *h, size_t *text_bytes)
@@ -148,7 +168,7 @@ static int opts_check(struct publish *p)
     if (!opts) {
         return 0;
     }
-    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_PUBLISH_CONFIRM) != 0 ||
+    if (opts->size != sizeof(*opts) || (opts->flags & ~PUBLISH_FLAGS) != 0 ||
         opts->n_headers > BUS_HEADERS_MAX || (!opts->headers && opts->n_headers > 0) ||
         ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm)) {
         return -EINVAL;
@@ -159,7 +179,18 @@ static int opts_check(struct publish *p)
         }
     }
     p->header_max += p->text_bytes + opts->n_headers * TEXT_HEADER_OVERHEAD;
-    return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : 0;
+    return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : fds_check(opts);
+}
+
+static size_t frame_max(const struct publish *p)
+{
+    return FRAME_PREFIX_BYTES + p->header_max;
+}
+
+/* What of the body goes into the frame, as far as can be said before it is tried. */
+static size_t inline_bytes(const struct bus_conn *c, const struct publish *p)
+{
+    return p->slot.segment || p->bytes >= c->buffer_from ? 0 : p->bytes;
 }
 
 /* Everything that can be known before a byte is written. */
@@ -169,7 +200,7 @@ static int publish_check(struct bus_conn *c, struct publish *p)
 
     r = r < 0 ? r : opts_check(p);
     r = r < 0 ? r : body_check(c, p->data, p->bytes);
-    return r < 0 ? r : room_check(c, FRAME_PREFIX_BYTES + p->header_max + p->bytes);
+    return r < 0 ? r : room_check(c, frame_max(p) + inline_bytes(c, p));
 }
 
 static long encode(const struct publish *p, uint8_t *dst)
@@ -184,8 +215,13 @@ static long encode(const struct publish *p, uint8_t *dst)
     } else {
         m.topic = text_from(p->name);
     }
+    if (p->slot.segment) {
+        m.buffer = p->slot.segment->number;
+        m.offset = bus__slot_offset(p->slot);
+        m.bytes = p->bytes;
+    }
     if (p->opts) {
-        m.flags = p->opts->flags;
+        m.flags = p->opts->flags & BUS_PUBLISH_CONFIRM;
         m.n_headers = p->opts->n_headers;
     }
     for (size_t i = 0; i < m.n_headers; i++) {
@@ -211,9 +247,27 @@ static int confirm_new(const struct publish *p, struct confirm **ret)
     return 0;
 }
 
+/* Where the frame is to be written; with descriptors it begins a packet. */
+static uint8_t *frame_reserve(struct bus_conn *c, const struct publish *p, size_t bytes)
+{
+    return p->parcel ? outq_reserve_first(&c->outq, bytes) : outq_reserve(&c->outq, bytes);
+}
+
+static void frame_commit(struct bus_conn *c, const struct publish *p, size_t bytes)
+{
+    if (p->parcel) {
+        outq_commit_parcel(&c->outq, bytes, p->parcel);
+        c->urgent = true;
+    } else {
+        outq_commit(&c->outq, bytes);
+    }
+}
+
+/* A publish with an alias, options or descriptors, or with its body in a buffer. */
 static int publish_encoded(struct bus_conn *c, const struct publish *p)
 {
-    uint8_t *dst = outq_reserve(&c->outq, FRAME_PREFIX_BYTES + p->header_max + p->bytes);
+    size_t body_bytes = p->slot.segment ? 0 : p->bytes;
+    uint8_t *dst = frame_reserve(c, p, frame_max(p) + body_bytes);
     AUTO_FREE struct confirm *confirm = NULL;
     long header_bytes;
 
@@ -224,32 +278,178 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (header_bytes < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix(dst, VERB_PUBLISH, (size_t) header_bytes, p->bytes);
-    if (p->bytes > 0) {
-        memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, p->bytes);
+    frame_write_prefix(dst, VERB_PUBLISH, (size_t) header_bytes, body_bytes);
+    dst[FRAME_PREFIX_BYTES - 1] = p->parcel ? p->parcel->n : 0;
+    if (body_bytes > 0) {
+        memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, body_bytes);
+    }
+    if (p->slot.segment && p->slot.segment->once) {
+        bus__pool_seal(p->slot.segment); /* from here on nothing can fail */
     }
     if (confirm) {
         confirm->sequence = c->sequence + 1;
         DL_APPEND(c->confirms, confirm);
         confirm = NULL;
     }
-    commit(c, FRAME_PREFIX_BYTES + (size_t) header_bytes + p->bytes, p->text_bytes + p->bytes);
+    frame_commit(c, p, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes);
+    account(c, p->text_bytes + p->bytes);
     return 0;
 }
 
 static bool is_plain(const struct publish *p)
 {
-    return p->topic && (!p->opts || (p->opts->flags == 0 && p->opts->n_headers == 0));
+    return p->topic && !p->slot.segment &&
+           (!p->opts || ((p->opts->flags & BUS_PUBLISH_CONFIRM) == 0 && p->opts->n_headers == 0 &&
+                         p->opts->n_fds == 0));
+}
+
+/* ---- bodies in buffers ---- */
+
+/* BUFFER, before the first publish from a segment. 0 or -ENOMEM. */
+static int announce(struct bus_conn *c, struct segment *s)
+{
+    struct wire_buffer m = {.id = s->number, .bytes = s->bytes};
+    _Alignas(16) uint8_t memory[256];
+    struct arena scratch = {memory, 0, sizeof(memory)};
+    uint8_t *dst = outq_reserve_first(&c->outq, CONTROL_HEADER_MAX);
+    long bytes;
+
+    if (!dst) {
+        return -ENOMEM;
+    }
+    bytes = codec_encode(&scratch, VERB_BUFFER, &m, dst + FRAME_PREFIX_BYTES,
+                         CONTROL_HEADER_MAX - FRAME_PREFIX_BYTES);
+    if (bytes < 0) {
+        return -ENOMEM;
+    }
+    frame_write_prefix_fds(dst, VERB_BUFFER, (size_t) bytes, 1);
+    outq_commit_parcel(&c->outq, FRAME_PREFIX_BYTES + (size_t) bytes, s->parcel);
+    s->announced = true;
+    if (!s->once) {
+        parcel_unref(TAKE(s->parcel));
+    }
+    return 0;
+}
+
+static int publish_from_slot(struct bus_conn *c, const struct publish *p)
+{
+    struct segment *s = p->slot.segment;
+    int r = s->announced ? 0 : announce(c, s);
+
+    r = r < 0 ? r : publish_encoded(c, p);
+    if (s->once && r < 0) {
+        s->dead = true; /* the router will refuse it, for it is not sealed */
+    } else if (s->once) {
+        bus__give_slot(c, p->slot); /* the router keeps it for those who get it */
+    }
+    return r;
+}
+
+static bool is_immutable(const struct bus_publish_opts *opts)
+{
+    return opts && (opts->flags & BUS_PUBLISH_IMMUTABLE);
+}
+
+/* 0: the body has been copied into p->slot; 1: it goes into the frame; or a negative errno. */
+static int body_place(struct bus_conn *c, struct publish *p)
+{
+    int r;
+
+    if (p->bytes < c->buffer_from && p->bytes <= c->inline_max) {
+        return 1;
+    }
+    r = is_immutable(p->opts) ? -ENOBUFS : bus__pool_take(&c->pool, p->bytes, &p->slot);
+    if (r < 0 && p->bytes <= c->inline_max) {
+        return 1;
+    }
+    r = r < 0 ? bus__pool_take_once(&c->pool, p->bytes, &p->slot) : r;
+    if (r == 0) {
+        memcpy(bus__slot_data(p->slot), p->data, p->bytes);
+    }
+    return r;
+}
+
+static int publish_placed(struct bus_conn *c, struct publish *p)
+{
+    int r = body_place(c, p);
+
+    if (r == 0) {
+        r = publish_from_slot(c, p);
+        if (r < 0) {
+            bus__give_slot(c, p->slot);
+        }
+        return r;
+    }
+    r = r > 0 ? room_check(c, frame_max(p) + p->bytes) : r;
+    if (r < 0) {
+        return r;
+    }
+    return is_plain(p) ? publish_plain(c, p->topic, p->data, p->bytes) : publish_encoded(c, p);
+}
+
+/* Duplicates of the application's descriptors. */
+static int fds_take(const struct bus_publish_opts *opts, struct parcel **ret)
+{
+    struct parcel *parcel;
+
+    if (!opts || opts->n_fds == 0) {
+        return 0;
+    }
+    parcel = parcel_new(opts->fds, (unsigned) opts->n_fds, sock_close_fd);
+    if (!parcel) {
+        return -ENOMEM;
+    }
+    for (parcel->n = 0; parcel->n < opts->n_fds; parcel->n++) {
+        int fd = fcntl(opts->fds[parcel->n], F_DUPFD_CLOEXEC, 0);
+
+        if (fd < 0) {
+            int error = errno;
+
+            parcel_unref(parcel); /* those it has got so far */
+            return -error;
+        }
+        parcel->fds[parcel->n] = fd;
+    }
+    *ret = parcel;
+    return 0;
+}
+
+/* What has been checked and found fit. */
+static int publish_checked(struct bus_conn *c, struct publish *p)
+{
+    int r = fds_take(p->opts, &p->parcel);
+
+    if (r == 0) {
+        r = p->slot.segment ? publish_from_slot(c, p) : publish_placed(c, p);
+    }
+    parcel_unref(p->parcel);
+    return r;
 }
 
 static int publish_slowly(struct bus_conn *c, struct publish *p)
 {
     int r = publish_check(c, p);
 
-    if (r < 0) {
-        return r;
+    return r < 0 ? r : publish_checked(c, p);
+}
+
+int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
+                      const struct bus_publish_opts *opts)
+{
+    struct publish p = {
+        .topic = topic, .data = bus__slot_data(slot), .bytes = bytes, .opts = opts, .slot = slot};
+
+    bool as_is = !slot.segment->dead && (slot.segment->once || !is_immutable(opts));
+    int r;
+
+    if (!as_is) {
+        p.slot.segment = NULL; /* the bytes go another way */
     }
-    return is_plain(p) ? publish_plain(c, p->topic, p->data, p->bytes) : publish_encoded(c, p);
+    r = publish_slowly(topic->conn, &p);
+    if (r == 0 && !as_is) {
+        bus__give_slot(topic->conn, slot);
+    }
+    return r;
 }
 
 int bus_topic_publish(struct bus_topic *topic, const void *data, size_t bytes,
@@ -284,14 +484,14 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
     if (r < 0 && r != -ENOSPC) {
         return r;
     }
-    if (t && !opts) {
+    if (t && !opts && bytes <= conn->plain_max) {
         return publish_plain(conn, t, data, bytes);
     }
     p.topic = t; /* without an alias left, the name goes with the message */
     p.header_max = 0;
     p.text_bytes = 0;
     (void) opts_check(&p);
-    return publish_encoded(conn, &p);
+    return publish_checked(conn, &p);
 }
 
 int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes)
@@ -424,6 +624,10 @@ void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
             status.code = t->refused; /* the cause: why the alias is unknown */
             status.text = text_from(bus_status_text((enum bus_status) t->refused));
         }
+    }
+    if (m->code == BUS_STATUS_UNKNOWN_BUFFER && c->buffer_status) {
+        status.code = c->buffer_status; /* the cause: why the buffer is unknown */
+        status.text = text_from(bus_status_text((enum bus_status) c->buffer_status));
     }
     if (confirm_take(c, m->sequence, &confirm)) {
         struct bus_confirmation outcome = {.sequence = m->sequence,

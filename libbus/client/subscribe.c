@@ -11,10 +11,13 @@
 /* The router's defaults, docs/protocol.md section 6. */
 #define WINDOW_MESSAGES 16384u
 #define WINDOW_BYTES (4u * 1024u * 1024u)
+/* What the router knows of, and all. */
+#define SUB_WIRE_FLAGS (BUS_SUB_NO_LOCAL | BUS_SUB_DESCRIPTORS)
+#define SUB_FLAGS (SUB_WIRE_FLAGS | BUS_SUB_IMMUTABLE)
 
 static int opts_check(const struct bus_sub_opts *opts)
 {
-    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_SUB_NO_LOCAL) != 0 ||
+    if (opts->size != sizeof(*opts) || (opts->flags & ~SUB_FLAGS) != 0 ||
         (unsigned) opts->policy > BUS_POLICY_DISCONNECT) {
         return -EINVAL;
     }
@@ -31,6 +34,7 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
     if (sub) {
         sub->conn = c;
         sub->on_loss = opts->on_loss;
+        sub->immutable = opts->flags & BUS_SUB_IMMUTABLE;
         sub->on_ready = opts->on_ready;
         sub->half_messages = MAX(messages / 2, 1u);
         sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
@@ -49,7 +53,7 @@ static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_s
         .window_bytes = opts->window_bytes,
         .queue_messages = opts->queue_messages,
         .queue_bytes = opts->queue_bytes,
-        .flags = opts->flags,
+        .flags = opts->flags & SUB_WIRE_FLAGS,
     };
 
     return bus__send(c, VERB_SUBSCRIBE, &m, CONTROL_HEADER_MAX);

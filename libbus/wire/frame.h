@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 /* Frames: the prefix, the verbs, and finding whole frames in received bytes. docs/protocol.md,
- * sections 2 and 10. */
+ * sections 2 and 11. */
 
 #include <endian.h>
 #include <stdbool.h>
@@ -12,6 +12,8 @@
 #define FRAME_PREFIX_BYTES 8u
 #define FRAME_HEADER_MAX 65535u
 #define FRAME_INLINE_MAX_SEQPACKET 65536u
+/* Most descriptors of one frame. */
+#define FRAME_FDS_MAX 16u
 /* Largest packet of a seqpacket link; a receive buffer must hold it. */
 #define FRAME_PACKET_MAX (FRAME_PREFIX_BYTES + FRAME_HEADER_MAX + FRAME_INLINE_MAX_SEQPACKET)
 
@@ -28,6 +30,9 @@
     X(PUBLISH, 18, Publish, publish, 1)                                                            \
     X(PUBLISH_CREDIT, 19, PublishCredit, publish_credit, 0)                                        \
     X(CONFIRM, 20, Confirm, confirm, 0)                                                            \
+    X(BUFFER, 21, Buffer, buffer, 0)                                                               \
+    X(UNBUFFER, 22, Unbuffer, unbuffer, 0)                                                         \
+    X(RETURNED, 23, Returned, returned, 0)                                                         \
     X(SUBSCRIBE, 32, Subscribe, subscribe, 0)                                                      \
     X(UNSUBSCRIBE, 33, Unsubscribe, unsubscribe, 0)                                                \
     X(MESSAGE, 34, Message, message, 1)                                                            \
@@ -35,6 +40,7 @@
     X(PEER, 36, Peer, peer, 0)                                                                     \
     X(CREDIT, 37, Credit, credit, 0)                                                               \
     X(LOSS, 38, Loss, loss, 0)                                                                     \
+    X(RELEASE, 39, Release, release, 0)                                                            \
     X(MONITOR, 48, Monitor, monitor, 0)                                                            \
     X(MONITORED, 49, Monitored, monitored, 1)                                                      \
     X(SNAPSHOT, 50, Snapshot, snapshot, 0)                                                         \
@@ -48,6 +54,12 @@ enum verb {
     VERB_LIST(X)
 #undef X
 };
+
+/* Bits of HELLO.features and WELCOME.features. */
+enum { FEATURE_BUFFERS = 1, FEATURE_DESCRIPTORS = 2 };
+/* Bits of BUFFER.flags and of RELEASE.flags. */
+enum { BUFFER_IMMUTABLE = 1 };
+enum { RELEASE_FORGET = 1 };
 
 /* A whole frame; the pointers are views into the received bytes. */
 struct frame {
@@ -89,6 +101,13 @@ static inline void store_u64le(void *p, uint64_t v)
 }
 
 /* The prefix is one little-endian number of 64 bits, and handled as one. */
+static inline void frame_write_prefix_fds(uint8_t *dst, enum verb verb, size_t header_bytes,
+                                          unsigned fds)
+{
+    store_u64le(dst, (uint64_t) (uint16_t) header_bytes << 32 | (uint64_t) verb << 48 |
+                         (uint64_t) fds << 56);
+}
+
 static inline void frame_write_prefix(uint8_t *dst, enum verb verb, size_t header_bytes,
                                       size_t body_bytes)
 {

@@ -36,26 +36,32 @@ struct wire_recipient {
     U32(protocol) U64(connection_id) U64(router_epoch) TEXT(router_version) U64(features)          \
     U32(inline_max) U32(publish_window_messages) U64(publish_window_bytes) U32(aliases_max)        \
     U32(subscriptions_max) U32(queue_messages_max) U64(queue_bytes_max) U32(window_messages_max)   \
-    U64(window_bytes_max) U32(stall_timeout_ms)
+    U64(window_bytes_max) U32(stall_timeout_ms) U64(body_max) U32(buffers_max)                     \
+    U64(buffer_bytes_max) U32(descriptors_max) U32(leases_max)
 #define WIRE_FIELDS_STATUS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
-    U32(code) U32(verb) U32(alias) U32(subscription) U64(sequence) TEXT(text)
+    U32(code) U32(verb) U32(alias) U32(subscription) U64(sequence) TEXT(text) U32(buffer)
 #define WIRE_FIELDS_GOODBYE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(reason) TEXT(text)
 #define WIRE_FIELDS_PING(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
 #define WIRE_FIELDS_PONG(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
 #define WIRE_FIELDS_ADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias) TEXT(topic)
 #define WIRE_FIELDS_UNADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias)
 #define WIRE_FIELDS_PUBLISH(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
-    U32(alias) TEXT(topic) U32(flags) HEADERS(headers)
+    U32(alias) TEXT(topic) U32(flags) U32(buffer) U64(offset) U64(bytes) HEADERS(headers)
 #define WIRE_FIELDS_PUBLISH_CREDIT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                     \
     U32(messages) U64(bytes)
 #define WIRE_FIELDS_CONFIRM(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U64(sequence) U32(matched) U32(delivered) U32(queued) U32(dropped)
+#define WIRE_FIELDS_BUFFER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
+    U32(id) U64(bytes) U32(flags)
+#define WIRE_FIELDS_UNBUFFER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(id)
+#define WIRE_FIELDS_RETURNED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(buffer) U64(offset)
 #define WIRE_FIELDS_SUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
     U32(subscription) TEXT(filter) U32(policy) U32(window_messages) U64(window_bytes)              \
     U32(queue_messages) U64(queue_bytes) U32(flags)
 #define WIRE_FIELDS_UNSUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(subscription)
 #define WIRE_FIELDS_MESSAGE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
-    U32(subscription) U32(topic) U32(sender) U64(sequence) U64(time) U32(flags) HEADERS(headers)
+    U32(subscription) U32(topic) U32(sender) U64(sequence) U64(time) U32(flags) U32(buffer)        \
+    U64(offset) U64(bytes) U32(lease) U32(descriptors) HEADERS(headers)
 #define WIRE_FIELDS_TOPIC(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(id) TEXT(name)
 #define WIRE_FIELDS_PEER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(id) U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name)
@@ -63,11 +69,12 @@ struct wire_recipient {
     U32(subscription) U32(messages) U64(bytes)
 #define WIRE_FIELDS_LOSS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(subscription) U64(count) U64(bytes) U32(reason)
+#define WIRE_FIELDS_RELEASE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(lease) U32(flags)
 #define WIRE_FIELDS_MONITOR(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     TEXTS(filters) U32(snap_bytes) U64(queue_bytes)
 #define WIRE_FIELDS_MONITORED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
     U64(order) U32(topic) U32(sender) U64(sequence) U64(time) U64(body_bytes) U32(status)          \
-    RECIPIENTS(recipients) U32(recipients_omitted) HEADERS(headers)
+    RECIPIENTS(recipients) U32(recipients_omitted) U32(descriptors) HEADERS(headers)
 #define WIRE_FIELDS_SNAPSHOT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                           \
     U32(kind) U64(after) U32(limit)
 #define WIRE_FIELDS_CLIENT_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \

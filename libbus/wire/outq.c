@@ -33,6 +33,7 @@ static struct outq_chunk *chunk_new(struct outq_pool *pool, size_t capacity)
         c->capacity = (uint32_t) capacity;
     }
     c->next = NULL;
+    c->parcel = NULL;
     c->len = 0;
     c->sent = 0;
     return c;
@@ -62,6 +63,7 @@ static void outq_pop(struct outq *q)
     if (!q->head) {
         q->tail = NULL;
     }
+    parcel_unref(c->parcel);
     q->bytes -= c->len - c->sent;
     q->capacity_bytes -= c->capacity;
     chunk_free(q->pool, c);
@@ -111,11 +113,33 @@ uint8_t *outq_grow(struct outq *q, size_t bytes)
     return c->data;
 }
 
+uint8_t *outq_reserve_first(struct outq *q, size_t bytes)
+{
+    if (q->tail && q->tail->len == 0) {
+        return outq_reserve(q, bytes);
+    }
+    return outq_grow(q, bytes);
+}
+
+void outq_commit_parcel(struct outq *q, size_t bytes, struct parcel *parcel)
+{
+    q->tail->parcel = parcel_ref(parcel);
+    outq_commit(q, bytes);
+}
+
+const struct parcel *outq_parcel(const struct outq *q)
+{
+    return q->head && q->head->sent == 0 ? q->head->parcel : NULL;
+}
+
 int outq_peek(const struct outq *q, struct iovec *iov, int n)
 {
     int i = 0;
 
     for (struct outq_chunk *c = q->head; c && i < n; c = c->next) {
+        if (i > 0 && c->parcel) {
+            break;
+        }
         if (c->len > c->sent) {
             iov[i++] = (struct iovec){c->data + c->sent, c->len - c->sent};
         }

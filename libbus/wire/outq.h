@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include "base/macros.h"
+#include "base/parcel.h"
 
 /* Frames are packed up to this size; a larger frame gets a chunk of its own. */
 #define OUTQ_CHUNK_BYTES (64u * 1024u)
@@ -22,6 +23,7 @@ struct outq_chunk {
     uint32_t len;
     uint32_t sent;
     uint32_t capacity;
+    struct parcel *parcel; /* goes with the first byte of the chunk, whose first frame owns it */
     uint8_t data[];
 };
 
@@ -68,8 +70,16 @@ static inline void outq_commit(struct outq *q, size_t bytes)
     q->bytes += bytes;
 }
 
-/* Fills iov with what is to be sent next, one entry a chunk; returns how many. */
+/* Room for a frame with descriptors at the beginning of a chunk of its own; takes a reference with
+ * outq_commit_parcel(). NULL if out of memory. */
+uint8_t *outq_reserve_first(struct outq *q, size_t bytes);
+void outq_commit_parcel(struct outq *q, size_t bytes, struct parcel *parcel);
+
+/* Fills iov with what is to be sent next, one entry a chunk, up to a chunk with descriptors;
+ * returns how many. */
 int outq_peek(const struct outq *q, struct iovec *iov, int n);
+/* The descriptors that go with what outq_peek() returned, or NULL. */
+const struct parcel *outq_parcel(const struct outq *q);
 
 /* The first bytes have been sent. */
 void outq_consume(struct outq *q, size_t bytes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Every refusal and every end of a connection: docs/protocol.md, section 10. */
+/* Every refusal and every end of a connection: docs/protocol.md, section 11. */
 #include "core/router.h"
 #include "support/failmalloc.h"
 #include "support/world.h"

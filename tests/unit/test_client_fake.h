@@ -360,7 +360,7 @@ static inline void fake_say_message(struct fake *f, uint32_t sub, uint64_t seque
 static inline void fake_say_status(struct fake *f, enum bus_status code, enum verb verb,
                                    uint32_t alias, uint32_t sub, uint64_t sequence)
 {
-    struct wire_status m = {(uint32_t) code, (uint32_t) verb, alias, sub, sequence, {"why", 3}};
+    struct wire_status m = {(uint32_t) code, (uint32_t) verb, alias, sub, sequence, {"why", 3}, 0};
 
     fake_say(f, VERB_STATUS, &m);
 }

@@ -135,7 +135,7 @@ static void test_flush(void **state)
 static void say_everything(struct fake *f)
 {
     struct wire_header header = {{"a", 1}, {"b", 1}};
-    struct wire_message message = {1, 1, 1, 1, 1, 0, &header, 1};
+    struct wire_message message = {1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, &header, 1};
     struct wire_ping ping = {1};
     struct wire_counter counter = {{"n", 1}, 1};
     struct wire_snapshot_end end = {3, 9};

@@ -182,7 +182,7 @@ static void test_message_headers(void **state)
     struct seen s;
     struct wire_header headers[] = {
         {{"a", 1}, {"1", 1}}, {{"n", 1}, {"", 0}}, {{"n", 1}, {"2", 1}}};
-    struct wire_message m = {1, 1, 1, 1, 1, 0, headers, 3};
+    struct wire_message m = {1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, headers, 3};
     struct bus_sub *sub = start(&s, f, on_headers);
 
     fake_say_body(f, VERB_MESSAGE, &m, "xy", 2);

@@ -37,7 +37,7 @@ def greeting():
            publish_window_bytes=8 << 20, aliases_max=131072, subscriptions_max=131072, queue_messages_max=1 << 20,
            queue_bytes_max=64 << 20, window_messages_max=1 << 20, window_bytes_max=256 << 20, stall_timeout_ms=30000)
     accept("STATUS", "ok", "section 2: absent fields are 0", verb=VERBS["SUBSCRIBE"], subscription=1)
-    accept("STATUS", "all", "section 10: every field", code=12, verb=18, alias=3, subscription=4, sequence=BIG64,
+    accept("STATUS", "all", "section 11: every field", code=12, verb=18, alias=3, subscription=4, sequence=BIG64,
            text="no credit")
     accept("GOODBYE", "normal", "section 8: an end", reason=1, text="done")
     accept("PING", "zero", "section 2: a header of 0 bytes")
@@ -110,7 +110,7 @@ def refused_frames():
            b"\1\0\1\0\0\0" + bytes([publish, 0]))
     refuse("fds", "UNSUPPORTED", "section 2: no descriptors in version 1", raw_frame(ping, b"", fds=1))
     for verb in (0, 7, 15, 21, 55, 255):
-        refuse(f"verb_{verb}", "UNKNOWN_VERB", "section 10: no such verb", raw_frame(verb))
+        refuse(f"verb_{verb}", "UNKNOWN_VERB", "section 11: no such verb", raw_frame(verb))
     refuse("text_get", "TOO_LARGE", "section 2: text by mistake", b"GET / HTTP/1.1\r\n\r\n")
 
 

@@ -35,6 +35,8 @@ struct bus_sub;
 struct bus_topic;
 /** A received message. */
 struct bus_message;
+/** Memory for a body that the application fills in place. */
+struct bus_loan;
 
 /** A text header of a message. */
 struct bus_header {
@@ -112,8 +114,14 @@ struct bus_opts {
     bus_writable_fn on_writable; /**< or NULL */
     bus_closed_fn on_closed;   /**< or NULL */
     void *userdata;            /**< for the three above; never dereferenced by the library */
+    /** Bodies of so many bytes and more are handed over in shared memory; 0: 8192, measured to be where that becomes faster; UINT64_MAX:
+     *  only those that do not fit into a frame. */
+    uint64_t buffer_threshold_bytes;
+    /** Bound of the memory that is kept for that and used again and again; 0: 256 MiB. Beyond it, each body gets memory of its
+     *  own for as long as somebody holds it. */
+    uint64_t pool_bytes_max;
 };
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL}
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0}
 
 /**
  * bus_open() - connect to a router
@@ -324,6 +332,9 @@ BUS_API size_t bus_body_max(const struct bus_conn *conn);
 
 /** Ask for the outcome of a publish: on_confirm is called once. */
 #define BUS_PUBLISH_CONFIRM 0x1u
+/** A body that goes through shared memory gets memory of its own that nobody can change any more, this process included. Costs more than
+ *  the usual way, in which receivers trust this process not to write to it before they are done. */
+#define BUS_PUBLISH_IMMUTABLE 0x2u
 
 /** Options of one publish. */
 struct bus_publish_opts {
@@ -333,8 +344,10 @@ struct bus_publish_opts {
     size_t n_headers;                 /**< 0 to BUS_HEADERS_MAX */
     bus_confirm_fn on_confirm;        /**< required with BUS_PUBLISH_CONFIRM */
     void *userdata;                   /**< for on_confirm */
+    const int *fds;                   /**< descriptors that go with the message; duplicated, so they stay the caller's */
+    size_t n_fds;                     /**< 0 to BUS_FDS_MAX */
 };
-#define BUS_PUBLISH_OPTS_INIT {sizeof(struct bus_publish_opts), 0, NULL, 0, NULL, NULL}
+#define BUS_PUBLISH_OPTS_INIT {sizeof(struct bus_publish_opts), 0, NULL, 0, NULL, NULL, NULL, 0}
 
 /**
  * bus_publish() - publish one message to a topic by name
@@ -359,6 +372,7 @@ struct bus_publish_opts {
  *   -ENOTCONN  the connection has ended
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
+ *   -EMFILE, -ENFILE, -ENOSYS, -ENOBUFS  a body that does not fit into a frame, and no shared memory for it: see bus_loan()
  *
  * Ownership: nothing is kept.
  * Threads: never blocks.
@@ -379,6 +393,8 @@ BUS_API int bus_publish(struct bus_conn *conn, const char *topic, const void *da
  * Errors: those of bus_publish(), and
  *   -EINVAL    unknown flag, too many headers, an invalid header, or BUS_PUBLISH_CONFIRM without on_confirm
  *   -EMSGSIZE  the headers are too long together (about 60 KiB)
+ *   -EBADF     one of @opts->fds is not an open descriptor
+ *   -EMFILE    out of descriptors for the duplicates
  *
  * Ownership: nothing is kept; opts->userdata must stay valid until on_confirm or the end of the connection.
  * Threads: never blocks.
@@ -431,6 +447,84 @@ BUS_API int bus_topic_publish(struct bus_topic *topic, const void *data, size_t 
                               const struct bus_publish_opts *opts);
 
 /**
+ * bus_loan() - memory for a body, to be filled in place
+ * @topic:     handle; must not be ended before the loan
+ * @bytes:     size wanted, 0 to bus_body_max()
+ * @ret_loan:  receives the loan
+ *
+ * For large bodies (camera frames, point clouds): what is written to bus_loan_data() is what subscribers read, and nothing is copied. The memory
+ * comes from the connection's pool (bus_opts.pool_bytes_max), and holds what its last use left in it. Each loan ends with one
+ * bus_loan_publish() that succeeds, or with bus_loan_cancel(). Publishing is in the order of bus_loan_publish().
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EAGAIN    the router has not answered yet (BUS_OPEN_NOWAIT)
+ *   -EMSGSIZE  @bytes exceeds bus_body_max()
+ *   -EMFILE, -ENFILE  out of descriptors for new memory
+ *   -ENOBUFS   as many buffers are in use as the router allows (all held by subscribers)
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *   -ENOSYS    this system has no memfd, and @bytes does not fit into a frame
+ *
+ * Ownership: the caller ends *@ret_loan as said above, or lets bus_close() do it.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_loan(struct bus_topic *topic, size_t bytes, struct bus_loan **ret_loan);
+
+/**
+ * bus_loan_data() - the memory
+ * @loan: loan
+ *
+ * Returns: bus_loan_bytes() bytes, aligned to 64 (from the pool: to 4096), never NULL.
+ * Ownership: belongs to @loan; after bus_loan_publish() it must not be touched any more.
+ * Threads: never blocks. Another thread may fill it, as long as nothing else uses @loan meanwhile.
+ * Since: 0.1
+ */
+BUS_API void *bus_loan_data(struct bus_loan *loan);
+
+/**
+ * bus_loan_bytes() - its size
+ * @loan: loan
+ *
+ * Returns: what was asked for.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API size_t bus_loan_bytes(const struct bus_loan *loan);
+
+/**
+ * bus_loan_publish() - publish what is in it
+ * @loan:   loan
+ * @bytes:  length of the body, 0 to bus_loan_bytes()
+ * @opts:   as for bus_publish_with(), or NULL; with BUS_PUBLISH_IMMUTABLE the body is copied
+ *
+ * Returns: 0 if accepted for sending.
+ *
+ * Errors: those of bus_publish_with(), and
+ *   -EINVAL  @bytes exceeds bus_loan_bytes()
+ *
+ * Ownership: on success @loan is gone; on failure it stays the caller's.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_loan_publish(struct bus_loan *loan, size_t bytes,
+                             const struct bus_publish_opts *opts);
+
+/**
+ * bus_loan_cancel() - give a loan back unpublished
+ * @loan: loan, or NULL
+ *
+ * Ownership: frees @loan.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API void bus_loan_cancel(struct bus_loan *loan);
+
+/**
  * bus_topic_unref() - end an advertised topic
  * @topic: handle, or NULL
  *
@@ -480,6 +574,10 @@ BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
 
 /** Do not deliver what this connection publishes itself. */
 #define BUS_SUB_NO_LOCAL 0x1u
+/** Receive the descriptors that publishers attach, see bus_message_fd(). */
+#define BUS_SUB_DESCRIPTORS 0x2u
+/** Bodies cannot change while they are looked at, whatever the publisher does: those that could are copied before @on_message. */
+#define BUS_SUB_IMMUTABLE 0x4u
 
 /** Options of bus_subscribe(). Zeros are the router's defaults. */
 struct bus_sub_opts {
@@ -610,6 +708,50 @@ BUS_API const void *bus_message_data(const struct bus_message *message);
  * Since: 0.1
  */
 BUS_API size_t bus_message_bytes(const struct bus_message *message);
+
+/**
+ * bus_message_is_immutable() - whether nobody can change the body any more
+ * @message: message
+ *
+ * Large bodies come in shared memory. It stays as it is as long as the message is kept, whatever happens to the publisher and to the router; but its
+ * publisher, and nobody else, could write to it, which an honest one does not before all receivers are done. Who does not
+ * trust the publisher subscribes with BUS_SUB_IMMUTABLE, and gets 1 here always.
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_message_is_immutable(const struct bus_message *message);
+
+/**
+ * bus_message_n_fds() - how many descriptors were published with it
+ * @message: message
+ *
+ * Returns: 0 to BUS_FDS_MAX, whether or not they came along.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API size_t bus_message_n_fds(const struct bus_message *message);
+
+/**
+ * bus_message_fd() - a descriptor that came with it
+ * @message: message
+ * @index:   0 to bus_message_n_fds() - 1
+ *
+ * Returns: the descriptor, close-on-exec.
+ *
+ * Errors:
+ *   -ENOTSUP  the subscription has not asked for descriptors (BUS_SUB_DESCRIPTORS)
+ *   -EMFILE   this process had too many descriptors open when the message came: the kernel has dropped this message's
+ *   -EINVAL   @index is too high
+ *
+ * Ownership: belongs to @message and is closed with it; dup(2) it to keep it longer.
+ * Threads: never blocks.
+ * Since: 0.1
+ */
+BUS_API int bus_message_fd(const struct bus_message *message, size_t index);
 
 /**
  * bus_message_topic() - the topic it was published to

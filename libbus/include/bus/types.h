@@ -3,7 +3,7 @@
 /**
  * @file bus/types.h - numbers that the wire protocol and the API share
  *
- * The values are those of docs/protocol.md, section 10, and never change. Values may be added: treat an unknown one as
+ * The values are those of docs/protocol.md, section 11, and never change. Values may be added: treat an unknown one as
  * "something else", as the name functions do.
  */
 
@@ -25,6 +25,8 @@ extern "C" {
 #define BUS_NAME_MAX 64
 /** Most text headers of one message. */
 #define BUS_HEADERS_MAX 64
+/** Most descriptors of one message. */
+#define BUS_FDS_MAX 16
 
 /* name, number, text for people */
 #define BUS_STATUS_LIST(X)                                                                         \
@@ -43,7 +45,9 @@ extern "C" {
     X(NO_CREDIT, 12, "published without credit")                                                   \
     X(NO_MEMORY, 13, "the router is out of memory")                                                \
     X(STALLED, 14, "no progress for too long: the subscription may no longer block publishers")    \
-    X(UNSUPPORTED, 15, "descriptors are not supported")
+    X(UNSUPPORTED, 15, "this frame takes no descriptors")                                          \
+    X(UNKNOWN_BUFFER, 16, "no buffer is registered under that number")                             \
+    X(BAD_DESCRIPTORS, 17, "descriptors are missing, or not of the kind that is needed here")
 
 /** What the router says about a request. */
 enum bus_status {
@@ -75,7 +79,8 @@ enum bus_goodbye {
     X(QUEUE_FULL, 1, "queue full")                                                                 \
     X(CONFLATED, 2, "replaced by a newer value")                                                   \
     X(NO_MEMORY, 3, "router memory limit")                                                         \
-    X(TOO_LARGE, 4, "too large for the receiver's link")
+    X(TOO_LARGE, 4, "too large for the receiver's link")                                           \
+    X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")
 
 /** Why messages did not reach a subscription. */
 enum bus_loss_reason {

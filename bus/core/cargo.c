@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: MIT */
+/* Bodies in buffers and descriptors: their life, the verbs about them, and their way onto a link.
+ * docs/protocol.md, section 10. */
+#include "core/cargo.h"
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "core/state.h"
+#include "wire/hot.h"
+
+/* Buffers on their way to one client, before it has answered the PING behind them. */
+#define BUFFERS_FLYING_MAX 16u
+enum { TAG_BUFFER = 7 << 3, TAG_OFFSET = 8 << 3, TAG_BYTES = 9 << 3, TAG_LEASE = 10 << 3 };
+
+/* ---- buffers ---- */
+
+struct buffer *buffer_ref(struct buffer *b)
+{
+    b->refs++;
+    return b;
+}
+
+/* Everybody who knows it may unmap it; then the number is free for another. */
+static void buffer_forget(struct buffer *b)
+{
+    struct wire_unbuffer m = {b->id};
+    struct peer *p;
+
+    DL_FOREACH (b->router->peers, p) {
+        if (idset_has(&p->known_buffers, b->id)) {
+            idset_remove(&p->known_buffers, b->id);
+            (void) peer_try_send(p, VERB_UNBUFFER,
+                                 &m); /* without: unmapped when it is bound again */
+        }
+    }
+}
+
+/* Nobody will have to be sent it: it is held, or nothing is in it, and nothing more will be. */
+static void buffer_close(struct buffer *b)
+{
+    if (b->parcel && !b->registered && b->n_open == 0) {
+        parcel_unref(b->parcel);
+        b->parcel = NULL;
+        charge_release(&b->charge, 1);
+    }
+}
+
+void buffer_unref(struct buffer *b)
+{
+    if (--b->refs > 0) {
+        return;
+    }
+    buffer_forget(b);
+    buffer_close(b);
+    idpool_remove(&b->router->buffer_ids, b->id);
+    b->router->counters.buffers_now--;
+    sender_unref(b->sender);
+    free(b);
+}
+
+static struct buffer *buffer_new(struct peer *p, const struct wire_buffer *m, struct parcel *parcel)
+{
+    struct buffer *b = calloc(1, sizeof(*b));
+
+    if (!b) {
+        return NULL;
+    }
+    b->id = idpool_add(&p->router->buffer_ids, b);
+    if (b->id == 0) {
+        free(b);
+        return NULL;
+    }
+    b->refs = 1;
+    b->number = m->id;
+    b->registered = true;
+    b->router = p->router;
+    b->sender = sender_ref(p->sender);
+    b->parcel = parcel_ref(parcel);
+    b->bytes = m->bytes;
+    charge_init(&b->charge, &p->sender->descriptors);
+    charge_force(&b->charge, 1);
+    p->router->counters.buffers_now++;
+    return b;
+}
+
+static struct buffer *buffer_by_number(const struct peer *p, uint32_t number)
+{
+    return number > 0 && number <= p->n_buffers_max ? p->buffers[number - 1] : NULL;
+}
+
+/* What must hold before a buffer is made. */
+static const char *buffer_check(struct peer *p, const struct wire_buffer *m,
+                                const struct parcel *parcel, bool *immutable, enum bus_status *ret)
+{
+    const struct limits *l = &p->router->config.limits;
+    struct descriptor_info info = {0};
+
+    *ret = BUS_STATUS_BAD_DESCRIPTORS;
+    if (!parcel || parcel->n != 1) {
+        return "one descriptor is needed and did not arrive";
+    }
+    if (p->router->config.descriptors->inspect(parcel->fds[0], &info) < 0 || !info.is_buffer) {
+        return "not a memfd sealed as a buffer must be";
+    }
+    if (m->bytes == 0 || m->bytes > info.bytes) {
+        return "the memfd is smaller than that";
+    }
+    *ret = BUS_STATUS_INVALID_ARGUMENT;
+    if (m->id == 0) {
+        return "id";
+    }
+    *ret = BUS_STATUS_LIMIT;
+    if (m->id > l->buffers_max) {
+        return "buffers_max";
+    }
+    if (m->bytes > l->buffer_bytes_max - p->buffer_bytes) {
+        return "buffer_bytes_max";
+    }
+    if (!quota_allows(&p->sender->descriptors, 1)) {
+        return "client_descriptors_max or user_descriptors_max";
+    }
+    *ret = BUS_STATUS_IN_USE;
+    if (buffer_by_number(p, m->id)) {
+        return "that number is in use";
+    }
+    *immutable = info.immutable;
+    *ret = BUS_STATUS_OK;
+    return "";
+}
+
+static bool buffer_add(struct peer *p, const struct wire_buffer *m, struct parcel *parcel,
+                       bool immutable)
+{
+    struct buffer *b;
+
+    if (!peer_table_reach(p, (void ***) &p->buffers, &p->n_buffers_max, m->id) ||
+        !charge_add(&p->charge, sizeof(*b))) {
+        return false;
+    }
+    b = buffer_new(p, m, parcel);
+    if (!b) {
+        charge_release(&p->charge, sizeof(*b));
+        return false;
+    }
+    b->immutable = immutable;
+    p->buffers[m->id - 1] = b;
+    p->buffer_bytes += b->bytes;
+    return true;
+}
+
+void buffer_handle(struct peer *p, const struct wire_buffer *m, struct parcel *parcel)
+{
+    bool immutable = false;
+    enum bus_status code = BUS_STATUS_UNSUPPORTED;
+    const char *why = "this router takes no buffers";
+
+    if (p->tap) {
+        code = BUS_STATUS_UNEXPECTED;
+        why = "a monitor cannot publish";
+    } else if (p->router->config.descriptors) {
+        why = buffer_check(p, m, parcel, &immutable, &code);
+    }
+    if (code == BUS_STATUS_OK && !buffer_add(p, m, parcel, immutable)) {
+        code = BUS_STATUS_NO_MEMORY;
+        why = "out of memory";
+    }
+    if (code != BUS_STATUS_OK) {
+        struct wire_status status = {
+            .code = code, .verb = VERB_BUFFER, .buffer = m->id, .text = text_from(why)};
+
+        peer_send_status(p, &status);
+    }
+}
+
+static void buffer_drop(struct peer *p, uint32_t number)
+{
+    struct buffer *b = p->buffers[number - 1];
+
+    p->buffers[number - 1] = NULL;
+    p->buffer_bytes -= b->bytes;
+    charge_release(&p->charge, sizeof(*b));
+    b->registered = false;
+    buffer_close(b);
+    buffer_unref(b);
+}
+
+void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m)
+{
+    struct wire_status status = {
+        .code = BUS_STATUS_UNKNOWN_BUFFER, .verb = VERB_UNBUFFER, .buffer = m->id, .text = {"", 0}};
+
+    if (buffer_by_number(p, m->id)) {
+        buffer_drop(p, m->id);
+    } else {
+        peer_send_status(p, &status);
+    }
+}
+
+/* ---- what is returned to publishers ---- */
+
+static bool return_send(struct peer *p, const struct cargo *c)
+{
+    struct wire_returned m = {c->buffer->number, c->offset};
+
+    return !c->buffer->registered || peer_try_send(p, VERB_RETURNED, &m);
+}
+
+static void cargo_free(struct cargo *c)
+{
+    if (c->buffer) {
+        buffer_unref(c->buffer);
+    }
+    free(c);
+}
+
+void cargo_return_all(struct peer *p)
+{
+    while (p->returns) {
+        struct cargo *c = p->returns;
+
+        if (p->state != PEER_CLOSING && !return_send(p, c)) {
+            peer_retry_later(p);
+            return;
+        }
+        p->returns = c->next;
+        cargo_free(c);
+    }
+}
+
+struct cargo *cargo_new(struct buffer *buffer, uint64_t offset, uint32_t bytes,
+                        struct parcel *parcel)
+{
+    struct cargo *c = malloc(sizeof(*c));
+
+    if (c) {
+        *c = (struct cargo){.buffer = buffer ? buffer_ref(buffer) : NULL,
+                            .offset = offset,
+                            .bytes = bytes,
+                            .parcel = parcel ? parcel_ref(parcel) : NULL};
+        if (buffer) {
+            buffer->n_open++;
+        }
+    }
+    return c;
+}
+
+static void cargo_drop_parcel(struct cargo *c)
+{
+    if (c->parcel) {
+        parcel_unref(c->parcel);
+        charge_fini(&c->charge);
+        c->parcel = NULL;
+    }
+}
+
+void cargo_settle(struct cargo *c)
+{
+    if (c->settled) {
+        return;
+    }
+    c->settled = true;
+    cargo_drop_parcel(c);
+    if (c->buffer) {
+        c->buffer->n_open--;
+        buffer_close(c->buffer);
+    }
+}
+
+void cargo_discard(struct cargo *c)
+{
+    cargo_settle(c);
+    cargo_free(c);
+}
+
+void cargo_end(struct cargo *c)
+{
+    struct peer *p = c->buffer ? c->buffer->sender->peer : NULL;
+
+    cargo_settle(c);
+    if (!p || p->state == PEER_CLOSING || return_send(p, c)) {
+        cargo_free(c);
+        return;
+    }
+    /* no memory to say so: it must not be forgotten */
+    c->next = p->returns;
+    p->returns = c;
+    peer_retry_later(p);
+}
+
+/* ---- PUBLISH ---- */
+
+static const char *cargo_check(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                               const struct parcel *parcel, enum bus_status *ret)
+{
+    const struct buffer *b = buffer_by_number(p, m->buffer);
+
+    *ret = BUS_STATUS_UNKNOWN_BUFFER;
+    if (m->buffer != 0 && !b) {
+        return "no buffer is registered under that number";
+    }
+    *ret = BUS_STATUS_INVALID_ARGUMENT;
+    if (!b && (m->offset != 0 || m->bytes != 0)) {
+        return "offset and bytes are those of a body in a buffer";
+    }
+    if (b && (m->offset > b->bytes || m->bytes > b->bytes - m->offset)) {
+        return "not within the buffer";
+    }
+    *ret = BUS_STATUS_LIMIT;
+    if (m->bytes > p->router->config.limits.body_max) {
+        return "body_max";
+    }
+    if (n_fds > 0 && parcel && !quota_allows(&p->sender->descriptors, n_fds)) {
+        return "client_descriptors_max or user_descriptors_max";
+    }
+    *ret = BUS_STATUS_BAD_DESCRIPTORS;
+    if (n_fds > 0 && !parcel) {
+        return "the descriptors did not arrive";
+    }
+    *ret = BUS_STATUS_OK;
+    return "";
+}
+
+const char *cargo_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                       struct parcel *parcel, struct cargo **ret_cargo, enum bus_status *ret)
+{
+    const char *why = cargo_check(p, m, n_fds, parcel, ret);
+    struct cargo *c;
+
+    if (*ret != BUS_STATUS_OK) {
+        return why;
+    }
+    c = cargo_new(buffer_by_number(p, m->buffer), m->offset, (uint32_t) m->bytes,
+                  n_fds > 0 ? parcel : NULL);
+    if (!c) {
+        *ret = BUS_STATUS_NO_MEMORY;
+        return "out of memory";
+    }
+    charge_init(&c->charge, &p->sender->descriptors);
+    charge_force(&c->charge, n_fds);
+    *ret_cargo = c;
+    return why;
+}
+
+void cargo_refused(struct peer *p, const struct wire_publish *m)
+{
+    struct cargo *c;
+
+    if (!buffer_by_number(p, m->buffer)) {
+        return;
+    }
+    c = cargo_new(buffer_by_number(p, m->buffer), m->offset, 0, NULL);
+    if (c) {
+        cargo_end(c);
+    } else {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+    }
+}
+
+/* ---- onto a link ---- */
+
+static bool takes_buffers(const struct peer *p)
+{
+    return p->features & FEATURE_BUFFERS;
+}
+
+/* Whether the body goes as a reference to its buffer. */
+static bool goes_by_reference(const struct peer *p, const struct cargo *c)
+{
+    return c->buffer && takes_buffers(p);
+}
+
+static unsigned fds_for(const struct sub *s, const struct cargo *c)
+{
+    return s->flags & SUB_DESCRIPTORS ? cargo_n_fds(c) : 0;
+}
+
+bool cargo_fits(const struct peer *p, const struct cargo *c)
+{
+    return !c->buffer || takes_buffers(p) || c->bytes <= p->inline_max;
+}
+
+/* One message can always be held. */
+static bool may_lease(const struct peer *p, const struct cargo *c)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    return p->leases.n_used == 0 ||
+           (p->leases.n_used < l->leases_max && p->lease_bytes + c->bytes <= l->lease_bytes_max);
+}
+
+bool cargo_may_go(const struct sub *s, const struct cargo *c)
+{
+    const struct peer *p = s->peer;
+
+    if (p->router->is_shutting_down) {
+        return true;
+    }
+    if (fds_for(s, c) > 0 && p->fds_flying > 0) {
+        return false;
+    }
+    if (!goes_by_reference(p, c)) {
+        return true;
+    }
+    return may_lease(p, c) &&
+           (idset_has(&p->known_buffers, c->buffer->id) || p->fds_flying < BUFFERS_FLYING_MAX);
+}
+
+/* A frame with descriptors, at the beginning of a packet. header is not in r->scratch. */
+static bool put_with_parcel(struct peer *p, enum verb verb, const uint8_t *header, size_t bytes,
+                            struct parcel *parcel)
+{
+    uint8_t *dst = outq_reserve_first(&p->out, FRAME_PREFIX_BYTES + bytes);
+
+    if (!dst) {
+        return false;
+    }
+    frame_write_prefix_fds(dst, verb, bytes, parcel->n);
+    memcpy(dst + FRAME_PREFIX_BYTES, header, bytes);
+    outq_commit_parcel(&p->out, FRAME_PREFIX_BYTES + bytes, parcel);
+    p->fds_flying += parcel->n;
+    peer_mark_dirty(p);
+    return true;
+}
+
+static bool buffer_introduce(struct peer *p, struct buffer *b)
+{
+    struct wire_buffer m = {b->id, b->bytes, b->immutable ? BUFFER_IMMUTABLE : 0};
+    uint8_t header[32];
+    long n = codec_encode(&p->router->arena, VERB_BUFFER, &m, header, sizeof(header));
+
+    /* first the note, without which it could not be taken back */
+    if (n < 0 || !idset_add(&p->known_buffers, b->id)) {
+        return false;
+    }
+    if (!put_with_parcel(p, VERB_BUFFER, header, (size_t) n, b->parcel)) {
+        idset_remove(&p->known_buffers, b->id);
+        return false;
+    }
+    return true;
+}
+
+void descriptors_ping(struct peer *p)
+{
+    struct wire_ping m = {p->ping_token + 1};
+
+    if (p->fds_pinged > 0 || p->fds_flying == 0) {
+        return;
+    }
+    if (!peer_try_send(p, VERB_PING, &m)) {
+        peer_retry_later(p);
+        return;
+    }
+    p->ping_token++;
+    p->fds_pinged = p->fds_flying;
+}
+
+void pong_handle(struct peer *p, const struct wire_pong *m)
+{
+    if (p->fds_pinged == 0 || m->token != p->ping_token) {
+        return;
+    }
+    p->fds_flying -= p->fds_pinged;
+    p->fds_pinged = 0;
+    descriptors_ping(p);
+    peer_pump_waiting(p);
+}
+
+static size_t put_number(uint8_t *dst, uint8_t tag, uint64_t v)
+{
+    if (v == 0) {
+        return 0; /* protobuf leaves it out */
+    }
+    *dst = tag;
+    return (size_t) (hot_put_varint(dst + 1, v) - dst);
+}
+
+static size_t put_tail(uint8_t *dst, const struct cargo *c, uint32_t lease)
+{
+    size_t n = put_number(dst, TAG_BUFFER, c->buffer->id);
+
+    n += put_number(dst + n, TAG_OFFSET, c->offset);
+    n += put_number(dst + n, TAG_BYTES, c->bytes);
+    return n + put_number(dst + n, TAG_LEASE, lease);
+}
+
+/* What precedes the body in a MESSAGE frame. */
+static size_t put_header(uint8_t *dst, const struct sub *s, const struct message *m, uint32_t lease)
+{
+    size_t n = s->field_bytes;
+
+    memcpy(dst, s->field, n);
+    memcpy(dst + n, m->data, m->header_bytes);
+    n += m->header_bytes;
+    return lease ? n + put_tail(dst + n, m->cargo, lease) : n;
+}
+
+/* The frame of a message whose body is a reference, with or without descriptors. */
+static bool put_reference(struct sub *s, const struct message *m, uint32_t lease,
+                          struct parcel *parcel)
+{
+    size_t most = s->field_bytes + m->header_bytes + CARGO_TAIL_MAX;
+    struct peer *p = s->peer;
+    uint8_t *dst;
+    size_t n;
+
+    dst = parcel ? outq_reserve_first(&p->out, FRAME_PREFIX_BYTES + most)
+                 : outq_reserve(&p->out, FRAME_PREFIX_BYTES + most);
+    if (!dst) {
+        return false;
+    }
+    n = put_header(dst + FRAME_PREFIX_BYTES, s, m, lease);
+    frame_write_prefix_fds(dst, VERB_MESSAGE, n, parcel ? parcel->n : 0);
+    if (parcel) {
+        outq_commit_parcel(&p->out, FRAME_PREFIX_BYTES + n, parcel);
+        p->fds_flying += parcel->n;
+    } else {
+        outq_commit(&p->out, FRAME_PREFIX_BYTES + n);
+    }
+    return true;
+}
+
+/* The body in the frame: it always was there, or it is read from its buffer for a client that
+ * cannot map it. */
+static bool put_inline(struct sub *s, const struct message *m, struct parcel *parcel)
+{
+    const struct cargo *c = m->cargo;
+    size_t body_bytes = c->buffer ? c->bytes : m->body_bytes;
+    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes;
+    size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
+    struct peer *p = s->peer;
+    uint8_t *dst = parcel ? outq_reserve_first(&p->out, bytes) : outq_reserve(&p->out, bytes);
+
+    if (!dst) {
+        return false;
+    }
+    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, body_bytes);
+    dst[FRAME_PREFIX_BYTES - 1] = parcel ? parcel->n : 0;
+    dst += FRAME_PREFIX_BYTES;
+    dst += put_header(dst, s, m, 0);
+    if (!c->buffer) {
+        memcpy(dst, m->data + m->header_bytes, body_bytes);
+    } else if (!cargo_read(p->router, c, dst, body_bytes)) {
+        return false;
+    }
+    if (parcel) {
+        outq_commit_parcel(&p->out, bytes, parcel);
+        p->fds_flying += parcel->n;
+    } else {
+        outq_commit(&p->out, bytes);
+    }
+    return true;
+}
+
+bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t bytes)
+{
+    return bytes == 0 ||
+           r->config.descriptors->read(c->buffer->parcel->fds[0], c->offset, dst, bytes);
+}
+
+/* The lease table of a link grows; what it costs is the client's. */
+static uint32_t lease_new(struct peer *p, struct message *m)
+{
+    uint32_t n_before = p->leases.n_slots;
+    uint32_t lease = idpool_add(&p->leases, m);
+
+    if (lease == 0) {
+        return 0;
+    }
+    charge_force(&p->charge, (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t));
+    p->router->counters.leases_now++;
+    p->lease_bytes += m->cargo->bytes;
+    m->cargo->n_leases++;
+    (void) message_ref(m);
+    return lease;
+}
+
+static void lease_end(struct peer *p, uint32_t lease)
+{
+    struct message *m = idpool_get(&p->leases, lease);
+
+    idpool_remove(&p->leases, lease);
+    p->router->counters.leases_now--;
+    p->lease_bytes -= m->cargo->bytes;
+    m->cargo->n_leases--;
+    message_unref(m);
+}
+
+bool cargo_put(struct sub *s, struct message *m)
+{
+    struct parcel *parcel = fds_for(s, m->cargo) > 0 ? m->cargo->parcel : NULL;
+    struct peer *p = s->peer;
+    uint32_t lease = 0;
+    bool done;
+
+    if (goes_by_reference(p, m->cargo)) {
+        if (!idset_has(&p->known_buffers, m->cargo->buffer->id) &&
+            !buffer_introduce(p, m->cargo->buffer)) {
+            return false;
+        }
+        lease = lease_new(p, m);
+        if (lease == 0) {
+            return false;
+        }
+    }
+    done = lease ? put_reference(s, m, lease, parcel) : put_inline(s, m, parcel);
+    if (!done && lease) {
+        lease_end(p, lease);
+    }
+    descriptors_ping(p);
+    return done;
+}
+
+/* ---- RELEASE ---- */
+
+void release_handle(struct peer *p, const struct wire_release *m)
+{
+    struct message *held = idpool_get(&p->leases, m->lease);
+
+    if (!held) {
+        struct wire_status status = {
+            .code = BUS_STATUS_INVALID_ARGUMENT, .verb = VERB_RELEASE, .text = text_from("lease")};
+
+        peer_send_status(p, &status);
+        return;
+    }
+    if (m->flags & RELEASE_FORGET) {
+        idset_remove(&p->known_buffers, held->cargo->buffer->id);
+    }
+    lease_end(p, m->lease);
+    peer_pump_waiting(p);
+}
+
+void cargo_drop_all(struct peer *p)
+{
+    for (uint32_t lease = 1; lease <= p->leases.n_slots && p->leases.n_used > 0; lease++) {
+        if (idpool_get(&p->leases, lease)) {
+            lease_end(p, lease);
+        }
+    }
+    charge_release(&p->charge, (uint64_t) p->leases.n_slots * sizeof(uintptr_t));
+    idpool_fini(&p->leases);
+    for (uint32_t i = 0; i < p->n_buffers_max; i++) {
+        if (p->buffers[i]) {
+            buffer_drop(p, i + 1);
+        }
+    }
+    charge_release(&p->charge, (uint64_t) p->n_buffers_max * sizeof(void *));
+    free(p->buffers);
+    p->buffers = NULL;
+    p->n_buffers_max = 0;
+    cargo_return_all(p);
+    while (p->n_parcels > 0) {
+        parcel_unref(p->parcels[--p->n_parcels]);
+    }
+}
+
+/* ---- descriptors that arrive ---- */
+
+void router_add_parcel(struct peer *p, struct parcel *parcel)
+{
+    if (p->state == PEER_CLOSING || p->n_parcels == PEER_PARCELS_MAX) {
+        parcel_unref(parcel); /* more than a client can have sent by the rules */
+        return;
+    }
+    p->parcels[p->n_parcels++] = parcel;
+}
+
+void router_settle_parcels(struct peer *p)
+{
+    while (p->n_parcels > 0) {
+        parcel_unref(p->parcels[--p->n_parcels]);
+    }
+}
+
+struct parcel *peer_claim_parcel(struct peer *p, unsigned n)
+{
+    struct parcel *first;
+
+    if (p->n_parcels == 0) {
+        return NULL;
+    }
+    first = p->parcels[0];
+    p->n_parcels--;
+    memmove(p->parcels, p->parcels + 1, p->n_parcels * sizeof(*p->parcels));
+    if (first->truncated || first->n != n) {
+        parcel_unref(first);
+        return NULL;
+    }
+    return first;
+}

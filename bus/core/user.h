@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* One user of the system: what all connections of a uid share. Lives as long as a sender of it. */
+
+#include <stdint.h>
+#include "core/quota.h"
+
+struct user {
+    struct user *prev, *next; /* users.list */
+    struct users *users;      /* not owned; outlives every user */
+    uint32_t refs;
+    uint32_t uid;
+    struct quota descriptors; /* that its connections make the router keep */
+};
+
+struct users {
+    struct user *list;
+};
+
+/* The user of that uid with one more reference; NULL if out of memory. descriptors is what those of
+ * all users count in. */
+struct user *users_get(struct users *users, uint32_t uid, struct quota *descriptors,
+                       uint64_t descriptors_max);
+/* NULL is fine. */
+void user_unref(struct user *u);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* File descriptors that travel together with one frame. Counted; closed with the last reference.
+ * What they are and how they are closed is known to whoever made the parcel, so that the router's
+ * core can carry them about without touching the system. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The largest batch that is received: a buffer and BUS_FDS_MAX of an application. */
+#define PARCEL_FDS_MAX 17u
+
+struct parcel {
+    uint32_t refs;
+    uint8_t n;
+    bool truncated; /* there were more, which the kernel has closed */
+    void (*close)(int fd);
+    int fds[];
+};
+
+/* Takes the descriptors; one reference. NULL if out of memory, and then they are still the
+ * caller's. */
+struct parcel *parcel_new(const int *fds, unsigned n, void (*close)(int fd));
+/* NULL is fine. */
+void parcel_unref(struct parcel *p);
+
+static inline struct parcel *parcel_ref(struct parcel *p)
+{
+    p->refs++;
+    return p;
+}

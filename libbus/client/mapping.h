@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* What a subscriber has mapped: the router's buffers, and the leases by which messages hold them.
+ * Both outlive the connection as long as the application keeps messages. */
+
+#include <bus/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/parcel.h"
+
+struct bus_conn;
+
+struct mapping {
+    struct mapping *prev, *next; /* bus_conn.mappings */
+    struct bus_conn *conn;       /* NULL once it is closed */
+    const uint8_t *data;         /* NULL: it could not be mapped, because of why */
+    size_t bytes;
+    uint32_t refs; /* its place in bus_conn.buffers, and each lease */
+    enum bus_loss_reason why;
+    bool immutable;
+};
+
+/* One message's hold on a mapping. */
+struct lease {
+    struct mapping *mapping;
+    uint32_t number;
+    uint32_t refs; /* dispatcher and kept messages */
+};
+
+/* A mapping of what the parcel holds, which may be NULL or of no use: then data is NULL. Returns
+ * NULL if out of memory. */
+struct mapping *bus__mapping_new(struct bus_conn *c, const struct parcel *parcel, size_t bytes,
+                                 bool immutable);
+void bus__mapping_unref(struct mapping *m);
+/* The connection is closed: nothing can be released to the router any more. */
+void bus__mappings_orphan(struct bus_conn *c);
+
+/* NULL if out of memory. */
+struct lease *bus__lease_new(struct mapping *m, uint32_t number);
+/* Tells the router with the last reference. */
+void bus__lease_unref(struct lease *l);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* The publisher's buffers: memory that subscribers map and only the publisher can write. A segment
+ * is one memfd, cut into slots of one size; a slot holds one body and is used again when the router
+ * has returned it. Knows nothing of connections and frames. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/parcel.h"
+#include "client/table.h"
+
+/* Slots are powers of two from 4 KiB to 1 GiB. */
+#define SLOT_SHIFT_MIN 12u
+#define SLOT_SHIFT_MAX 30u
+#define SLOT_SIZES (SLOT_SHIFT_MAX - SLOT_SHIFT_MIN + 1)
+
+struct segment {
+    uint32_t number; /* BUFFER.id; index into pool.segments */
+    uint8_t shift;   /* a slot has 1 << shift bytes */
+    bool dead;      /* the router refused it, or an earlier one of that number: not used any more */
+    bool once;      /* for one body; unregistered as soon as that is published */
+    bool announced; /* BUFFER is sent */
+    struct parcel *parcel; /* its descriptor as long as it is needed, or NULL */
+    uint8_t *data;         /* NULL: sealed, nobody can write it */
+    size_t bytes;
+    uint32_t n_slots;
+    uint32_t n_used;
+    bool used[]; /* n_slots */
+};
+
+struct slot {
+    struct segment *segment; /* NULL: none */
+    uint32_t index;
+};
+
+/* The slots of one size. */
+struct slot_list {
+    struct slot *free; /* a stack, for the caches' sake: what was returned last is used next */
+    uint32_t n_free;
+    uint32_t n_slots; /* free and used */
+    uint32_t peak;    /* most slots used at a time lately */
+    uint32_t n_takes; /* since peak was looked at */
+};
+
+struct pool {
+    struct table segments; /* by number */
+    struct numbers numbers;
+    uint32_t numbers_max;
+    size_t bytes; /* of all segments that are kept */
+    size_t bytes_max;
+    bool no_memfd; /* this system has none, or none that can be sealed */
+    struct slot_list sizes[SLOT_SIZES];
+};
+
+void bus__pool_init(struct pool *pool, uint32_t numbers_max, size_t bytes_max);
+void bus__pool_fini(struct pool *pool);
+
+/* A slot of at least that size: 0, -ENOBUFS if the pool is as large as it may be, or another
+ * negative errno. */
+int bus__pool_take(struct pool *pool, size_t bytes, struct slot *ret);
+/* A segment of its own for one body, writable until bus__pool_seal(). */
+int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret);
+/* Makes it immutable: the bytes are no longer reachable here. */
+void bus__pool_seal(struct segment *segment);
+/* A slot is free again. May free its segment; *ret_drop is then its number, to be unregistered, or
+ * 0.
+ */
+void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop);
+/* The slot at that place if it is in use, else one without a segment. */
+struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t offset);
+/* The router has refused a segment of that number. It is not used any more; what is in use stays as
+ * it is, because it may have been an earlier one of that number. */
+void bus__pool_refused(struct pool *pool, uint32_t number);
+
+static inline uint64_t bus__slot_offset(struct slot slot)
+{
+    return (uint64_t) slot.index << slot.segment->shift;
+}
+
+static inline uint8_t *bus__slot_data(struct slot slot)
+{
+    return slot.segment->data + bus__slot_offset(slot);
+}
