@@ -10,7 +10,6 @@
 
 /* Buffers on their way to one client, before it has answered the PING behind them. */
 #define BUFFERS_FLYING_MAX 16u
-enum { TAG_BUFFER = 7 << 3, TAG_OFFSET = 8 << 3, TAG_BYTES = 9 << 3, TAG_LEASE = 10 << 3 };
 
 /* ---- buffers ---- */
 
@@ -200,9 +199,21 @@ void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m)
 
 static bool return_send(struct peer *p, const struct cargo *c)
 {
-    struct wire_returned m = {c->buffer->number, c->offset};
+    uint8_t *dst;
+    size_t n;
 
-    return !c->buffer->registered || peer_try_send(p, VERB_RETURNED, &m);
+    if (!c->buffer->registered) {
+        return true;
+    }
+    dst = outq_reserve(&p->out, FRAME_PREFIX_BYTES + HOT_PLACE_MAX);
+    if (!dst) {
+        return false;
+    }
+    n = hot_put_returned(dst + FRAME_PREFIX_BYTES, c->buffer->number, c->offset);
+    frame_write_prefix(dst, VERB_RETURNED, n, 0);
+    outq_commit(&p->out, FRAME_PREFIX_BYTES + n);
+    peer_mark_dirty(p);
+    return true;
 }
 
 static void cargo_free(struct cargo *c)
@@ -465,24 +476,6 @@ void pong_handle(struct peer *p, const struct wire_pong *m)
     peer_pump_waiting(p);
 }
 
-static size_t put_number(uint8_t *dst, uint8_t tag, uint64_t v)
-{
-    if (v == 0) {
-        return 0; /* protobuf leaves it out */
-    }
-    *dst = tag;
-    return (size_t) (hot_put_varint(dst + 1, v) - dst);
-}
-
-static size_t put_tail(uint8_t *dst, const struct cargo *c, uint32_t lease)
-{
-    size_t n = put_number(dst, TAG_BUFFER, c->buffer->id);
-
-    n += put_number(dst + n, TAG_OFFSET, c->offset);
-    n += put_number(dst + n, TAG_BYTES, c->bytes);
-    return n + put_number(dst + n, TAG_LEASE, lease);
-}
-
 /* What precedes the body in a MESSAGE frame. */
 static size_t put_header(uint8_t *dst, const struct sub *s, const struct message *m, uint32_t lease)
 {
@@ -491,14 +484,20 @@ static size_t put_header(uint8_t *dst, const struct sub *s, const struct message
     memcpy(dst, s->field, n);
     memcpy(dst + n, m->data, m->header_bytes);
     n += m->header_bytes;
-    return lease ? n + put_tail(dst + n, m->cargo, lease) : n;
+    if (lease) {
+        const struct cargo *c = m->cargo;
+        struct hot_place place = {c->buffer->id, lease, c->offset, c->bytes};
+
+        n += hot_put_place(dst + n, HOT_MESSAGE_PLACE, &place);
+    }
+    return n;
 }
 
 /* The frame of a message whose body is a reference, with or without descriptors. */
 static bool put_reference(struct sub *s, const struct message *m, uint32_t lease,
                           struct parcel *parcel)
 {
-    size_t most = s->field_bytes + m->header_bytes + CARGO_TAIL_MAX;
+    size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX;
     struct peer *p = s->peer;
     uint8_t *dst;
     size_t n;
@@ -611,6 +610,20 @@ bool cargo_put(struct sub *s, struct message *m)
 }
 
 /* ---- RELEASE ---- */
+
+bool release_plain(struct peer *p, const uint8_t *header, size_t bytes)
+{
+    uint32_t lease = 0;
+
+    if (!hot_get_publish(header, bytes, &lease) || !idpool_get(&p->leases, lease)) {
+        return false;
+    }
+    lease_end(p, lease);
+    if (UNLIKELY(p->waiting != NULL)) {
+        peer_pump_waiting(p);
+    }
+    return true;
+}
 
 void release_handle(struct peer *p, const struct wire_release *m)
 {

@@ -12,8 +12,6 @@
 struct message;
 struct sender;
 
-/* Room in a MESSAGE header for what cargo_put() adds: buffer, offset, bytes and lease. */
-#define CARGO_TAIL_MAX (6u + 11u + 11u + 6u)
 
 /* A memfd that a client has registered. Lives as long as the registration and the messages in it;
  * its descriptor as long as somebody may have to get it. */

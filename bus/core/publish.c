@@ -269,7 +269,7 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
                              .descriptors = pub->n_fds,
                              .headers = pub->m.headers,
                              .n_headers = pub->m.n_headers};
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - CARGO_TAIL_MAX;
+    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
     long n = codec_encode(&r->arena, VERB_MESSAGE, &m, r->scratch, cap);
 
     if (n < 0) {
@@ -386,7 +386,46 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     topic_unref(t);
 }
 
-/* The usual case: an alias and nothing else, credit, no monitor. False if it is not that. */
+/* An alias and nothing else, credit, no monitor: the topic, or NULL if it is not that plain. */
+static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
+{
+    return credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+}
+
+/* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
+static bool publish_plain_place(struct peer *p, const struct frame *f)
+{
+    uint8_t header[HOT_MESSAGE_MAX + OUTQ_SLACK_BYTES];
+    struct hot_place place;
+    uint32_t alias = 0;
+    struct topic *t;
+
+    if (!hot_get_publish_place(f->header, f->header_bytes, &alias, &place) || f->body_bytes > 0) {
+        return false;
+    }
+    t = plain_topic(p, alias);
+    if (!t) {
+        return false;
+    }
+
+    struct publish pub = {
+        .m = {.buffer = place.buffer, .offset = place.offset, .bytes = place.bytes},
+        .size = place.bytes};
+    struct message_parts parts = {.topic = t, .sender = p->sender, .header = header};
+    struct fan_out out = {.from = p, .parts = &parts};
+
+    parts.size = place.bytes;
+    parts.header_bytes =
+        hot_put_message(header, t->id, p->sender->id, p->sequence, p->router->now.realtime_ns);
+    if (!publish_load(p, &pub, &parts)) {
+        return false;
+    }
+    out.message = parts.whole;
+    fan_out(&out);
+    return true;
+}
+
+/* The usual case, with the body in the frame. False if it is not that. */
 static inline bool publish_plain(struct peer *p, const struct frame *f)
 {
     uint8_t header[HOT_MESSAGE_MAX + OUTQ_SLACK_BYTES];
@@ -394,10 +433,10 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     uint32_t alias = 0;
     struct topic *t;
 
-    if (!hot_get_publish(f->header, f->header_bytes, &alias) || !credit_left(p) || tap_wants(r)) {
-        return false;
+    if (!hot_get_publish(f->header, f->header_bytes, &alias)) {
+        return publish_plain_place(p, f);
     }
-    t = alias_topic(p, alias);
+    t = plain_topic(p, alias);
     if (!t) {
         return false;
     }

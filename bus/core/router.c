@@ -392,6 +392,10 @@ static void frame_handle(struct peer *p, const struct frame *f)
         publish_handle(p, f, NULL, true);
         return;
     }
+    if (LIKELY(f->verb == VERB_RELEASE && f->fds == 0 && p->state != PEER_GREETING) &&
+        LIKELY(release_plain(p, f->header, f->header_bytes))) {
+        return;
+    }
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);

@@ -169,6 +169,8 @@ void credit_handle(struct peer *p, const struct wire_credit *m);
 
 void buffer_handle(struct peer *p, const struct wire_buffer *m, struct parcel *parcel);
 void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m);
+/* RELEASE without flags. False if it is not that, or there is no such lease. */
+bool release_plain(struct peer *p, const uint8_t *header, size_t bytes);
 void release_handle(struct peer *p, const struct wire_release *m);
 void pong_handle(struct peer *p, const struct wire_pong *m);
 /* Leases, buffers and descriptors of a peer that is going. */

@@ -93,8 +93,7 @@ void bus__on_unbuffer(struct bus_conn *c, const struct wire_unbuffer *m)
     bus__mapping_unref(mapping);
 }
 
-/* The lease that a message names, and its body. False if the connection has ended over it. */
-static bool body_find(struct bus_conn *c, const struct wire_message *w, struct bus_message *m)
+bool bus__body_find(struct bus_conn *c, const struct hot_place *w, struct bus_message *m)
 {
     struct mapping *mapping = bus__table_get(&c->buffers, w->buffer);
 
@@ -112,15 +111,6 @@ static bool body_find(struct bus_conn *c, const struct wire_message *w, struct b
     m->bytes = w->bytes;
     m->buf = NULL;
     return true;
-}
-
-bool bus__message_load(struct bus_conn *c, const struct wire_message *w, struct parcel *parcel,
-                       struct bus_message *m)
-{
-    m->lease = NULL;
-    m->parcel = parcel;
-    m->n_fds = w->descriptors;
-    return w->buffer == 0 || body_find(c, w, m);
 }
 
 /* A copy that nobody else can write. */

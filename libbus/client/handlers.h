@@ -4,6 +4,7 @@
  * apart and calls the others, one for each part of the API. */
 
 #include "client/conn.h"
+#include "wire/hot.h"
 
 enum sub_state {
     SUB_ASKED,
@@ -59,10 +60,9 @@ void bus__on_buffer(struct bus_conn *c, const struct wire_buffer *m, const struc
 void bus__on_unbuffer(struct bus_conn *c, const struct wire_unbuffer *m);
 void bus__on_returned(struct bus_conn *c, const struct wire_returned *m);
 void bus__on_buffer_status(struct bus_conn *c, const struct wire_status *m);
-/* What a MESSAGE brings besides its header. m->lease is the caller's. False if the connection has
- * ended over it. */
-bool bus__message_load(struct bus_conn *c, const struct wire_message *w, struct parcel *parcel,
-                       struct bus_message *m);
+/* The lease that a message names, which is the caller's then, and its body. False if the connection
+ * has ended over it. */
+bool bus__body_find(struct bus_conn *c, const struct hot_place *place, struct bus_message *m);
 /* Whether a message can be shown to a subscription; makes a private copy if that wants one. */
 enum bus_loss_reason bus__message_secure(struct bus_conn *c, const struct bus_sub *sub,
                                          struct bus_message *m);

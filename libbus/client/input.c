@@ -245,24 +245,6 @@ static inline struct bus_sub *message_begin(struct bus_conn *c, const struct hot
     return LIKELY(sub->state < SUB_ENDING) ? sub : NULL;
 }
 
-static void on_message_hot(struct bus_conn *c, const struct hot_message *h, const struct frame *f,
-                           struct rxbuf *buf)
-{
-    struct bus_message m;
-    struct bus_sub *sub = message_begin(c, h, f, &m);
-
-    if (LIKELY(sub)) {
-        m.headers = NULL;
-        m.n_headers = 0;
-        m.buf = buf;
-        m.lease = NULL;
-        m.parcel = NULL;
-        m.n_fds = 0;
-        m.refs = 0;
-        deliver(c, sub, &m, f->body_bytes);
-    }
-}
-
 static size_t headers_bytes(const struct wire_header *headers, size_t n)
 {
     size_t bytes = 0;
@@ -307,7 +289,8 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
 static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
                        const struct frame *f, struct rxbuf *buf, struct parcel *parcel)
 {
-    struct hot_message h = {w->subscription, w->topic, w->sender, w->sequence, w->time};
+    struct hot_message h = {w->subscription, w->topic, w->sender,
+                            w->sequence,     w->time,  {w->buffer, w->lease, w->offset, w->bytes}};
     struct bus_message m;
     struct bus_sub *sub = message_begin(c, &h, f, &m);
 
@@ -317,8 +300,11 @@ static void on_message(struct bus_conn *c, struct arena *a, const struct wire_me
     m.headers = bus__headers(a, w->headers, w->n_headers);
     m.n_headers = w->n_headers;
     m.buf = buf;
+    m.lease = NULL;
+    m.parcel = parcel;
+    m.n_fds = w->descriptors;
     m.refs = 0;
-    if (!bus__message_load(c, w, parcel, &m)) {
+    if (w->buffer && !bus__body_find(c, &h.place, &m)) {
         return;
     }
     if (!m.headers) {
@@ -328,6 +314,45 @@ static void on_message(struct bus_conn *c, struct arena *a, const struct wire_me
         message_deliver(c, sub, &m, m.bytes + headers_bytes(w->headers, w->n_headers));
     } else {
         bus__lease_unref(m.lease);
+    }
+}
+
+/* Its body is in a buffer. */
+static void on_message_place(struct bus_conn *c, const struct hot_message *h, const struct frame *f)
+{
+    struct bus_message m = {0};
+    struct bus_sub *sub = message_begin(c, h, f, &m);
+
+    if (bus__is_over(c) || !bus__body_find(c, &h->place, &m)) {
+        return;
+    }
+    if (sub) {
+        message_deliver(c, sub, &m, m.bytes);
+    } else {
+        bus__lease_unref(m.lease);
+    }
+}
+
+static void on_message_hot(struct bus_conn *c, const struct hot_message *h, const struct frame *f,
+                           struct rxbuf *buf)
+{
+    struct bus_message m;
+    struct bus_sub *sub;
+
+    if (h->place.buffer) {
+        on_message_place(c, h, f);
+        return;
+    }
+    sub = message_begin(c, h, f, &m);
+    if (LIKELY(sub)) {
+        m.headers = NULL;
+        m.n_headers = 0;
+        m.buf = buf;
+        m.lease = NULL;
+        m.parcel = NULL;
+        m.n_fds = 0;
+        m.refs = 0;
+        deliver(c, sub, &m, f->body_bytes);
     }
 }
 
@@ -468,11 +493,15 @@ static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct r
 
 static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
 {
+    struct wire_returned returned = {0};
     struct hot_message h;
 
     if (LIKELY(f->verb == VERB_MESSAGE && f->fds == 0 && c->state == CONN_READY) &&
         LIKELY(hot_get_message(f->header, f->header_bytes, &h))) {
         on_message_hot(c, &h, f, buf);
+    } else if (f->verb == VERB_RETURNED && f->fds == 0 && c->state == CONN_READY &&
+               hot_get_returned(f->header, f->header_bytes, &returned.buffer, &returned.offset)) {
+        bus__on_returned(c, &returned);
     } else {
         dispatch_decoded(c, f, buf);
     }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <utlist.h>
 #include "client/conn.h"
+#include "wire/hot.h"
 
 /* Why a buffer cannot be used, or NONE. */
 static enum bus_loss_reason map(struct mapping *m, const struct parcel *parcel)
@@ -79,16 +80,35 @@ struct lease *bus__lease_new(struct mapping *m, uint32_t number)
     return l;
 }
 
+static void say_release(struct bus_conn *c, const struct lease *l)
+{
+    struct wire_release m = {l->number, RELEASE_FORGET};
+    uint8_t *dst;
+    size_t n;
+
+    if (c->out_dead || bus__is_over(c)) {
+        return;
+    }
+    dst =
+        l->mapping->data ? outq_reserve(&c->outq, FRAME_PREFIX_BYTES + HOT_SUBSCRIPTION_MAX) : NULL;
+    if (!dst) {
+        bus__send_or_fail(c, VERB_RELEASE, &m); /* without flags the same would fail */
+        return;
+    }
+    n = hot_put_field_1(dst + FRAME_PREFIX_BYTES, l->number);
+    frame_write_prefix(dst, VERB_RELEASE, n, 0);
+    outq_commit(&c->outq, FRAME_PREFIX_BYTES + n);
+    c->urgent = true;
+    bus__output_queued(c);
+}
+
 void bus__lease_unref(struct lease *l)
 {
-    struct wire_release m;
-
     if (!l || --l->refs > 0) {
         return;
     }
-    m = (struct wire_release){l->number, l->mapping->data ? 0 : RELEASE_FORGET};
     if (l->mapping->conn && !bus__forked(l->mapping->conn)) {
-        bus__send_or_fail(l->mapping->conn, VERB_RELEASE, &m);
+        say_release(l->mapping->conn, l);
     }
     bus__mapping_unref(l->mapping);
     free(l);

@@ -231,6 +231,20 @@ static long encode(const struct publish *p, uint8_t *dst)
     return codec_encode(&scratch, VERB_PUBLISH, &m, dst, p->header_max);
 }
 
+/* Nothing but an alias and the place of the body, which need no codec. */
+static bool is_bare(const struct publish *p)
+{
+    return p->topic && p->slot.segment && !p->opts;
+}
+
+static long encode_bare(const struct publish *p, uint8_t *dst)
+{
+    struct hot_place place = {p->slot.segment->number, 0, bus__slot_offset(p->slot), p->bytes};
+    size_t n = hot_put_field_1(dst, p->topic->alias);
+
+    return (long) (n + hot_put_place(dst + n, HOT_PUBLISH_PLACE, &place));
+}
+
 static int confirm_new(const struct publish *p, struct confirm **ret)
 {
     struct confirm *confirm;
@@ -274,7 +288,8 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (!dst || confirm_new(p, &confirm) < 0) {
         return -ENOMEM;
     }
-    header_bytes = encode(p, dst + FRAME_PREFIX_BYTES);
+    header_bytes =
+        is_bare(p) ? encode_bare(p, dst + FRAME_PREFIX_BYTES) : encode(p, dst + FRAME_PREFIX_BYTES);
     if (header_bytes < 0) {
         return -ENOMEM;
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The short way for the two headers that pass millions of times a second: PUBLISH by alias alone,
- * and MESSAGE without flags and text headers. What is written here is what protobuf-c would write;
- * whatever does not look exactly like it goes through the codec. Why:
- * docs/decisions/002-hot-headers.md. Field numbers: schemas/bus.proto. */
+/* The short way for the headers that pass millions of times a second: PUBLISH by alias alone,
+ * MESSAGE without flags and text headers, both also with the body in a buffer, RELEASE and
+ * RETURNED. What is written here is what protobuf-c would write; whatever does not look exactly
+ * like it goes through the codec. Why: docs/decisions/002-hot-headers.md. Field numbers:
+ * schemas/bus.proto. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -77,6 +78,88 @@ static inline bool hot_get_publish(const uint8_t *header, size_t bytes, uint32_t
     return hot_get_u32(header, header + bytes, HOT_TAG_1_VARINT, ret_alias) == header + bytes;
 }
 
+/* Where a body is: PUBLISH fields 4 to 6, MESSAGE fields 7 to 10, with the numbers of the fields
+ * counted from `first`. */
+struct hot_place {
+    uint32_t buffer;
+    uint32_t lease; /* MESSAGE; 0 in PUBLISH */
+    uint64_t offset;
+    uint64_t bytes;
+};
+
+enum { HOT_PUBLISH_PLACE = 4, HOT_MESSAGE_PLACE = 7 };
+/* All four fields. */
+#define HOT_PLACE_MAX (6u + 11u + 11u + 6u)
+
+/* A field of one byte of tag; 0 is left out, as protobuf does. */
+static inline uint8_t *hot_put_field(uint8_t *p, unsigned field, uint64_t v)
+{
+    if (v == 0) {
+        return p;
+    }
+    *p++ = (uint8_t) (field << 3);
+    return hot_put_varint(p, v);
+}
+
+static inline size_t hot_put_place(uint8_t *dst, unsigned first, const struct hot_place *place)
+{
+    uint8_t *p = hot_put_field(dst, first, place->buffer);
+
+    p = hot_put_field(p, first + 1, place->offset);
+    p = hot_put_field(p, first + 2, place->bytes);
+    return (size_t) (hot_put_field(p, first + 3, place->lease) - dst);
+}
+
+/* A field that may be missing: then *ret is 0. NULL if it is there and wrong. */
+static inline const uint8_t *hot_get_field(const uint8_t *p, const uint8_t *end, unsigned field,
+                                           uint64_t *ret)
+{
+    *ret = 0;
+    return p && p < end && *p == field << 3 ? hot_get_varint(p + 1, end, ret) : p;
+}
+
+/* Those fields in their order and nothing else up to the end. */
+static inline bool hot_get_place(const uint8_t *p, const uint8_t *end, unsigned first,
+                                 struct hot_place *ret)
+{
+    uint64_t buffer, lease;
+
+    p = hot_get_field(p, end, first, &buffer);
+    p = hot_get_field(p, end, first + 1, &ret->offset);
+    p = hot_get_field(p, end, first + 2, &ret->bytes);
+    p = hot_get_field(p, end, first + 3, &lease);
+    ret->buffer = (uint32_t) buffer;
+    ret->lease = (uint32_t) lease;
+    return p == end && buffer > 0 && buffer <= UINT32_MAX && lease <= UINT32_MAX;
+}
+
+/* PUBLISH {alias, buffer, offset, bytes} and nothing else. */
+static inline bool hot_get_publish_place(const uint8_t *header, size_t bytes, uint32_t *ret_alias,
+                                         struct hot_place *ret)
+{
+    const uint8_t *end = header + bytes;
+    const uint8_t *p = hot_get_u32(header, end, HOT_TAG_1_VARINT, ret_alias);
+
+    return p && hot_get_place(p, end, HOT_PUBLISH_PLACE, ret) && ret->lease == 0;
+}
+
+/* RETURNED {buffer, offset} and nothing else. */
+static inline size_t hot_put_returned(uint8_t *dst, uint32_t buffer, uint64_t offset)
+{
+    uint8_t *p = hot_put_field(dst, 1, buffer);
+
+    return (size_t) (hot_put_field(p, 2, offset) - dst);
+}
+
+static inline bool hot_get_returned(const uint8_t *header, size_t bytes, uint32_t *ret_buffer,
+                                    uint64_t *ret_offset)
+{
+    const uint8_t *end = header + bytes;
+    const uint8_t *p = hot_get_u32(header, end, HOT_TAG_1_VARINT, ret_buffer);
+
+    return p && hot_get_field(p, end, 2, ret_offset) == end;
+}
+
 /* MESSAGE fields 2 to 5; the ids and the sequence are never 0. */
 static inline size_t hot_put_message(uint8_t dst[HOT_MESSAGE_MAX], uint32_t topic, uint32_t sender,
                                      uint64_t sequence, uint64_t time_ns)
@@ -97,9 +180,11 @@ static inline size_t hot_put_message(uint8_t dst[HOT_MESSAGE_MAX], uint32_t topi
 struct hot_message {
     uint32_t subscription, topic, sender;
     uint64_t sequence, time_ns;
+    struct hot_place place; /* buffer is 0 if the body is in the frame */
 };
 
-/* MESSAGE {subscription, topic, sender, sequence, time} in this order and nothing else. */
+/* MESSAGE {subscription, topic, sender, sequence, time} in this order, the place of a body in a
+ * buffer if it is there, and nothing else. */
 static inline bool hot_get_message(const uint8_t *header, size_t bytes, struct hot_message *ret)
 {
     const uint8_t *end = header + bytes, *p;
@@ -111,9 +196,10 @@ static inline bool hot_get_message(const uint8_t *header, size_t bytes, struct h
         return false;
     }
     p = hot_get_varint(p + 1, end, &ret->sequence);
-    if (!p || end - p != 9 || *p != HOT_TAG_5_FIXED64) {
+    if (!p || end - p < 9 || *p != HOT_TAG_5_FIXED64) {
         return false;
     }
     ret->time_ns = load_u64le(p + 1);
-    return true;
+    ret->place.buffer = 0;
+    return end - p == 9 || hot_get_place(p + 9, end, HOT_MESSAGE_PLACE, &ret->place);
 }
