@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,9 @@ static const char help[] =
     "  -n, --repeat N           publish each message N times; 0: again and again (MESSAGE or "
     "FILE)\n"
     "  -H, --header NAME=VALUE  add a text header; may be given more than once\n"
+    "  -d, --descriptor FD      attach descriptor FD, open in this program; may be given more "
+    "than\n"
+    "                           once: bus-pub -d 3 TOPIC MESSAGE 3<FILE\n"
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
     "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
@@ -44,6 +48,7 @@ struct settings {
     const char *file;    /* or NULL */
     char delimiter;
     struct bus_header headers[BUS_HEADERS_MAX];
+    int fds[BUS_FDS_MAX];
 };
 
 /* Reads a whole file. More than limit bytes are not read: then *ret_bytes is limit + 1. */
@@ -141,6 +146,7 @@ static const struct option long_options[] = {
     {"rate", required_argument, NULL, 'r'},
     {"repeat", required_argument, NULL, 'n'},
     {"header", required_argument, NULL, 'H'},
+    {"descriptor", required_argument, NULL, 'd'},
     {"confirm", no_argument, NULL, 'c'},
     {"must-match", no_argument, NULL, 'm'},
     {"verbose", no_argument, NULL, 'v'},
@@ -161,6 +167,20 @@ static int add_header(struct settings *s, char *text)
     }
     *equals = '\0';
     s->headers[s->sender.n_headers++] = (struct bus_header){.name = text, .value = equals + 1};
+    return 0;
+}
+
+static int add_descriptor(struct settings *s, const char *text)
+{
+    uint64_t fd;
+
+    if (!tool_parse_u64(text, 0, INT_MAX, &fd) || fcntl((int) fd, F_GETFD) < 0) {
+        return tool_usage("--descriptor %s: not the number of a descriptor that is open", text);
+    }
+    if (s->sender.n_fds == BUS_FDS_MAX) {
+        return tool_usage("more than %d descriptors", BUS_FDS_MAX);
+    }
+    s->fds[s->sender.n_fds++] = (int) fd;
     return 0;
 }
 
@@ -187,6 +207,8 @@ static int parse_option(int option, struct settings *s)
                    : tool_usage("--repeat %s: not a whole number", optarg);
     case 'H':
         return add_header(s, optarg);
+    case 'd':
+        return add_descriptor(s, optarg);
     case 'm':
         s->sender.must_match = true;
         s->sender.confirm = true;
@@ -236,7 +258,8 @@ int main(int argc, char **argv)
     int option, r;
 
     s.sender.headers = s.headers;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:cmv", long_options, NULL)) != -1) {
+    s.sender.fds = s.fds;
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmv", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

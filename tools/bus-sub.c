@@ -23,16 +23,21 @@ static const char help[] =
     "                           characters are shown as \\xNN\n"
     "                         raw: bodies only, nothing between them\n"
     "                         json: one object a line: topic, body (or body_base64 if it is not\n"
-    "                           UTF-8), bytes, time, sequence, sender, headers; and in the place\n"
-    "                           of a gap {\"lost\":N,\"bytes\":N,\"reason\":TEXT,\"filter\":TEXT}\n"
+    "                           UTF-8), bytes, time, sequence, sender, headers, descriptors; and\n"
+    "                           in the place of a gap "
+    "{\"lost\":N,\"bytes\":N,\"reason\":TEXT,\"filter\":TEXT}\n"
     "                         or a text with directives, written as it is:\n"
     "                           %t topic     %b body       %s bytes of the body   %q sequence\n"
+    "                           %d descriptors that were attached\n"
     "                           %T time      %N time in nanoseconds since 1970\n"
     "                           %c sender's name  %i its connection's number  %p pid  %u uid\n"
     "                           %g gid       %{NAME} value of that header\n"
     "                           %n newline   %z NUL byte   %% percent sign\n"
     "  -0, --null             end each message with a NUL byte (text: in place of the newline)\n"
     "  -v, --verbose          text: write the topic and a tab before each body\n"
+    "  -d, --descriptors      receive attached descriptors; json: descriptor_targets says what "
+    "they\n"
+    "                         are. They are closed again.\n"
     "  -n, --count N          exit when N messages have been written\n"
     "  -t, --timeout SECONDS  exit after so long\n"
     "  -p, --policy POLICY    what the router does when this program reads too slowly:\n"
@@ -251,6 +256,9 @@ static int run(struct settings *settings)
     opts.userdata = &s;
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
+    if (settings->format.kind != FORMAT_RAW) {
+        settings->sub.flags |= BUS_SUB_IMMUTABLE; /* what was checked must be what is written */
+    }
     if (settings->timeout >= 0) {
         deadline_ns = tool_now_ns() + (uint64_t) (settings->timeout * 1e9);
     }
@@ -277,6 +285,7 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, 'f'},
     {"null", no_argument, NULL, '0'},
     {"verbose", no_argument, NULL, 'v'},
+    {"descriptors", no_argument, NULL, 'd'},
     {"count", required_argument, NULL, 'n'},
     {"timeout", required_argument, NULL, 't'},
     {"policy", required_argument, NULL, 'p'},
@@ -317,6 +326,9 @@ static int parse_option(int option, struct settings *s)
         return 0;
     case 'v':
         s->format.with_topic = true;
+        return 0;
+    case 'd':
+        s->sub.flags |= BUS_SUB_DESCRIPTORS;
         return 0;
     case 'n':
         return tool_parse_u64(optarg, 1, UINT64_MAX, &s->count)
@@ -375,7 +387,7 @@ int main(int argc, char **argv)
         .sub = BUS_SUB_OPTS_INIT, .timeout = -1, .ready_fd = -1, .format.terminator = '\n'};
     int option, r;
 
-    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:d", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -11,6 +11,8 @@ struct sender_settings {
     const char *topic;
     const struct bus_header *headers;
     size_t n_headers;
+    const int *fds;
+    size_t n_fds;
     double rate;     /* messages a second; 0: as fast as possible */
     uint64_t repeat; /* 0: until interrupted */
     bool confirm;

@@ -26,7 +26,7 @@ const char *format_parse(struct format *f, const char *text)
             return "%{ without }";
         }
         if (*p == '%') {
-            if (!p[1] || !strchr("%tbnzsTNqicpug", p[1])) {
+            if (!p[1] || !strchr("%tbdnzsTNqicpug", p[1])) {
                 return "unknown %-directive";
             }
             p++;
@@ -93,6 +93,9 @@ static void directive(struct format *f, struct out *o, char c, const struct bus_
         return;
     case 's':
         out_u64(o, bus_message_bytes(message));
+        return;
+    case 'd':
+        out_u64(o, bus_message_n_fds(message));
         return;
     case 'T':
         format_time(f, o, bus_message_time_ns(message));

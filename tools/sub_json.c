@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages and losses as lines of JSON. */
 
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
 #include "sub_format.h"
 
 size_t utf8_length(const unsigned char *p, const unsigned char *end)
@@ -145,6 +148,39 @@ static void json_headers(struct out *o, const struct bus_message *message)
     out_byte(o, ']');
 }
 
+/* What a descriptor is, as /proc names it. */
+static void json_descriptor(struct out *o, int fd)
+{
+    char link[32], target[PATH_MAX];
+    ssize_t n;
+
+    (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, target, sizeof(target) - 1);
+    if (n < 0) {
+        out_text(o, "null");
+        return;
+    }
+    target[n] = '\0';
+    json_text(o, target);
+}
+
+/* Their number always; what they are, if they came along. */
+static void json_descriptors(struct out *o, const struct bus_message *message)
+{
+    size_t n = bus_message_n_fds(message);
+
+    json_number(o, ",\"descriptors\":", n);
+    if (n == 0 || bus_message_fd(message, 0) < 0) {
+        return;
+    }
+    out_text(o, ",\"descriptor_targets\":[");
+    for (size_t i = 0; i < n; i++) {
+        out_text(o, i > 0 ? "," : "");
+        json_descriptor(o, bus_message_fd(message, i));
+    }
+    out_byte(o, ']');
+}
+
 void json_message(struct format *f, struct out *o, const struct bus_message *message)
 {
     const void *data = bus_message_data(message);
@@ -165,6 +201,7 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     json_number(o, "\",\"sequence\":", bus_message_sequence(message));
     json_sender(o, bus_message_sender(message));
     json_headers(o, message);
+    json_descriptors(o, message);
     out_text(o, "}\n");
 }
 

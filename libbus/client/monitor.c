@@ -191,6 +191,7 @@ void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_mo
         .recipients = recipients(a, m, &refs),
         .n_recipients = m->n_recipients,
         .recipients_omitted = m->recipients_omitted,
+        .n_fds = m->descriptors,
     };
     if (!record.headers || !record.recipients) {
         bus__fail_protocol(c, "MONITORED too large");

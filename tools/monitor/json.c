@@ -150,6 +150,7 @@ void json_record(FILE *out, const struct bus_record *record, bool no_body)
     write_peer(out, record->sender);
     fprintf(out, "},\"sequence\":%" PRIu64 ",\"status\":\"%s\",\"bytes\":%" PRIu64,
             record->sequence, name_of_status(record->status, name), record->body_bytes);
+    fprintf(out, ",\"descriptors\":%u", record->n_fds);
     if (!no_body) {
         write_body(out, record);
     }

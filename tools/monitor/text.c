@@ -208,7 +208,11 @@ void text_record(struct text_out *out, const struct bus_record *record)
     colour_on(out, BOLD);
     safe_word(out->file, record->topic, out->charset);
     colour_off(out);
-    fprintf(out->file, "  %" PRIu64 " bytes  from ", record->body_bytes);
+    fprintf(out->file, "  %" PRIu64 " bytes  ", record->body_bytes);
+    if (record->n_fds > 0) {
+        fprintf(out->file, "%u descriptor%s  ", record->n_fds, record->n_fds == 1 ? "" : "s");
+    }
+    fputs("from ", out->file);
     safe_word(out->file, sender->name, out->charset);
     fprintf(out->file, " pid=%u uid=%u conn=%" PRIu64 " seq=%" PRIu64 "\n", sender->pid,
             sender->uid, sender->connection_id, record->sequence);

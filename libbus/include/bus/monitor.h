@@ -37,6 +37,7 @@ struct bus_record {
     const struct bus_recipient *recipients;
     size_t n_recipients;
     uint32_t recipients_omitted;   /**< matching subscriptions beyond those listed */
+    uint32_t n_fds;                /**< descriptors published with it; a monitor does not get them */
 };
 
 /** Called for each publish that matches. */
