@@ -12,7 +12,6 @@
 struct message;
 struct sender;
 
-
 /* A memfd that a client has registered. Lives as long as the registration and the messages in it;
  * its descriptor as long as somebody may have to get it. */
 struct buffer {

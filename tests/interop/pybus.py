@@ -18,17 +18,19 @@ TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "10"))
 
 VERBS = {
     "HELLO": 1, "WELCOME": 2, "STATUS": 3, "GOODBYE": 4, "PING": 5, "PONG": 6, "ADVERTISE": 16,
-    "UNADVERTISE": 17, "PUBLISH": 18, "PUBLISH_CREDIT": 19, "CONFIRM": 20, "SUBSCRIBE": 32,
-    "UNSUBSCRIBE": 33, "MESSAGE": 34, "TOPIC": 35, "PEER": 36, "CREDIT": 37, "LOSS": 38, "MONITOR": 48,
-    "MONITORED": 49, "SNAPSHOT": 50, "CLIENT_STATS": 51, "TOPIC_STATS": 52, "COUNTER": 53,
+    "UNADVERTISE": 17, "PUBLISH": 18, "PUBLISH_CREDIT": 19, "CONFIRM": 20, "BUFFER": 21, "UNBUFFER": 22,
+    "RETURNED": 23, "SUBSCRIBE": 32, "UNSUBSCRIBE": 33, "MESSAGE": 34, "TOPIC": 35, "PEER": 36, "CREDIT": 37,
+    "LOSS": 38, "RELEASE": 39, "MONITOR": 48, "MONITORED": 49, "SNAPSHOT": 50, "CLIENT_STATS": 51, "TOPIC_STATS": 52, "COUNTER": 53,
     "SNAPSHOT_END": 54,
 }
 NAMES = {number: name for name, number in VERBS.items()}
 STATUS = ("OK MALFORMED UNKNOWN_VERB UNEXPECTED INVALID_TOPIC INVALID_FILTER INVALID_ARGUMENT IN_USE UNKNOWN_ALIAS "
-          "UNKNOWN_SUBSCRIPTION DENIED LIMIT NO_CREDIT NO_MEMORY STALLED UNSUPPORTED").split()
+          "UNKNOWN_SUBSCRIPTION DENIED LIMIT NO_CREDIT NO_MEMORY STALLED UNSUPPORTED UNKNOWN_BUFFER BAD_DESCRIPTORS").split()
 GOODBYE = [None] + "NORMAL SHUTDOWN PROTOCOL_ERROR HELLO_TIMEOUT SLOW_CONSUMER LIMIT NO_MEMORY VERSION".split()
 POLICY = "drop_oldest drop_newest latest block disconnect".split()
-LOSS = [None] + "QUEUE_FULL CONFLATED NO_MEMORY TOO_LARGE".split()
+LOSS = [None] + "QUEUE_FULL CONFLATED NO_MEMORY TOO_LARGE NO_DESCRIPTORS".split()
+BUFFERS, DESCRIPTORS = 1, 2  # features; DESCRIPTORS also as a flag of SUBSCRIBE
+FDS_MAX = 17  # descriptors received at a time
 
 
 # ---- protobuf: the three wire types that bus.proto uses, and skipping of the rest
@@ -146,10 +148,10 @@ def raw_frame(verb, header=b"", body=b"", fds=0):
     return PREFIX.pack(len(body), len(header), verb, fds) + header + body
 
 
-def frame(verb_name, body=b"", /, **fields):
+def frame(verb_name, body=b"", /, n_fds=0, **fields):
     if "headers" in fields:
         fields["headers"] = [{"name": n, "value": v} for n, v in fields["headers"]]
-    return raw_frame(VERBS[verb_name], encode(message_of(verb_name), fields), body)
+    return raw_frame(VERBS[verb_name], encode(message_of(verb_name), fields), body, n_fds)
 
 
 # ---- connections

@@ -125,7 +125,7 @@ class Subscribing(OnBothLinks):
                              ("INVALID_FILTER", {"filter": ""}), ("INVALID_FILTER", {"filter": "#/a"}),
                              ("INVALID_ARGUMENT", {"subscription": 0}),
                              ("LIMIT", {"subscription": w.subscriptions_max + 1}),
-                             ("INVALID_ARGUMENT", {"policy": 5}), ("INVALID_ARGUMENT", {"flags": 2}),
+                             ("INVALID_ARGUMENT", {"policy": 5}), ("INVALID_ARGUMENT", {"flags": 4}),
                              ("LIMIT", {"window_messages": w.window_messages_max + 1}),
                              ("LIMIT", {"window_bytes": w.window_bytes_max + 1}),
                              ("LIMIT", {"queue_messages": w.queue_messages_max + 1}),

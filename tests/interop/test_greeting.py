@@ -4,7 +4,7 @@ import os
 import time
 import unittest
 
-from pybus import VERBS, frame, raw_frame
+from pybus import BUFFERS, DESCRIPTORS, VERBS, frame, raw_frame
 from router import Router
 
 HELLO = frame("HELLO", protocol_min=1, protocol_max=1, client_name="raw")
@@ -36,13 +36,14 @@ class Greeting(OnBothLinks):
     def test_welcome_says_what_a_client_needs(self):
         a, b = self.client().welcome, self.client().welcome
         self.assertEqual(a.protocol, 1)
-        self.assertEqual(a.features, 0)
+        self.assertEqual(a.features, BUFFERS | DESCRIPTORS)
         self.assertEqual(a.inline_max, self.inline_max)
         self.assertEqual(a.router_epoch, b.router_epoch)
         self.assertNotEqual(a.connection_id, b.connection_id)
         for field in ("connection_id router_epoch router_version publish_window_messages publish_window_bytes "
                       "aliases_max subscriptions_max queue_messages_max queue_bytes_max window_messages_max "
-                      "window_bytes_max stall_timeout_ms").split():
+                      "window_bytes_max stall_timeout_ms body_max buffers_max buffer_bytes_max descriptors_max "
+                      "leases_max").split():
             self.assertTrue(a.fields[field], field)
 
     def test_highest_common_version_is_used(self):
@@ -74,7 +75,7 @@ class Greeting(OnBothLinks):
         client.expect("WELCOME", protocol=1)
         other = self.client(hello=False)
         other.send("HELLO", protocol_min=1, protocol_max=1, features=1 << 63)
-        other.expect("WELCOME", features=0)
+        other.expect("WELCOME", features=BUFFERS | DESCRIPTORS)
 
     def test_second_hello_is_unexpected(self):
         client = self.client()
@@ -135,10 +136,13 @@ class Frames(OnBothLinks):
         client.publish("big", body)
         self.assertEqual(client.expect("MESSAGE").body, body)
 
-    def test_descriptors_are_unsupported(self):
+    def test_descriptors_are_unsupported_on_verbs_that_take_none(self):
         client = self.client()
-        client.send_raw(raw_frame(VERBS["PING"], b"", fds=1))
-        client.expect_status("UNSUPPORTED", verb=VERBS["PING"])
+        for verb in ("PING", "UNBUFFER", "RELEASE", "SUBSCRIBE", "MESSAGE"):
+            client.send_raw(raw_frame(VERBS[verb], b"", fds=1))
+            client.expect_status("UNSUPPORTED", verb=VERBS[verb])
+        client.send_raw(raw_frame(VERBS["PUBLISH"], b"", fds=17))
+        client.expect_status("UNSUPPORTED", verb=VERBS["PUBLISH"])
         client.sync()
 
     def test_malformed_header(self):

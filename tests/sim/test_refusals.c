@@ -76,7 +76,7 @@ static void test_unknown_verbs_are_refused_and_the_connection_goes_on(void **sta
         }
     }
     assert_int_equal(c->n_status[BUS_STATUS_UNKNOWN_VERB], n);
-    assert_int_equal(n, 256 - 25);
+    assert_int_equal(n, 256 - 29);
     world_clear(w, c);
     ping(w, c);
     world_expect(w, c, "PONG 9\n");
@@ -87,7 +87,7 @@ static void test_verbs_of_the_router_are_unexpected(void **state)
     static const enum verb verbs[] = {
         VERB_WELCOME, VERB_STATUS,      VERB_PUBLISH_CREDIT, VERB_CONFIRM,   VERB_MESSAGE,
         VERB_TOPIC,   VERB_PEER,        VERB_LOSS,           VERB_MONITORED, VERB_CLIENT_STATS,
-        VERB_COUNTER, VERB_TOPIC_STATS, VERB_SNAPSHOT_END};
+        VERB_COUNTER, VERB_TOPIC_STATS, VERB_SNAPSHOT_END,   VERB_RETURNED};
     struct world *w = *state;
     struct sim_client *c = world_join(w);
     char due[64];
@@ -302,7 +302,7 @@ static void test_subscriptions_are_checked(void **state)
     world_expect(w, c, "STATUS INVALID_FILTER SUBSCRIBE sub=1\n");
     subscribe(w, c, (struct wire_subscribe){.subscription = 1, .policy = 5});
     world_expect(w, c, "STATUS INVALID_ARGUMENT SUBSCRIBE sub=1\n");
-    subscribe(w, c, (struct wire_subscribe){.subscription = 1, .flags = 2});
+    subscribe(w, c, (struct wire_subscribe){.subscription = 1, .flags = 4});
     world_expect(w, c, "STATUS INVALID_ARGUMENT SUBSCRIBE sub=1\n");
     subscribe(w, c,
               (struct wire_subscribe){.subscription = 1,

@@ -68,7 +68,10 @@ static void test_every_loss_reason_is_expected_somewhere(void **state)
 {
     (void) state;
     for (size_t i = 1; i < ARRAY_LEN(world_loss); i++) {
-        assert_said(" ", world_loss[i], "\\n");
+        /* told by libbus, of messages that the router has delivered */
+        if (i != BUS_LOSS_NO_DESCRIPTORS) {
+            assert_said(" ", world_loss[i], "\\n");
+        }
     }
 }
 

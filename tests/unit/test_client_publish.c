@@ -201,7 +201,7 @@ static void test_arguments(void **state)
     opts.size = 3;
     assert_int_equal(bus_publish_with(f->conn, "a", "x", 1, &opts), -EINVAL);
     opts.size = sizeof(opts);
-    opts.flags = 2;
+    opts.flags = 4;
     assert_int_equal(bus_publish_with(f->conn, "a", "x", 1, &opts), -EINVAL);
     opts.flags = BUS_PUBLISH_CONFIRM;
     assert_int_equal(bus_publish_with(f->conn, "a", "x", 1, &opts), -EINVAL);

@@ -67,6 +67,12 @@ static void load(struct vector *v, const char *name)
     assert_true(v->len > 0 && v->rule[0] != 0);
 }
 
+static bool takes_descriptors(const struct frame *f)
+{
+    return f->fds <= FRAME_FDS_MAX &&
+           (f->verb == VERB_PUBLISH || f->verb == VERB_BUFFER || f->verb == VERB_MESSAGE);
+}
+
 /* The verdict on one packet that should hold one frame. */
 static const char *verdict(const struct vector *v, struct frame *f, union wire_any *m)
 {
@@ -81,11 +87,11 @@ static const char *verdict(const struct vector *v, struct frame *f, union wire_a
         break;
     }
     assert_int_equal(bytes, v->len);
-    if (f->fds != 0) {
-        return "UNSUPPORTED";
-    }
     if (strcmp(verb_name(f->verb), "?") == 0) {
         return "UNKNOWN_VERB";
+    }
+    if (f->fds != 0 && !takes_descriptors(f)) {
+        return "UNSUPPORTED";
     }
     arena_reset(&decoded);
     return codec_decode(&decoded, f->verb, f->header, f->header_bytes, m) == CODEC_OK ? "OK"
@@ -105,6 +111,7 @@ static void check_accepted(const struct vector *v)
     n = codec_encode(&scratch, f.verb, &m, again + FRAME_PREFIX_BYTES, sizeof(again) - 8);
     assert_true(n >= 0);
     frame_write_prefix(again, f.verb, (size_t) n, f.body_bytes);
+    again[FRAME_PREFIX_BYTES - 1] = f.fds;
     if (f.body_bytes > 0) {
         memcpy(again + FRAME_PREFIX_BYTES + n, f.body, f.body_bytes);
     }

@@ -36,9 +36,12 @@ def greeting():
            router_version="0.1.0", features=4, inline_max=65536, publish_window_messages=65536,
            publish_window_bytes=8 << 20, aliases_max=131072, subscriptions_max=131072, queue_messages_max=1 << 20,
            queue_bytes_max=64 << 20, window_messages_max=1 << 20, window_bytes_max=256 << 20, stall_timeout_ms=30000)
+    accept("WELCOME", "buffers", "section 3: what section 10 needs", protocol=1, connection_id=2, features=3,
+           body_max=1 << 30, buffers_max=128, buffer_bytes_max=4 << 30, descriptors_max=16, leases_max=16384)
     accept("STATUS", "ok", "section 2: absent fields are 0", verb=VERBS["SUBSCRIBE"], subscription=1)
     accept("STATUS", "all", "section 11: every field", code=12, verb=18, alias=3, subscription=4, sequence=BIG64,
            text="no credit")
+    accept("STATUS", "buffer", "section 10: which buffer", code=17, verb=VERBS["BUFFER"], buffer=128)
     accept("GOODBYE", "normal", "section 8: an end", reason=1, text="done")
     accept("PING", "zero", "section 2: a header of 0 bytes")
     accept("PING", "largest", "section 8: a token is any number", token=BIG64)
@@ -58,6 +61,24 @@ def publishing():
     accept("PUBLISH_CREDIT", "plain", "section 7: credit given back", messages=32768, bytes=4 << 20)
     accept("CONFIRM", "all", "section 5: matched = delivered + queued + dropped", sequence=9, matched=6, delivered=3,
            queued=2, dropped=1)
+
+
+def cargo():
+    accept("BUFFER", "plain", "section 10: one descriptor travels with it", id=1, bytes=4 << 20, n_fds=1)
+    accept("BUFFER", "immutable", "section 10: to a client", id=BIG32, bytes=BIG64, flags=1, n_fds=1)
+    accept("UNBUFFER", "plain", "section 10: its end", id=128)
+    accept("RETURNED", "first", "section 10: a place is free again", buffer=1)
+    accept("RETURNED", "all", "section 10: every field", buffer=BIG32, offset=BIG64)
+    accept("RELEASE", "plain", "section 10: the end of a lease", lease=16384)
+    accept("RELEASE", "forget", "section 10: the buffer was not mapped", lease=1, flags=1)
+    accept("PUBLISH", "buffer", "section 10: the body lies in a buffer", alias=1, buffer=2, offset=4096, bytes=100000)
+    accept("PUBLISH", "descriptors", "section 10: 16 descriptors travel with it", b"body", topic="a", n_fds=16)
+    accept("MESSAGE", "buffer", "section 10: where the body is", subscription=1, topic=2, sender=3, sequence=4, time=5,
+           buffer=6, offset=7, bytes=8, lease=9)
+    accept("MESSAGE", "descriptors", "section 10: with them", b"body", subscription=1, topic=2, sender=3, sequence=4,
+           time=5, descriptors=2, n_fds=2)
+    accept("MONITORED", "descriptors", "section 9: how many there were", b"", order=1, topic=2, sender=3, sequence=4,
+           time=5, descriptors=16)
 
 
 def subscribing():
@@ -108,8 +129,11 @@ def refused_frames():
     refuse("body_of_status", "TOO_LARGE", "section 2", raw_frame(VERBS["STATUS"], b"", b"x"))
     refuse("body_65537", "TOO_LARGE", "section 3: over the inline limit of seqpacket",
            b"\1\0\1\0\0\0" + bytes([publish, 0]))
-    refuse("fds", "UNSUPPORTED", "section 2: no descriptors in version 1", raw_frame(ping, b"", fds=1))
-    for verb in (0, 7, 15, 21, 55, 255):
+    refuse("fds", "UNSUPPORTED", "section 2: PING takes no descriptors", raw_frame(ping, b"", fds=1))
+    refuse("fds_of_unbuffer", "UNSUPPORTED", "section 2: only PUBLISH, BUFFER and MESSAGE take descriptors",
+           raw_frame(VERBS["UNBUFFER"], b"", fds=1))
+    refuse("fds_17", "UNSUPPORTED", "section 2: at most 16 descriptors", raw_frame(publish, b"", fds=17))
+    for verb in (0, 7, 15, 24, 40, 55, 255):
         refuse(f"verb_{verb}", "UNKNOWN_VERB", "section 11: no such verb", raw_frame(verb))
     refuse("text_get", "TOO_LARGE", "section 2: text by mistake", b"GET / HTTP/1.1\r\n\r\n")
 
@@ -135,5 +159,5 @@ def refused_headers():
 
 
 if __name__ == "__main__":
-    for make in (greeting, publishing, subscribing, watching, refused_frames, refused_headers):
+    for make in (greeting, publishing, cargo, subscribing, watching, refused_frames, refused_headers):
         make()

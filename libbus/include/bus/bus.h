@@ -446,6 +446,12 @@ BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_t
 BUS_API int bus_topic_publish(struct bus_topic *topic, const void *data, size_t bytes,
                               const struct bus_publish_opts *opts);
 
+/* The function has the name of the struct, as stat() has: in C++ that is a shadowed constructor. */
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /**
  * bus_loan() - memory for a body, to be filled in place
  * @topic:     handle; must not be ended before the loan
@@ -473,6 +479,10 @@ BUS_API int bus_topic_publish(struct bus_topic *topic, const void *data, size_t 
  * Since: 0.1
  */
 BUS_API int bus_loan(struct bus_topic *topic, size_t bytes, struct bus_loan **ret_loan);
+
+#if defined(__cplusplus) && defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 
 /**
  * bus_loan_data() - the memory
