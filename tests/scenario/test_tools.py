@@ -345,7 +345,8 @@ class CommandLineTest(RouterTest):
                      [SUB, "-f", "%{x", "t"], [SUB, "-n", "0", "t"], [SUB, "-p", "none", "t"],
                      [SUB, "-w", "1,", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
                      [BENCH], [BENCH, "speed"], [BENCH, "-b", "7", "rtt"],
-                     [BENCH, "-b", "65537", "rtt"]):
+                     [BENCH, "-b", "1025M", "rtt"], [BENCH, "-b", "K", "rtt"],
+                     [BENCH, "-b", "1T", "rtt"], [BENCH, "--memory-from", "2G", "rtt"]):
             with self.subTest(argv=argv):
                 code, out, err = self.run_tool(*argv)
                 self.assertEqual((code, out), (2, ""))
@@ -367,11 +368,51 @@ class CommandLineTest(RouterTest):
                                        "--router", ROUTER)
         self.assertEqual((code, err), (0, ""))
         rows = json.loads(out)["rows"]
-        self.assertEqual(len(rows), 2 * (5 * 3 + 1))
+        self.assertEqual(len(rows), 2 * (5 * 3 + 2))
         for row in rows:
-            for side in ("bus", "floor") if row["mode"] != "connect" else ("bus",):
+            no_floor = row["mode"] in ("connect", "subs")
+            for side in ("bus",) if no_floor else ("bus", "floor"):
                 self.assertGreater(row[side]["checked"], 0)
                 self.assertGreater(row[side]["per_second"]["median"], 0)
+            flows = row["mode"] in ("throughput", "fanout", "fanin")
+            self.assertEqual("gigabytes_per_second" in row["bus"], flows)
+
+    def floor_rows(self, *argv):
+        code, out, err = self.run_tool(BENCH, *argv, "--side", "floor", "-j", "-R", "1")
+        self.assertEqual((code, err), (0, ""))
+        return json.loads(out)["rows"]
+
+    def test_bench_floor_in_memory_checks_every_message(self):
+        for loan in ([], ["--loan"]):
+            rows = self.floor_rows("floor", *loan, "-l", "both", "-b", "8,4099,1M",
+                                   "--memory-from", "0", "-n", "3", "-c", "300", "-r", "3000")
+            self.assertEqual(len(rows), 2 * 5 * 3)
+            for row in rows:
+                self.assertEqual(row["loan"], loan != [])
+                self.assertEqual(row["floor"]["through"], "memory")
+                flows = 3 if row["mode"] in ("fanout", "fanin") else 1
+                self.assertEqual(row["floor"]["checked"], 300 * flows)
+
+    def test_bench_floor_of_large_bodies_is_in_memory(self):
+        rows = self.floor_rows("throughput", "-l", "both", "-c", "100", "-b", "64K,65K,1M")
+        self.assertEqual([row["bytes"] for row in rows], [65536, 66560, 1 << 20] * 2)
+        self.assertEqual([row["floor"]["through"] for row in rows],
+                         ["sockets", "memory", "memory"] * 2)
+        rows = self.floor_rows("throughput", "-l", "both", "-c", "100", "-b", "128K",
+                               "--memory-from", "1G")
+        self.assertEqual([row["floor"]["through"] for row in rows], ["memory", "sockets"])
+        for row in rows:
+            self.assertAlmostEqual(row["floor"]["gigabytes_per_second"]["median"],
+                                   row["floor"]["per_second"]["median"] * 131072 / 1e9, places=2)
+
+    def test_bench_counts_memory_of_subscriptions(self):
+        code, out, err = self.run_tool(BENCH, "subs", "-j", "-n", "20000", "-R", "1",
+                                       "--router", ROUTER)
+        self.assertEqual((code, err), (0, ""))
+        side = json.loads(out)["rows"][0]["bus"]
+        self.assertEqual(side["checked"], 20000)
+        self.assertGreater(side["bytes_each"]["median"], 0)
+        self.assertLess(side["bytes_each"]["median"], 4096)
 
 
 if __name__ == "__main__":

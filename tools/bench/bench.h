@@ -8,11 +8,22 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 #define PARTIES_MAX 200
+/* The largest body that a seqpacket socket takes. */
+#define PACKET_BYTES_MAX ((size_t) 65536)
 /* Most round trips or latencies kept of one run: they live in shared memory that is used only as
  * far as it is written. */
 #define SAMPLES_MAX ((size_t) 8 * 1024 * 1024)
 
-enum mode { MODE_THROUGHPUT, MODE_FANOUT, MODE_FANIN, MODE_RTT, MODE_LATENCY, MODE_CONNECT };
+enum mode {
+    MODE_THROUGHPUT,
+    MODE_FANOUT,
+    MODE_FANIN,
+    MODE_RTT,
+    MODE_LATENCY,
+    MODE_CONNECT,
+    MODE_SUBS
+};
+#define N_MODES (MODE_SUBS + 1)
 enum side { SIDE_BUS, SIDE_FLOOR };
 enum link { LINK_SEQPACKET, LINK_STREAM };
 
@@ -22,7 +33,9 @@ struct spec {
     enum side side;
     enum link link;
     size_t bytes;             /* of a message's body */
-    unsigned n;               /* subscribers, publishers or connections */
+    bool in_place;            /* --loan: publishers fill bodies where subscribers read them */
+    bool in_memory;           /* SIDE_FLOOR: bodies go through memory, tokens through sockets */
+    unsigned n;               /* subscribers, publishers, connections or subscriptions */
     uint64_t count;           /* messages of each publisher; 0: as many as fit into the time */
     double seconds;           /* how long publishers send */
     double rate;              /* MODE_LATENCY: messages a second */
@@ -35,10 +48,10 @@ struct spec {
 enum { P50, P90, P99, P999, N_PERCENTILES };
 
 struct result {
-    double rate; /* deliveries or round trips a second; connections a second */
+    double rate; /* deliveries or round trips a second; connections or subscriptions a second */
     double percentile_us[N_PERCENTILES]; /* MODE_RTT, MODE_LATENCY */
-    double
-        bytes_each; /* MODE_CONNECT: the router's private memory for each connection; -1: unknown */
+    /* MODE_CONNECT, MODE_SUBS: the router's private memory for each; -1: unknown */
+    double bytes_each;
     uint64_t messages; /* checked */
 };
 
@@ -50,8 +63,12 @@ struct party_result {
     size_t n_samples;
 };
 
+struct pool;
+
 /* SIDE_FLOOR: the sockets between relay and clients. */
 struct net {
+    size_t unit;             /* bytes that a stream must not tear apart: a body or a token */
+    const struct pool *pool; /* of the bodies, or NULL: they go through the sockets */
     unsigned n;
     unsigned n_sources; /* the first so many clients are publishers, the rest subscribers; MODE_RTT:
                            there are two, who exchange messages */
@@ -83,3 +100,4 @@ int flow_measure(const struct spec *spec, struct result *ret);
 int pingpong_measure(const struct spec *spec, struct result *ret);
 int latency_measure(const struct spec *spec, struct result *ret);
 int connect_measure(const struct spec *spec, struct result *ret);
+int subs_measure(const struct spec *spec, struct result *ret);

@@ -119,12 +119,17 @@ int client_advertise(struct client *c, const char *topic, struct bus_topic **ret
     return r < 0 ? -1 : 0;
 }
 
+int client_wait_writable(struct client *c)
+{
+    return c->failed ? -ECONNABORTED : bus_wait_writable(c->conn, PATIENCE_MS);
+}
+
 int client_publish(struct client *c, struct bus_topic *topic, const void *data, size_t bytes)
 {
     int r = bus_topic_publish(topic, data, bytes, NULL);
 
-    while (r == -EAGAIN && !c->failed) {
-        r = bus_wait_writable(c->conn, PATIENCE_MS);
+    while (r == -EAGAIN) {
+        r = client_wait_writable(c);
         if (r == 0) {
             r = bus_topic_publish(topic, data, bytes, NULL);
         }

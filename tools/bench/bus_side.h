@@ -18,6 +18,8 @@ int client_open(struct client *c, struct party *p);
 int client_subscribe(struct client *c, const char *filter, bus_message_fn on_message);
 /* 0 or -1. */
 int client_advertise(struct client *c, const char *topic, struct bus_topic **ret);
+/* Waits until it makes sense to try again after -EAGAIN: 0 or a negative errno. */
+int client_wait_writable(struct client *c);
 /* Publishes, waiting for room if there is none; what was held back by bus_cork() goes out then. 0
  * or -1. */
 int client_publish(struct client *c, struct bus_topic *topic, const void *data, size_t bytes);

@@ -72,6 +72,7 @@ void checker_note_latency(struct checker *c, uint64_t number)
 void stint_init(struct stint *s, const struct spec *spec, uint64_t start_ns)
 {
     *s = (struct stint){.count = spec->count,
+                        .looks_every = spec->bytes < PACKET_BYTES_MAX ? 256 : 1,
                         .deadline_ns = start_ns + (uint64_t) (spec->seconds * 1e9)};
 }
 

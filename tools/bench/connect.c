@@ -9,6 +9,7 @@
 #include <string.h>
 #include "bench.h"
 #include "common.h"
+#include "router.h"
 
 struct idle {
     struct bus_conn **conns;
@@ -16,29 +17,6 @@ struct idle {
     unsigned n_ready;
     bool failed;
 };
-
-/* Memory of a process that is its own alone, in bytes; -1 if that cannot be known. */
-static double private_bytes(int pid)
-{
-    char path[64], line[256];
-    long total = 0;
-    bool found = false;
-    FILE *file;
-
-    (void) snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
-    file = pid > 0 ? fopen(path, "re") : NULL;
-    if (!file) {
-        return -1;
-    }
-    while (fgets(line, sizeof(line), file)) {
-        if (strncmp(line, "Private_Clean:", 14) == 0 || strncmp(line, "Private_Dirty:", 14) == 0) {
-            total += strtol(line + 14, NULL, 10);
-            found = true;
-        }
-    }
-    (void) fclose(file);
-    return found ? (double) total * 1024 : -1;
-}
 
 static void on_message(struct bus_sub *sub, const struct bus_message *message, void *userdata)
 {
@@ -98,7 +76,7 @@ static int open_all(struct idle *idle, const struct spec *spec)
 int connect_measure(const struct spec *spec, struct result *ret)
 {
     struct idle idle = {.conns = calloc(spec->n, sizeof(struct bus_conn *))};
-    double before = private_bytes(spec->router_pid);
+    double before = router_private_bytes(spec->router_pid);
     uint64_t start_ns = tool_now_ns();
     double after;
     int r;
@@ -113,7 +91,7 @@ int connect_measure(const struct spec *spec, struct result *ret)
 
         *ret = (struct result){.messages = spec->n, .bytes_each = -1};
         ret->rate = (double) spec->n * 1e9 / (double) took_ns;
-        after = private_bytes(spec->router_pid);
+        after = router_private_bytes(spec->router_pid);
         if (before >= 0 && after >= 0) {
             ret->bytes_each = (after - before) / spec->n;
         }

@@ -23,6 +23,8 @@ static int measure_mode(const struct spec *spec, struct result *ret)
         return latency_measure(spec, ret);
     case MODE_CONNECT:
         return connect_measure(spec, ret);
+    case MODE_SUBS:
+        return subs_measure(spec, ret);
     }
     return -1;
 }

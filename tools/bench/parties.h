@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The roles: party_fn, each for the bus and for the floor. */
+/* The roles: party_fn, each for the bus and for the two floors. */
 
 #include "bench.h"
 #include "pattern.h"
 
 /* As fast as possible, or at a rate: MODE_LATENCY. */
 int bus_publisher(struct party *p);
+int bus_paced_publisher(struct party *p);
 int floor_publisher(struct party *p);
 int floor_paced_publisher(struct party *p);
-int bus_paced_publisher(struct party *p);
+int memory_publisher(struct party *p);
+int memory_paced_publisher(struct party *p);
 /* Check everything. */
 int bus_subscriber(struct party *p);
 int floor_subscriber(struct party *p);
+int memory_subscriber(struct party *p);
 /* Round trips: the first sends and waits, the second answers with what it got. */
 int bus_pinger(struct party *p);
 int bus_ponger(struct party *p);
 int floor_pinger(struct party *p);
 int floor_ponger(struct party *p);
+int memory_pinger(struct party *p);
+int memory_ponger(struct party *p);
 
 /* What a subscriber knows about what it has seen. */
 struct checker {
@@ -75,20 +80,21 @@ struct stint {
     uint64_t count;
     uint64_t deadline_ns;
     uint64_t sent;
+    uint64_t looks_every; /* so many messages at the clock; a power of two */
     bool is_over;
 };
 
 void stint_init(struct stint *s, const struct spec *spec, uint64_t start_ns);
 void stint_look_at_clock(struct stint *s);
 
-/* Fills the next body. True if it is the last. The clock is read every 256th time: between two of
- * these a publisher may wait. */
+/* Fills the next body. True if it is the last. The clock is not read each time if bodies are small:
+ * between two of these a publisher may wait. */
 static inline bool stint_next(struct stint *s, unsigned publisher, unsigned char *body,
                               size_t bytes)
 {
     if (s->sent + 1 == s->count) {
         s->is_over = true;
-    } else if (s->sent % 256 == 255 && s->count == 0) {
+    } else if (((s->sent + 1) & (s->looks_every - 1)) == 0 && s->count == 0) {
         stint_look_at_clock(s);
     }
     pattern_fill(body, bytes, pattern_word(publisher, s->sent, s->is_over));

@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "common.h"
+#include "loan.h"
 #include "pattern.h"
+
+#define BODY_BYTES_MAX (UINT64_C(1) << 30)
 
 static const char help[] =
     "usage: bus-bench [OPTION]... MODE...\n"
@@ -23,14 +26,23 @@ static const char help[] =
     "  latency     one way at a fixed --rate, from the time at which a message was to be sent\n"
     "  connect     -n idle connections (default 1000) with one subscription each: time, and the\n"
     "              router's private memory for each\n"
-    "  floor       all but connect through a bare relay process instead of the router: no\n"
-    "              protocol, one large read, one write to each subscriber. What sockets allow.\n"
+    "  subs        -n subscriptions of one client (default 100000), each to a topic of its own: "
+    "the\n"
+    "              same\n"
+    "  floor       all but connect and subs through a bare relay process instead of the router: "
+    "no\n"
+    "              protocol, one large read, one write to each subscriber. What the kernel "
+    "allows.\n"
     "  all, suite  all of them, bus and floor in turn, with the ratio of both\n"
     "\n"
     "      --side SIDE          bus (default), floor, or both in turn\n"
     "  -l, --link LINK          seqpacket (default), stream or both\n"
-    "  -b, --bytes N[,N]...     size of a body, at least 8 (default 64)\n"
-    "  -n, --number N           how many publishers, subscribers or connections\n"
+    "  -b, --bytes N[,N]...     size of a body, 8 to 1G (default 64); K, M, G: times 1024, 1024^2, "
+    "1024^3\n"
+    "      --loan               publishers write bodies where subscribers read them, in buffers of "
+    "the\n"
+    "                           library, which copies them otherwise\n"
+    "  -n, --number N           how many publishers, subscribers, connections or subscriptions\n"
     "  -s, --seconds S          how long to publish in each run (default 1)\n"
     "  -c, --count N            publish so many messages instead (each publisher)\n"
     "  -r, --rate N             latency: messages a second (default 10000)\n"
@@ -38,6 +50,8 @@ static const char help[] =
     "  -w, --window N[,BYTES]   window of the subscriptions, which have policy block (default: "
     "the\n"
     "                           router's). The floor has none: there the socket buffers decide.\n"
+    "      --memory-from N      bodies of so many bytes or more have a floor of shared memory\n"
+    "                           (default 65537), see below\n"
     "  -j, --json               JSON instead of a table\n"
     "  -a, --address ADDRESS    use a running router: seqpacket:PATH or stream:PATH; without it "
     "each\n"
@@ -46,13 +60,22 @@ static const char help[] =
     "      --help               this text\n"
     "      --version            the version\n"
     "\n"
+    "There are two floors. Small bodies go through the relay's sockets with every byte. Large "
+    "ones, and\n"
+    "all with --loan, stay in memory: a publisher has a pool of sealed memfds, which subscribers "
+    "have\n"
+    "mapped; it copies a body into one that is free, or writes it there with --loan; a token of 16 "
+    "bytes\n"
+    "goes through the relay to each subscriber, and back when that one has checked the body in its "
+    "place.\n"
+    "\n"
     "Rates are taken at the subscribers, from the earliest first to the latest last message.\n"
     "Exit codes: 0 measured; 1 failure, also if a message was lost or wrong; 2 wrong usage.\n";
 
 const char *mode_name(enum mode mode)
 {
-    static const char *const names[] = {"throughput", "fanout",  "fanin",
-                                        "rtt",        "latency", "connect"};
+    static const char *const names[] = {"throughput", "fanout",  "fanin", "rtt",
+                                        "latency",    "connect", "subs"};
 
     return names[mode];
 }
@@ -72,15 +95,21 @@ int link_socket_type(enum link link)
     return link == LINK_SEQPACKET ? SOCK_SEQPACKET : SOCK_STREAM;
 }
 
+/* Whether messages flow, so that there is a floor. */
+static bool has_floor(enum mode mode)
+{
+    return mode != MODE_CONNECT && mode != MODE_SUBS;
+}
+
 static bool add_mode(struct plan *p, const char *text)
 {
     bool is_floor = strcmp(text, "floor") == 0;
     bool is_all = strcmp(text, "all") == 0 || strcmp(text, "suite") == 0;
     bool known = is_floor || is_all;
 
-    for (int mode = 0; mode <= MODE_CONNECT; mode++) {
+    for (int mode = 0; mode < N_MODES; mode++) {
         if (strcmp(text, mode_name((enum mode) mode)) == 0 || is_all ||
-            (is_floor && mode != MODE_CONNECT)) {
+            (is_floor && has_floor((enum mode) mode))) {
             p->modes[mode] = true;
             known = true;
         }
@@ -100,6 +129,28 @@ static bool parse_two(const char *text, const char *first, const char *second, b
     return flags[0] || flags[1];
 }
 
+/* A number with K, M, G or nothing behind it. */
+static bool parse_size(const char *text, uint64_t low, uint64_t high, uint64_t *ret)
+{
+    static const char suffixes[] = "KMG";
+    size_t length = strlen(text);
+    const char *suffix = length > 0 ? strchr(suffixes, text[length - 1]) : NULL;
+    unsigned shift = suffix ? (unsigned) (suffix - suffixes + 1) * 10 : 0;
+    char digits[24];
+
+    length -= suffix != NULL;
+    if (length >= sizeof(digits)) {
+        return false;
+    }
+    memcpy(digits, text, length);
+    digits[length] = '\0';
+    if (!tool_parse_u64(digits, 0, high >> shift, ret)) {
+        return false;
+    }
+    *ret <<= shift;
+    return *ret >= low;
+}
+
 static int parse_bytes(struct plan *p, char *text)
 {
     char *save;
@@ -109,8 +160,8 @@ static int parse_bytes(struct plan *p, char *text)
         uint64_t value;
 
         if (p->n_bytes == BYTES_MAX_LIST ||
-            !tool_parse_u64(word, PATTERN_BYTES_MIN, 64u * 1024 * 1024, &value)) {
-            return tool_usage("--bytes: not 1 to %d numbers of at least %zu", BYTES_MAX_LIST,
+            !parse_size(word, PATTERN_BYTES_MIN, BODY_BYTES_MAX, &value)) {
+            return tool_usage("--bytes: not 1 to %d numbers from %zu to 1G", BYTES_MAX_LIST,
                               PATTERN_BYTES_MIN);
         }
         p->bytes[p->n_bytes++] = value;
@@ -118,18 +169,20 @@ static int parse_bytes(struct plan *p, char *text)
     return p->n_bytes > 0 ? -1 : tool_usage("--bytes: no number");
 }
 
-enum { OPT_SIDE = 256, OPT_ROUTER, OPT_HELP, OPT_VERSION };
+enum { OPT_SIDE = 256, OPT_LOAN, OPT_MEMORY_FROM, OPT_ROUTER, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
     {"side", required_argument, NULL, OPT_SIDE},
     {"link", required_argument, NULL, 'l'},
     {"bytes", required_argument, NULL, 'b'},
+    {"loan", no_argument, NULL, OPT_LOAN},
     {"number", required_argument, NULL, 'n'},
     {"seconds", required_argument, NULL, 's'},
     {"count", required_argument, NULL, 'c'},
     {"rate", required_argument, NULL, 'r'},
     {"runs", required_argument, NULL, 'R'},
     {"window", required_argument, NULL, 'w'},
+    {"memory-from", required_argument, NULL, OPT_MEMORY_FROM},
     {"json", no_argument, NULL, 'j'},
     {"address", required_argument, NULL, 'a'},
     {"router", required_argument, NULL, OPT_ROUTER},
@@ -186,6 +239,13 @@ static int parse_option(struct plan *p, int option, bool *sides)
                    : tool_usage("--link %s: not seqpacket, stream or both", optarg);
     case 'b':
         return parse_bytes(p, optarg);
+    case OPT_LOAN:
+        p->in_place = true;
+        return -1;
+    case OPT_MEMORY_FROM:
+        return parse_size(optarg, 0, BODY_BYTES_MAX + 1, &p->memory_from)
+                   ? -1
+                   : tool_usage("--memory-from %s: not a number of bytes", optarg);
     case 'j':
         p->json = true;
         return -1;
@@ -211,12 +271,21 @@ static unsigned default_number(enum mode mode)
         return 4;
     case MODE_CONNECT:
         return 1000;
+    case MODE_SUBS:
+        return 100000;
     case MODE_THROUGHPUT:
     case MODE_RTT:
     case MODE_LATENCY:
         break;
     }
     return 1;
+}
+
+/* No seqpacket socket takes larger bodies. */
+static bool floor_in_memory(const struct plan *p, enum link link, size_t bytes)
+{
+    return p->in_place || bytes >= p->memory_from ||
+           (link == LINK_SEQPACKET && bytes > PACKET_BYTES_MAX);
 }
 
 static int add_row(struct plan *p, enum mode mode, enum link link, size_t bytes)
@@ -227,6 +296,7 @@ static int add_row(struct plan *p, enum mode mode, enum link link, size_t bytes)
     row->spec = (struct spec){.mode = mode,
                               .link = link,
                               .bytes = bytes,
+                              .in_place = p->in_place,
                               .seconds = p->seconds,
                               .count = p->count,
                               .rate = p->rate,
@@ -240,7 +310,8 @@ static int add_row(struct plan *p, enum mode mode, enum link link, size_t bytes)
         row->spec.seconds = (double) p->count / p->rate;
     }
     row->sides[SIDE_BUS] = p->sides[SIDE_BUS];
-    row->sides[SIDE_FLOOR] = p->sides[SIDE_FLOOR] && mode != MODE_CONNECT;
+    row->sides[SIDE_FLOOR] = p->sides[SIDE_FLOOR] && has_floor(mode);
+    row->spec.in_memory = row->sides[SIDE_FLOOR] && floor_in_memory(p, link, bytes);
     for (int side = 0; side < 2; side++) {
         row->results[side] = calloc(p->runs, sizeof(struct result));
         if (!row->results[side]) {
@@ -255,10 +326,10 @@ static int make_rows(struct plan *p)
 {
     int r = -1;
 
-    for (int mode = 0; mode <= MODE_CONNECT; mode++) {
+    for (int mode = 0; mode < N_MODES; mode++) {
         for (int link = 0; link < 2; link++) {
-            /* what is in messages does not matter to idle connections */
-            unsigned n = mode == MODE_CONNECT ? 1 : p->n_bytes;
+            /* where no messages flow it does not matter what is in them */
+            unsigned n = has_floor((enum mode) mode) ? p->n_bytes : 1;
 
             for (unsigned i = 0; i < n && p->modes[mode] && p->links[link] && r < 0; i++) {
                 r = add_row(p, (enum mode) mode, (enum link) link, p->bytes[i]);
@@ -270,12 +341,8 @@ static int make_rows(struct plan *p)
 
 static int check(struct plan *p)
 {
-    for (unsigned i = 0; i < p->n_bytes; i++) {
-        if (p->links[LINK_SEQPACKET] && p->bytes[i] > 65536) {
-            return tool_usage("a seqpacket link takes no message of %zu bytes, but of 65536: use "
-                              "--link stream",
-                              p->bytes[i]);
-        }
+    if (p->in_place && p->sides[SIDE_BUS] && !loan_available()) {
+        return tool_usage("--loan: libbus %s has no loans: --side floor only", bus_version());
     }
     if (p->n > PARTIES_MAX - 2 && (p->modes[MODE_FANOUT] || p->modes[MODE_FANIN])) {
         return tool_usage("-n %u: at most %d processes", p->n, PARTIES_MAX - 2);
@@ -293,7 +360,8 @@ int plan_parse(struct plan *p, int argc, char **argv)
                        .n_bytes = 1,
                        .runs = 5,
                        .seconds = 1,
-                       .rate = 10000};
+                       .rate = 10000,
+                       .memory_from = PACKET_BYTES_MAX + 1};
     while ((option = getopt_long(argc, argv, "l:b:n:s:c:r:R:w:ja:", long_options, NULL)) != -1) {
         int r = parse_option(p, option, sides);
 

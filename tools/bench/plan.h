@@ -19,11 +19,13 @@ struct plan {
     const char *address; /* NULL: routers of our own */
     const char *router;  /* their program, or NULL */
     bool json;
-    bool modes[MODE_CONNECT + 1];
+    bool modes[N_MODES];
     bool sides[2];
     bool links[2];
     size_t bytes[BYTES_MAX_LIST];
     unsigned n_bytes;
+    uint64_t memory_from; /* the floor hands over bodies of so many bytes in memory */
+    bool in_place;
     unsigned n; /* 0: the mode's default */
     unsigned runs;
     uint64_t count;

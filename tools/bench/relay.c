@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The relay: reads as much as there is, up to 256 KiB at a time, and writes it to each subscriber.
  * It knows the length of messages, but only so that parts of two publishers' messages do not mix on
- * a stream. */
+ * a stream.
+ *
+ * With tokens it cannot wait for somebody who waits for it: those that publishers send fit into the
+ * sockets' buffers (POOL_TOTAL_MAX), and for those that come back a publisher has nothing to do but
+ * to take them. */
 
 #include "relay.h"
 #include <errno.h>
@@ -17,17 +21,21 @@
 
 struct source {
     int fd;
-    size_t used;           /* the beginning of a message whose rest has not come */
-    unsigned char *buffer; /* RELAY_READ_BYTES + a message */
+    size_t used;           /* the beginning of a unit whose rest has not come */
+    unsigned char *buffer; /* RELAY_READ_BYTES + a unit */
 };
 
 int net_init(struct net *net, const struct spec *spec, unsigned n_sources, unsigned n_targets)
 {
-    *net = (struct net){.n_sources = n_sources};
+    /* Whatever the link: a stream lets many tokens be read at once. */
+    int type = spec->in_memory ? SOCK_STREAM : link_socket_type(spec->link);
+
+    *net = (struct net){.n_sources = n_sources,
+                        .unit = spec->in_memory ? sizeof(struct token) : spec->bytes};
     for (unsigned i = 0; i < n_sources + n_targets; i++) {
         int pair[2];
 
-        if (socketpair(AF_UNIX, link_socket_type(spec->link) | SOCK_CLOEXEC, 0, pair)) {
+        if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair)) {
             tool_error("cannot make a socket: %s", strerror(errno));
             net_fini(net);
             return -1;
@@ -67,11 +75,29 @@ int send_all(int fd, const void *data, size_t bytes)
     return 0;
 }
 
+/* Tokens from a target, each to its source: as a rule there is one source. */
+static int give_back(const struct net *net, const struct token *tokens, size_t n)
+{
+    for (size_t i = 0, next; i < n; i = next) {
+        for (next = i + 1; next < n && tokens[next].source == tokens[i].source;) {
+            next++;
+        }
+        /* A source that has ended has all its tokens: it is there. */
+        if (send_all(net->relay[tokens[i].source], &tokens[i], (next - i) * sizeof(*tokens)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int forward(const struct net *net, enum mode mode, unsigned from, const void *data,
                    size_t bytes)
 {
     if (mode == MODE_RTT) {
         return send_all(net->relay[1 - from], data, bytes);
+    }
+    if (from >= net->n_sources) {
+        return give_back(net, data, bytes / sizeof(struct token));
     }
     for (unsigned i = net->n_sources; i < net->n; i++) {
         if (send_all(net->relay[i], data, bytes) < 0) {
@@ -84,7 +110,7 @@ static int forward(const struct net *net, enum mode mode, unsigned from, const v
 /* One read: 1 to go on, 0 when this source has ended, -1 when nobody listens any more. */
 static int handle(struct party *p, struct source *s, unsigned index)
 {
-    size_t message = p->spec->bytes;
+    size_t unit = p->net->unit;
     ssize_t n = recv(s->fd, s->buffer + s->used, RELAY_READ_BYTES, MSG_DONTWAIT);
     size_t whole;
 
@@ -92,7 +118,7 @@ static int handle(struct party *p, struct source *s, unsigned index)
         return n < 0 && (errno == EAGAIN || errno == EINTR);
     }
     s->used += (size_t) n;
-    whole = s->used - s->used % message;
+    whole = s->used - s->used % unit;
     if (whole > 0 && forward(p->net, p->spec->mode, index, s->buffer, whole) < 0) {
         return -1;
     }
@@ -107,7 +133,7 @@ static int add_sources(struct party *p, struct source *sources, unsigned n, int 
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
 
         sources[i] = (struct source){.fd = p->net->relay[i],
-                                     .buffer = malloc(RELAY_READ_BYTES + p->spec->bytes)};
+                                     .buffer = malloc(RELAY_READ_BYTES + p->net->unit)};
         if (!sources[i].buffer || epoll_ctl(epoll, EPOLL_CTL_ADD, sources[i].fd, &event)) {
             tool_error("the relay cannot start: %s", strerror(errno));
             return -1;
@@ -116,9 +142,15 @@ static int add_sources(struct party *p, struct source *sources, unsigned n, int 
     return 0;
 }
 
+/* The first so many sockets are read: sources, and with tokens targets too. */
+static unsigned count_read(const struct party *p)
+{
+    return p->spec->mode == MODE_RTT || p->net->pool ? p->net->n : p->net->n_sources;
+}
+
 int relay_run(struct party *p)
 {
-    unsigned n = p->spec->mode == MODE_RTT ? 2 : p->net->n_sources;
+    unsigned n = count_read(p);
     struct source *sources = calloc(n, sizeof(*sources));
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event events[64];

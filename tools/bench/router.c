@@ -126,3 +126,25 @@ int router_stop(struct router_process *r)
     }
     return 0;
 }
+
+double router_private_bytes(int pid)
+{
+    char path[64], line[256];
+    long total = 0;
+    bool found = false;
+    FILE *file;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+    file = pid > 0 ? fopen(path, "re") : NULL;
+    if (!file) {
+        return -1;
+    }
+    while (fgets(line, sizeof(line), file)) {
+        if (strncmp(line, "Private_Clean:", 14) == 0 || strncmp(line, "Private_Dirty:", 14) == 0) {
+            total += strtol(line + 14, NULL, 10);
+            found = true;
+        }
+    }
+    (void) fclose(file);
+    return found ? (double) total * 1024 : -1;
+}

@@ -16,3 +16,5 @@ struct router_process {
 int router_start(const char *path, enum link link, struct router_process *ret);
 /* Stops it: 0, or -1 if it did not end well, and that has been said. */
 int router_stop(struct router_process *r);
+/* Memory of a process that is its own alone, in bytes; -1 if that cannot be known. */
+double router_private_bytes(int pid);
