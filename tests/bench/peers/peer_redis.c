@@ -13,7 +13,7 @@
 #define SOCKET_NAME "redis.sock"
 #define TOPIC "bench/flow"
 /* Commands are collected up to here before they are written. */
-#define PIPELINE_BYTES ((size_t) 64 * 1024)
+#define PIPELINE_BYTES ((size_t) 256 * 1024)
 /* Replies are read when so many can be had. */
 #define REPLIES 128
 

@@ -25,7 +25,7 @@ static const char help[] =
     "  -R, --runs N                runs, of which the median is reported (default 3)\n"
     "  -w, --window N[,BYTES]      how far the publisher may be ahead of the slowest subscriber:\n"
     "                              messages, and bytes of bodies, but at least 4 messages\n"
-    "                              (default 256,4194304)\n"
+    "                              (default 1024,4194304)\n"
     "  -j, --json                  JSON instead of a table\n"
     "      --help                  this text\n"
     "      --version               the version\n"
@@ -167,7 +167,7 @@ int plan_parse(struct plan *p, int argc, char **argv)
                        .n = {{1, 8}, 2},
                        .runs = 3,
                        .seconds = 0.5,
-                       .window_messages = 256,
+                       .window_messages = 1024,
                        .window_bytes = 4u * 1024 * 1024};
     memset(p->is_wanted, true, sizeof(p->is_wanted));
     while ((option = getopt_long(argc, argv, "p:b:n:s:R:w:j", long_options, NULL)) != -1) {
