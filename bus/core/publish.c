@@ -458,15 +458,15 @@ static void publish_decoded(struct peer *p, const struct frame *f, struct parcel
     struct publish pub = {.m.topic = {"", 0}, .n_fds = f->fds, .parcel = parcel};
     union wire_any any;
 
-    if (!fds_allowed) {
-        publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
-    } else if (p->tap) {
-        publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
-    } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
         publish_fail(&pub, BUS_STATUS_MALFORMED, "PUBLISH");
     } else {
-        pub.m = any.publish;
-        if (pub.m.flags & ~(uint32_t) PUBLISH_CONFIRM) {
+        pub.m = any.publish; /* also if it is refused: its place is returned */
+        if (!fds_allowed) {
+            publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
+        } else if (p->tap) {
+            publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
+        } else if (pub.m.flags & ~(uint32_t) PUBLISH_CONFIRM) {
             publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
         }
     }

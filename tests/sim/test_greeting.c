@@ -40,7 +40,12 @@ static void test_welcome_tells_the_limits_of_this_link(void **state)
         assert_int_equal(welcome.protocol, 1);
         assert_int_equal(welcome.connection_id, packets + 1);
         assert_int_equal(welcome.router_epoch, 42);
-        assert_int_equal(welcome.features, 0);
+        assert_int_equal(welcome.features, FEATURE_BUFFERS | FEATURE_DESCRIPTORS);
+        assert_int_equal(welcome.body_max, l.body_max);
+        assert_int_equal(welcome.buffers_max, l.buffers_max);
+        assert_int_equal(welcome.buffer_bytes_max, l.buffer_bytes_max);
+        assert_int_equal(welcome.descriptors_max, 16);
+        assert_int_equal(welcome.leases_max, l.leases_max);
         assert_int_equal(welcome.inline_max, packets ? 65536 : l.stream_inline_max);
         assert_int_equal(welcome.publish_window_messages, l.publish_window_messages);
         assert_int_equal(welcome.publish_window_bytes, l.publish_window_bytes);

@@ -253,7 +253,7 @@ static void test_confirm_counts_what_became_of_each_match(void **state)
         world_subscribe(w, c, i, &(struct world_sub){"a", policies[i], .window = 1, .queue = 1});
     }
     world_subscribe(w, c, 4, &all_of_a);
-    world_subscribe(w, c, 5, &(struct world_sub){"b", BUS_POLICY_LATEST, 1, 1, 0, 0, false});
+    world_subscribe(w, c, 5, &(struct world_sub){"b", BUS_POLICY_LATEST, .window = 1, .queue = 1});
     world_subscribe(w, d, 0,
                     &(struct world_sub){"a", BUS_POLICY_DISCONNECT, .window = 1, .queue = 1});
     for (unsigned i = 0; i < 4; i++) {

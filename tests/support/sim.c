@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/sim.h"
+#include "support/sim_cargo.h"
 #include "support/topic_reference.h"
 #include "wire/topic.h"
 
@@ -37,18 +38,25 @@ struct limits sim_small_limits(void)
     return l;
 }
 
-void sim_init(struct sim *s, const struct limits *limits)
+void sim_init_with(struct sim *s, const struct limits *limits,
+                   const struct descriptor_ops *descriptors)
 {
     struct router_config config = {.limits = limits ? *limits : sim_small_limits(),
                                    .epoch = 42,
                                    .owner_uid = 1000,
-                                   .version = "test"};
+                                   .version = "test",
+                                   .descriptors = descriptors};
 
     memset(s, 0, sizeof(*s));
     s->now = (struct now){1000000, 1700000000000000000};
     s->uid = 1000;
     assert_int_equal(arena_init(&s->arena, CODEC_ARENA_BYTES), 0);
     assert_int_equal(router_new(&config, &s->router), 0);
+}
+
+void sim_init(struct sim *s, const struct limits *limits)
+{
+    sim_init_with(s, limits, &sim_descriptor_ops);
 }
 
 static void client_fini(struct sim_client *c)
@@ -67,6 +75,7 @@ void sim_fini(struct sim *s)
         client_fini(&s->clients[i]);
     }
     arena_fini(&s->arena);
+    sim_fds_end();
 }
 
 /* ---- from client to router ---- */
@@ -86,6 +95,7 @@ void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *m
 
     assert_true(n >= 0);
     frame_write_prefix(buf, verb, (size_t) n, body_bytes);
+    buf[FRAME_PREFIX_BYTES - 1] = (uint8_t) s->n_fds;
     if (body_bytes > 0) {
         memcpy(buf + FRAME_PREFIX_BYTES + n, body, body_bytes);
     }
@@ -118,10 +128,11 @@ struct sim_client *sim_attach(struct sim *s, bool packets)
 
 struct sim_client *sim_connect(struct sim *s, bool packets)
 {
-    struct wire_hello hello = {1, 1, text_from("sim"), 0, {"", 0}};
+    struct wire_hello hello = {1, 1, text_from("sim"), s->features, {"", 0}};
     struct sim_client *c = sim_attach(s, packets);
 
     if (c) {
+        c->features = s->features;
         sim_send(s, c, VERB_HELLO, &hello, NULL, 0);
         sim_read(s, c, 100);
     }
@@ -209,7 +220,9 @@ static uint32_t publish_expect(struct sim *s, struct sim_client *from, const cha
 
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p)
 {
-    static uint8_t body[1 << 20];
+    static uint8_t inline_body[1 << 20];
+    struct sim_buffer *b = p->buffer ? &c->buffers[p->buffer - 1] : NULL;
+    uint8_t *body = inline_body;
     struct wire_header headers[4] = {{text_from("n"), text_from("value")},
                                      {text_from("traceparent"), text_from("00-1-2-3")},
                                      {text_from("n"), text_from("")},
@@ -225,13 +238,21 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
     uint64_t number = s->n_published + 1;
     bool accepted;
 
+    if (b) {
+        m.buffer = p->buffer;
+        m.offset = p->slot * b->slot_bytes;
+        m.bytes = p->body_bytes;
+        body = sim_fd_data(b->fd) + m.offset;
+        b->due[p->slot]++;
+    }
     memset(body, (int) (number & 0xff), p->body_bytes);
     memcpy(body, &number, sizeof(number));
     c->sequence++;
     /* expected before it happens: a subscriber ended by this very message no longer counts */
     s->n_published = number;
     (void) publish_expect(s, c, topic);
-    sim_send(s, c, VERB_PUBLISH, &m, body, p->body_bytes);
+    sim_send_parcel(s, c, VERB_PUBLISH, &m, body, b ? 0 : p->body_bytes, p->n_fds,
+                    p->n_fds ? sim_parcel_of(p->n_fds) : NULL);
     accepted = k->messages_published == before + 1;
     if (!accepted) { /* take the expectation back */
         for (unsigned i = 0; i < SIM_CLIENTS * SIM_SUBS; i++) {
@@ -264,17 +285,19 @@ void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index)
 static void on_message(struct sim_client *c, const struct wire_message *m, const struct frame *f)
 {
     struct sim_sub *sub = &c->subs[m->subscription - 1];
-    uint64_t number, size = f->body_bytes;
+    uint64_t number, bytes;
+    const uint8_t *body = sim_body(c, m, f, &bytes);
+    uint64_t size = bytes;
 
     for (size_t i = 0; i < m->n_headers; i++) {
         size += m->headers[i].name.len + m->headers[i].value.len;
     }
     assert_true(m->subscription >= 1 && m->subscription <= SIM_SUBS);
     assert_true(sub->used);
-    assert_true(f->body_bytes >= sizeof(number));
-    memcpy(&number, f->body, sizeof(number));
-    for (uint32_t i = sizeof(number); i < f->body_bytes; i++) {
-        assert_int_equal(f->body[i], number & 0xff);
+    assert_true(bytes >= sizeof(number));
+    memcpy(&number, body, sizeof(number));
+    for (uint64_t i = sizeof(number); i < bytes; i++) {
+        assert_int_equal(body[i], number & 0xff);
     }
     /* the next one due, and nothing else: order, no duplicates, no gap without LOSS */
     assert_true(sub->at < sub->n_due);
@@ -319,6 +342,7 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
     if (s->on_frame) {
         s->on_frame(s, c, f, &m);
     }
+    sim_cargo_frame(s, c, f, &m);
     switch (f->verb) {
     case VERB_WELCOME:
         c->id = m.welcome.connection_id;
@@ -421,6 +445,9 @@ void sim_read(struct sim *s, struct sim_client *c, unsigned n)
         if (outq_peek(peer_output(c->peer), &iov, 1) == 0) {
             break;
         }
+        if (outq_parcel(peer_output(c->peer))) {
+            sim_batch_arrived(c, outq_parcel(peer_output(c->peer)));
+        }
         sent = c->packets ? read_packet(s, c, &iov) : read_stream(s, c, &iov);
         router_output_sent(s->router, c->peer, sent);
     }
@@ -468,6 +495,8 @@ void sim_settle(struct sim *s)
                 sim_give_credit(s, c, k);
             }
             sim_read(s, c, 64);
+            sim_release_all(s, c);
+            sim_pong(s, c);
             settled = settled && client_is_settled(c);
         }
         if (s->router && router_deadline(s->router) < s->now.monotonic_ns + 100000000) {

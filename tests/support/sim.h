@@ -14,6 +14,8 @@
 #define SIM_SUBS 8
 #define SIM_ALIASES 6
 #define SIM_IDS 4096
+#define SIM_BUFFERS 6
+#define SIM_SLOTS 8
 
 struct sim_sub {
     bool used; /* SUBSCRIBE sent and accepted */
@@ -27,6 +29,28 @@ struct sim_sub {
     uint32_t consumed; /* messages to give back */
     uint64_t consumed_bytes;
     int64_t credit; /* messages, as the client sees it */
+};
+
+/* A buffer that the client has registered: SIM_SLOTS places for bodies. */
+struct sim_buffer {
+    int fd; /* 0: none */
+    uint64_t slot_bytes;
+    unsigned due[SIM_SLOTS]; /* so many RETURNED frames are to come */
+};
+
+/* A body in a buffer that the client holds. */
+struct sim_lease {
+    int fd; /* 0: none */
+    uint32_t buffer;
+    uint64_t offset, bytes;
+    uint64_t number; /* its first bytes */
+    uint8_t last;
+};
+
+/* Descriptors that came and belong to a frame that is still to come. */
+struct sim_batch {
+    unsigned n;
+    int fds[FRAME_FDS_MAX];
 };
 
 struct sim_client {
@@ -49,6 +73,18 @@ struct sim_client {
     struct wire_confirm confirm;
     struct wire_snapshot_end snapshot_end;
     bool monitoring;
+    uint64_t features;
+    struct sim_buffer buffers[SIM_BUFFERS];
+    struct sim_batch batches[8];
+    unsigned n_batches;
+    int bound[SIM_IDS]; /* BUFFER: descriptors by id, 0 if there is none */
+    struct sim_lease leases[SIM_IDS];
+    unsigned n_leases;
+    uint64_t ping;
+    bool is_pinged;                                /* and has not answered */
+    unsigned n_buffers_flying, n_buffers_pinged;   /* introduced since the last answer */
+    unsigned n_carriers_flying, n_carriers_pinged; /* messages with descriptors */
+    uint64_t n_returned;
 };
 
 struct sim {
@@ -59,6 +95,8 @@ struct sim {
     uint64_t n_published; /* numbers messages */
     bool starving;        /* allocations may fail: answers may be missing */
     uint32_t uid;         /* of those who connect */
+    uint64_t features;    /* the same */
+    unsigned n_fds;       /* that the next frame announces */
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
                      const union wire_any *m);
@@ -67,6 +105,9 @@ struct sim {
 
 /* NULL limits: small ones, so that every bound is met. */
 void sim_init(struct sim *s, const struct limits *limits);
+/* The same with what the router knows of descriptors: NULL for nothing. */
+void sim_init_with(struct sim *s, const struct limits *limits,
+                   const struct descriptor_ops *descriptors);
 void sim_fini(struct sim *s);
 
 struct limits sim_small_limits(void);
@@ -92,6 +133,9 @@ struct sim_publish {
     size_t body_bytes; /* at least 8 */
     bool confirm;
     unsigned n_headers;
+    unsigned buffer; /* the body lies there, or 0 */
+    unsigned slot;
+    unsigned n_fds;
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);

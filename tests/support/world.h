@@ -5,9 +5,10 @@
  *
  *     MESSAGE subscription topic connection.sequence
  *     LOSS subscription count bytes REASON
- *     STATUS CODE VERB [alias=n] [sub=n] [seq=n]
- *     MONITORED order topic connection.sequence body/whole STATUS [connection/subscription VERDICT
- *         REASON evicted]
+ *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n]
+ *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
+ * [fds/descriptors] BUFFER id bytes [immutable] MONITORED order topic connection.sequence
+ * body/whole STATUS [connection/subscription VERDICT REASON evicted]
  */
 
 #include "support/sim.h"
@@ -75,6 +76,9 @@ static inline void world_print_status(struct world *w, const struct sim_client *
     if (m->sequence) {
         world_print(w, c, " seq=%llu", (unsigned long long) m->sequence);
     }
+    if (m->buffer) {
+        world_print(w, c, " buffer=%u", m->buffer);
+    }
     world_print(w, c, "\n");
 }
 
@@ -129,6 +133,39 @@ static inline void world_print_names(struct world *w, struct sim_client *c, cons
     }
 }
 
+static inline void world_print_message(struct world *w, struct sim_client *c,
+                                       const struct wire_message *m, const struct frame *f)
+{
+    world_print(w, c, "MESSAGE %u %s %llu.%llu", m->subscription, c->topics[m->topic],
+                (unsigned long long) c->senders[m->sender], (unsigned long long) m->sequence);
+    if (m->buffer) {
+        world_print(w, c, " in %u %llu %llu %u", m->buffer, (unsigned long long) m->offset,
+                    (unsigned long long) m->bytes, m->lease);
+    }
+    if (m->descriptors) {
+        world_print(w, c, " %u/%u", f->fds, m->descriptors);
+    }
+    world_print(w, c, "\n");
+}
+
+static inline bool world_print_cargo(struct world *w, struct sim_client *c, const struct frame *f,
+                                     const union wire_any *m)
+{
+    if (f->verb == VERB_BUFFER) {
+        world_print(w, c, "BUFFER %u %llu%s\n", m->buffer.id, (unsigned long long) m->buffer.bytes,
+                    m->buffer.flags & BUFFER_IMMUTABLE ? " immutable" : "");
+    } else if (f->verb == VERB_UNBUFFER) {
+        world_print(w, c, "UNBUFFER %u\n", m->unbuffer.id);
+    } else if (f->verb == VERB_RETURNED) {
+        world_print(w, c, "RETURNED %u %llu\n", m->returned.buffer,
+                    (unsigned long long) m->returned.offset);
+    } else if (f->verb == VERB_PING) {
+        world_print(w, c, "PING\n");
+    }
+    return f->verb == VERB_BUFFER || f->verb == VERB_UNBUFFER || f->verb == VERB_RETURNED ||
+           f->verb == VERB_PING;
+}
+
 static inline void world_on_frame(struct sim *s, struct sim_client *c, const struct frame *f,
                                   const union wire_any *m)
 {
@@ -157,9 +194,7 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
                     m->confirm.dropped);
         break;
     case VERB_MESSAGE:
-        world_print(w, c, "MESSAGE %u %s %llu.%llu\n", m->message.subscription,
-                    c->topics[m->message.topic], (unsigned long long) c->senders[m->message.sender],
-                    (unsigned long long) m->message.sequence);
+        world_print_message(w, c, &m->message, f);
         break;
     case VERB_LOSS:
         world_print(w, c, "LOSS %u %llu %llu %s\n", m->loss.subscription,
@@ -170,6 +205,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         world_print_record(w, c, &m->monitored, f);
         break;
     default:
+        if (world_print_cargo(w, c, f, m)) {
+            break;
+        }
         world_print_snapshot(w, c, f, m);
         if (w->shows_names) {
             world_print_names(w, c, f, m);
@@ -207,6 +245,9 @@ static inline void world_free(struct world *w)
     assert_int_equal(k->monitors_now, 0);
     assert_int_equal(k->messages_queued_now, 0);
     assert_int_equal(k->charged_bytes_now, 0);
+    assert_int_equal(k->buffers_now, 0);
+    assert_int_equal(k->leases_now, 0);
+    assert_int_equal(k->descriptors_now, 0);
     sim_fini(&w->s);
     free(w);
 }
@@ -259,6 +300,7 @@ struct world_sub {
     uint64_t queue_bytes;
     uint64_t window_bytes;
     bool no_local;
+    bool descriptors;
 };
 
 /* Subscribes as number index + 1 and swallows the answer. */
@@ -271,12 +313,23 @@ static inline void world_subscribe(struct world *w, struct sim_client *c, unsign
                                .window_bytes = sub->window_bytes ? sub->window_bytes : 100000,
                                .queue_messages = sub->queue,
                                .queue_bytes = sub->queue_bytes ? sub->queue_bytes : 100000,
-                               .flags = sub->no_local};
+                               .flags = (sub->no_local ? 1u : 0) | (sub->descriptors ? 2u : 0)};
 
     sim_read(&w->s, c, 10000);
     assert_true(sim_subscribe(&w->s, c, index, &m));
     sim_read(&w->s, c, 10000);
     world_clear(w, c);
+}
+
+/* A client that can receive bodies in buffers. */
+static inline struct sim_client *world_join_mapping(struct world *w)
+{
+    struct sim_client *c;
+
+    w->s.features = FEATURE_BUFFERS;
+    c = world_join(w);
+    w->s.features = 0;
+    return c;
 }
 
 static inline bool world_publish_bytes(struct world *w, struct sim_client *c, const char *topic,
