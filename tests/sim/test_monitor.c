@@ -80,7 +80,9 @@ static void test_record_of_a_publish_nobody_wants_has_no_recipients(void **state
     struct world *w = *state;
     struct sim_client *m = join_monitor(w, &(struct wire_monitor){0}), *p = world_join(w);
 
-    world_subscribe(w, p, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, 1, 1, 0, 0, true});
+    world_subscribe(
+        w, p, 0,
+        &(struct world_sub){"a", BUS_POLICY_LATEST, .window = 1, .queue = 1, .no_local = true});
     world_publish(w, p, "a");
     world_expect(w, m, "MONITORED 1 a 2.1 10/10 OK\n");
 }
@@ -338,7 +340,7 @@ static void test_connection_in_other_use_cannot_become_a_monitor(void **state)
     struct sim_client *c = world_join(w);
     struct wire_unadvertise unadvertise = {1};
 
-    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, 1, 1, 0, 0, false});
+    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, .window = 1, .queue = 1});
     send_monitor(w, c, &(struct wire_monitor){0});
     world_expect(w, c, "STATUS UNEXPECTED MONITOR\n");
     sim_unsubscribe(&w->s, c, 0);

@@ -260,7 +260,8 @@ static void test_message_too_large_for_the_link_is_lost_in_its_place(void **stat
     struct world *w = world_with_large_streams();
     struct sim_client *p = sim_connect(&w->s, false), *packets = world_join(w);
     struct sim_client *stream = sim_connect(&w->s, false);
-    struct world_sub sub = {"a", BUS_POLICY_DROP_OLDEST, 10, 10, 500000, 500000, false};
+    struct world_sub sub = {"a", .window = 10, .queue = 10, .queue_bytes = 500000,
+                            .window_bytes = 500000};
 
     (void) state;
     world_subscribe(w, packets, 0, &sub);
