@@ -120,7 +120,10 @@ static void on_oversized(struct link *l, const uint8_t *data, size_t len)
 
 static void on_parcel(struct link *l, struct parcel *parcel)
 {
-    router_add_parcel(session_of(l)->peer, parcel);
+    struct session *s = session_of(l);
+    struct now now = now_read();
+
+    router_add_parcel(s->all->router, s->peer, parcel, &now);
 }
 
 static void on_settled(struct link *l)

@@ -10,6 +10,7 @@
 
 /* Buffers on their way to one client, before it has answered the PING behind them. */
 #define BUFFERS_FLYING_MAX 16u
+#define NS_PER_MS UINT64_C(1000000)
 
 /* ---- buffers ---- */
 
@@ -669,17 +670,42 @@ void cargo_drop_all(struct peer *p)
 
 /* ---- descriptors that arrive ---- */
 
-void router_add_parcel(struct peer *p, struct parcel *parcel)
+/* Who sends the beginning of a frame with descriptors must send the rest. Its own end of the link
+ * may be among them: then it would stay connected though nobody is there any more. */
+void parcels_watch(struct peer *p)
 {
+    struct router *r = p->router;
+
+    if (p->n_parcels > 0 && p->state == PEER_READY && !p->is_claiming) {
+        p->is_claiming = true;
+        p->deadline_ns = r->now.monotonic_ns + r->config.limits.stall_timeout_ms * NS_PER_MS;
+        DL_APPEND2(r->claiming, p, timed_prev, timed_next);
+    }
+}
+
+void parcels_unwatch(struct peer *p)
+{
+    if (p->is_claiming) {
+        DL_DELETE2(p->router->claiming, p, timed_prev, timed_next);
+        p->is_claiming = false;
+    }
+}
+
+void router_add_parcel(struct router *r, struct peer *p, struct parcel *parcel,
+                       const struct now *now)
+{
+    r->now = *now;
     if (p->state == PEER_CLOSING || p->n_parcels == PEER_PARCELS_MAX) {
         parcel_unref(parcel); /* more than a client can have sent by the rules */
         return;
     }
     p->parcels[p->n_parcels++] = parcel;
+    parcels_watch(p);
 }
 
 void router_settle_parcels(struct peer *p)
 {
+    parcels_unwatch(p);
     while (p->n_parcels > 0) {
         parcel_unref(p->parcels[--p->n_parcels]);
     }
@@ -695,6 +721,8 @@ struct parcel *peer_claim_parcel(struct peer *p, unsigned n)
     first = p->parcels[0];
     p->n_parcels--;
     memmove(p->parcels, p->parcels + 1, p->n_parcels * sizeof(*p->parcels));
+    parcels_unwatch(p);
+    parcels_watch(p);
     if (first->truncated || first->n != n) {
         parcel_unref(first);
         return NULL;

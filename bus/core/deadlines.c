@@ -18,6 +18,9 @@ uint64_t router_deadline(const struct router *r)
     if (r->greeting) {
         deadline = MIN(deadline, r->greeting->deadline_ns);
     }
+    if (r->claiming) {
+        deadline = MIN(deadline, r->claiming->deadline_ns);
+    }
     if (r->lingering) {
         deadline = MIN(deadline, r->lingering->deadline_ns);
     }
@@ -50,6 +53,10 @@ void router_tick(struct router *r, const struct now *now)
     while (r->greeting && r->greeting->deadline_ns <= t) {
         r->counters.hello_timeouts++;
         peer_end(r->greeting, BUS_GOODBYE_HELLO_TIMEOUT, "no HELLO in time");
+    }
+    while (r->claiming && r->claiming->deadline_ns <= t) {
+        peer_end(r->claiming, BUS_GOODBYE_PROTOCOL_ERROR,
+                 "a frame with descriptors was not finished");
     }
     while (r->lingering && r->lingering->deadline_ns <= t) {
         struct peer *p = r->lingering;

@@ -76,6 +76,7 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
     if (p->state == PEER_GREETING) {
         DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     }
+    parcels_unwatch(p);
     p->state = PEER_CLOSING;
     p->goodbye = reason;
     p->goodbye_text = text;
@@ -160,6 +161,7 @@ void peer_pump_waiting(struct peer *p)
     while (p->waiting && p->out.bytes < p->output_max) {
         struct sub *s = p->waiting;
 
+        p->router->work++; /* who releases pays for all that look whether they may go on */
         sub_pump(s);
         if (s == last) {
             break;

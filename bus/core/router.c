@@ -221,6 +221,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     } else if (p->state == PEER_GREETING) {
         DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     }
+    parcels_unwatch(p);
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
     peer_drop_all(p);
@@ -279,6 +280,7 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     p->features = welcome.features & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
+    parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
 }
 

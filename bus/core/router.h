@@ -91,7 +91,8 @@ struct input_result router_input(struct router *r, struct peer *p, const uint8_t
                                  unsigned budget, const struct now *now);
 
 /* Descriptors that came with what router_input() gets next: takes the reference. */
-void router_add_parcel(struct peer *p, struct parcel *parcel);
+void router_add_parcel(struct router *r, struct peer *p, struct parcel *parcel,
+                       const struct now *now);
 /* Everything received is consumed: closes what no frame has claimed. */
 void router_settle_parcels(struct peer *p);
 
@@ -129,7 +130,7 @@ const struct peer_info *peer_info(const struct peer *p);
 
 /* When router_tick() must be called next, in monotonic nanoseconds; UINT64_MAX if never. */
 uint64_t router_deadline(const struct router *r);
-/* Does what is due: hello, stall and linger deadlines. Makes the peers concerned dirty. */
+/* Does what is due: hello, stall, claim and linger deadlines. Makes the peers concerned dirty. */
 void router_tick(struct router *r, const struct now *now);
 
 /* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All

@@ -37,7 +37,7 @@ enum peer_state {
 struct peer {
     struct router *router;                /* not owned; outlives every peer */
     struct peer *prev, *next;             /* router.peers, by connection id */
-    struct peer *timed_prev, *timed_next; /* router.greeting or router.lingering */
+    struct peer *timed_prev, *timed_next; /* router.greeting, .claiming or .lingering */
     struct peer *dirty_next;              /* router.dirty */
     struct peer *doomed_next;             /* router.doomed */
     struct peer_info info;
@@ -76,6 +76,7 @@ struct peer {
     uint64_t deadline_ns;     /* of its timed list */
     bool is_dirty;
     bool is_expired;
+    bool is_claiming; /* on router.claiming */
     bool has_spoken; /* a whole frame has come */
     /* publishing: what it has used of its window, and how much of that can be given back */
     uint64_t sequence;
@@ -93,6 +94,7 @@ struct router {
     struct now now;         /* of this dispatch */
     struct peer *peers;     /* of peer.next */
     struct peer *greeting;  /* of peer.timed_next, by deadline */
+    struct peer *claiming;  /* of peer.timed_next, by deadline: their parcels wait for frames */
     struct peer *lingering; /* of peer.timed_next, by deadline */
     struct peer *dirty, *dirty_last;
     struct peer *doomed;        /* closing; what they own is still to be dropped */
@@ -182,6 +184,9 @@ const char *cargo_load(struct peer *p, const struct wire_publish *m, unsigned n_
 void cargo_refused(struct peer *p, const struct wire_publish *m);
 /* RETURNED frames for which there was no memory. */
 void cargo_return_all(struct peer *p);
+/* Parcels wait for the rest of their frames since now, or not any more. */
+void parcels_watch(struct peer *p);
+void parcels_unwatch(struct peer *p);
 /* The descriptors of a frame that announces n: a reference, or NULL if they did not arrive. */
 struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
 /* Whether the client can get such a body at all. */

@@ -381,7 +381,8 @@ static void test_unsubscribe_discards_what_waits_without_a_loss(void **state)
     world_expect(w, x.c, "");
     assert_int_equal(router_counters(w->s.router)->messages_discarded, 2);
     /* the number may be used again, and nothing of the old subscription comes */
-    world_subscribe(w, x.c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, 5, 5, 0, 0, false});
+    world_subscribe(w, x.c, 0,
+                    &(struct world_sub){"a", BUS_POLICY_LATEST, .window = 5, .queue = 5});
     world_publish(w, x.p, "a");
     world_expect(w, x.c, "MESSAGE 1 a 1.7\n");
 }

@@ -203,7 +203,7 @@ static void test_monitor_and_subscriber_may_ask_too(void **state)
     sim_send(&w->s, m, VERB_MONITOR, &monitor, NULL, 0);
     ask(w, m, BUS_SNAPSHOT_TOPICS, 0, 0);
     world_expect(w, m, "STATUS OK MONITOR\nSNAPSHOT_END 2 0\n");
-    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, 1, 1, 0, 0, false});
+    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, .window = 1, .queue = 1});
     ask(w, c, BUS_SNAPSHOT_TOPICS, 0, 0);
     world_expect(w, c, "SNAPSHOT_END 2 0\n");
 }

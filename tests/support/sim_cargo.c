@@ -112,7 +112,7 @@ void sim_send_parcel(struct sim *s, struct sim_client *c, enum verb verb, const 
                      const void *body, size_t body_bytes, unsigned n, struct parcel *parcel)
 {
     if (parcel) {
-        router_add_parcel(c->peer, parcel);
+        router_add_parcel(s->router, c->peer, parcel, &s->now);
     }
     s->n_fds = n;
     sim_send(s, c, verb, message, body, body_bytes);
