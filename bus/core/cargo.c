@@ -644,7 +644,7 @@ void release_handle(struct peer *p, const struct wire_release *m)
     peer_pump_waiting(p);
 }
 
-void cargo_drop_all(struct peer *p)
+void leases_drop_all(struct peer *p)
 {
     for (uint32_t lease = 1; lease <= p->leases.n_slots && p->leases.n_used > 0; lease++) {
         if (idpool_get(&p->leases, lease)) {
@@ -653,6 +653,10 @@ void cargo_drop_all(struct peer *p)
     }
     charge_release(&p->charge, (uint64_t) p->leases.n_slots * sizeof(uintptr_t));
     idpool_fini(&p->leases);
+}
+
+void cargo_drop_all(struct peer *p)
+{
     for (uint32_t i = 0; i < p->n_buffers_max; i++) {
         if (p->buffers[i]) {
             buffer_drop(p, i + 1);

@@ -227,6 +227,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     peer_drop_all(p);
     dirty_remove(r, p);
     outq_fini(&p->out);
+    leases_drop_all(p);
     idset_fini(&p->known);
     idset_fini(&p->known_buffers);
     charge_fini(&p->charge);

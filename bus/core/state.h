@@ -175,8 +175,10 @@ void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m);
 bool release_plain(struct peer *p, const uint8_t *header, size_t bytes);
 void release_handle(struct peer *p, const struct wire_release *m);
 void pong_handle(struct peer *p, const struct wire_pong *m);
-/* Leases, buffers and descriptors of a peer that is going. */
+/* Buffers and descriptors of a peer that is going. */
 void cargo_drop_all(struct peer *p);
+/* Its leases, when it is gone: until then it reads messages that are in its output. */
+void leases_drop_all(struct peer *p);
 /* What a PUBLISH brings with it: *ret_cargo, or the status and why not. parcel may be NULL. */
 const char *cargo_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
                        struct parcel *parcel, struct cargo **ret_cargo, enum bus_status *ret);
