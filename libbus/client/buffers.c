@@ -9,7 +9,7 @@
 
 /* From here on handing a body over beats copying it through two sockets; measured, see
  * docs/performance.md. */
-#define BUFFER_FROM_BYTES ((size_t) 8 * 1024)
+#define BUFFER_FROM_BYTES ((size_t) 4 * 1024)
 #define POOL_BYTES_MAX ((size_t) 256 << 20)
 #define NUMBERS_USED 4096u
 

@@ -200,29 +200,36 @@ static void on_peer(struct bus_conn *c, const struct wire_peer *m)
 
 /* ---- messages ---- */
 
-static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes)
+/* CREDIT goes out at the end of the step; but behind bodies in buffers, which are large, what the
+ * step still has to do may take longer than the router has to send meanwhile. */
+static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes, bool handed_over)
 {
     sub->used_messages++;
     sub->used_bytes += bytes;
     if (UNLIKELY(sub->used_messages >= sub->half_messages || sub->used_bytes >= sub->half_bytes)) {
         bus__give_credit(c, sub);
+        if (handed_over) {
+            bus__output(c, OUTPUT_ALL);
+        }
     }
 }
 
 /* Everything the message borrows is held during the callback, in which ids may be bound anew. */
 static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message *m, size_t bytes)
 {
+    bool handed_over = m->lease != NULL;
+
     m->topic->refs++;
     m->sender->refs++;
     sub->busy++;
     sub->on_message(sub, m, sub->userdata);
-    if (UNLIKELY(m->lease != NULL)) {
+    if (UNLIKELY(handed_over)) {
         bus__lease_unref(m->lease);
     }
     bus__topic_name_unref(m->topic);
     bus__peer_name_unref(m->sender);
     if (bus__sub_release(sub)) {
-        consume(c, sub, bytes);
+        consume(c, sub, bytes, handed_over);
     }
 }
 
@@ -266,7 +273,7 @@ static void message_lost(struct bus_conn *c, struct bus_sub *sub, enum bus_loss_
         sub->on_loss(sub, &loss, sub->userdata);
     }
     if (bus__sub_release(sub)) {
-        consume(c, sub, bytes);
+        consume(c, sub, bytes, false);
     }
 }
 

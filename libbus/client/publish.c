@@ -16,6 +16,8 @@
 #define WINDOW_MESSAGES_USED (1u << 20)
 #define WINDOW_BYTES_USED (INT64_C(1) << 40)
 #define CODEC_SCRATCH_BYTES 8192
+/* Bodies in buffers that wait for others to be sent together. */
+#define HANDED_OVER_MAX (1024u * 1024u)
 /* Of a PUBLISH without texts, and of one text header beyond its texts: tags and lengths. */
 #define PUBLISH_HEADER_OVERHEAD 64u
 #define TEXT_HEADER_OVERHEAD 16u
@@ -346,12 +348,26 @@ static int announce(struct bus_conn *c, struct segment *s)
     return 0;
 }
 
+/* Frames are collected until a packet is full; bodies in buffers make no packet full, and their
+ * readers could have begun long before. */
+static void note_handed_over(struct bus_conn *c, size_t bytes)
+{
+    c->handed_over += bytes;
+    if (c->handed_over >= HANDED_OVER_MAX) {
+        c->handed_over = 0;
+        bus__output(c, OUTPUT_ALL);
+    }
+}
+
 static int publish_from_slot(struct bus_conn *c, const struct publish *p)
 {
     struct segment *s = p->slot.segment;
     int r = s->announced ? 0 : announce(c, s);
 
     r = r < 0 ? r : publish_encoded(c, p);
+    if (r == 0) {
+        note_handed_over(c, p->bytes);
+    }
     if (s->once && r < 0) {
         s->dead = true; /* the router will refuse it, for it is not sealed */
     } else if (s->once) {

@@ -41,8 +41,9 @@ struct spec {
     double rate;              /* MODE_LATENCY: messages a second */
     uint32_t window_messages; /* of the subscriptions; 0: the router's default */
     uint64_t window_bytes;
-    const char *address; /* SIDE_BUS: the router's */
-    int router_pid;      /* 0: not ours */
+    uint64_t buffer_from; /* SIDE_BUS: of the publishers; 0: the library's */
+    const char *address;  /* SIDE_BUS: the router's */
+    int router_pid;       /* 0: not ours */
 };
 
 enum { P50, P90, P99, P999, N_PERCENTILES };

@@ -75,6 +75,7 @@ int client_open(struct client *c, struct party *p)
     struct bus_opts opts = BUS_OPTS_INIT;
 
     *c = (struct client){.party = p};
+    opts.buffer_threshold_bytes = p->spec->buffer_from;
     opts.on_status = on_status;
     opts.on_closed = on_closed;
     opts.userdata = c;

@@ -6,12 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common.h"
-#include "loan_api.h"
-
-bool loan_available(void)
-{
-    return bus_loan && bus_loan_data && bus_loan_publish && bus_loan_cancel;
-}
 
 int outlet_init(struct outlet *o, struct client *c, struct bus_topic *topic)
 {

@@ -5,8 +5,6 @@
 
 #include "bus_side.h"
 
-struct bus_loan;
-
 struct outlet {
     struct client *client;
     struct bus_topic *topic;
@@ -14,9 +12,6 @@ struct outlet {
     unsigned char *own;    /* NULL: loans */
     struct bus_loan *loan; /* the one to be filled */
 };
-
-/* Whether libbus has loans. */
-bool loan_available(void);
 
 /* 0 or -1. */
 int outlet_init(struct outlet *o, struct client *c, struct bus_topic *topic);

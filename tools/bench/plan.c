@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "common.h"
-#include "loan.h"
 #include "pattern.h"
 
 #define BODY_BYTES_MAX (UINT64_C(1) << 30)
@@ -50,6 +49,9 @@ static const char help[] =
     "  -w, --window N[,BYTES]   window of the subscriptions, which have policy block (default: "
     "the\n"
     "                           router's). The floor has none: there the socket buffers decide.\n"
+    "      --buffer-from N      publishers on the bus hand over bodies of so many bytes or more "
+    "in\n"
+    "                           shared memory (default: libbus' own choice)\n"
     "      --memory-from N      bodies of so many bytes or more have a floor of shared memory\n"
     "                           (default 65537), see below\n"
     "  -j, --json               JSON instead of a table\n"
@@ -169,7 +171,15 @@ static int parse_bytes(struct plan *p, char *text)
     return p->n_bytes > 0 ? -1 : tool_usage("--bytes: no number");
 }
 
-enum { OPT_SIDE = 256, OPT_LOAN, OPT_MEMORY_FROM, OPT_ROUTER, OPT_HELP, OPT_VERSION };
+enum {
+    OPT_SIDE = 256,
+    OPT_LOAN,
+    OPT_BUFFER_FROM,
+    OPT_MEMORY_FROM,
+    OPT_ROUTER,
+    OPT_HELP,
+    OPT_VERSION
+};
 
 static const struct option long_options[] = {
     {"side", required_argument, NULL, OPT_SIDE},
@@ -182,6 +192,7 @@ static const struct option long_options[] = {
     {"rate", required_argument, NULL, 'r'},
     {"runs", required_argument, NULL, 'R'},
     {"window", required_argument, NULL, 'w'},
+    {"buffer-from", required_argument, NULL, OPT_BUFFER_FROM},
     {"memory-from", required_argument, NULL, OPT_MEMORY_FROM},
     {"json", no_argument, NULL, 'j'},
     {"address", required_argument, NULL, 'a'},
@@ -242,6 +253,10 @@ static int parse_option(struct plan *p, int option, bool *sides)
     case OPT_LOAN:
         p->in_place = true;
         return -1;
+    case OPT_BUFFER_FROM:
+        return parse_size(optarg, 1, BODY_BYTES_MAX + 1, &p->buffer_from)
+                   ? -1
+                   : tool_usage("--buffer-from %s: not a number of bytes", optarg);
     case OPT_MEMORY_FROM:
         return parse_size(optarg, 0, BODY_BYTES_MAX + 1, &p->memory_from)
                    ? -1
@@ -301,6 +316,7 @@ static int add_row(struct plan *p, enum mode mode, enum link link, size_t bytes)
                               .count = p->count,
                               .rate = p->rate,
                               .address = p->address,
+                              .buffer_from = p->buffer_from,
                               .window_messages = (uint32_t) p->window_messages,
                               .window_bytes = p->window_bytes};
     row->spec.n = p->n > 0 && takes_number ? p->n : default_number(mode);
@@ -341,9 +357,6 @@ static int make_rows(struct plan *p)
 
 static int check(struct plan *p)
 {
-    if (p->in_place && p->sides[SIDE_BUS] && !loan_available()) {
-        return tool_usage("--loan: libbus %s has no loans: --side floor only", bus_version());
-    }
     if (p->n > PARTIES_MAX - 2 && (p->modes[MODE_FANOUT] || p->modes[MODE_FANIN])) {
         return tool_usage("-n %u: at most %d processes", p->n, PARTIES_MAX - 2);
     }

@@ -24,6 +24,7 @@ struct plan {
     bool links[2];
     size_t bytes[BYTES_MAX_LIST];
     unsigned n_bytes;
+    uint64_t buffer_from; /* bus_opts.buffer_threshold_bytes */
     uint64_t memory_from; /* the floor hands over bodies of so many bytes in memory */
     bool in_place;
     unsigned n; /* 0: the mode's default */
