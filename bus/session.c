@@ -97,11 +97,13 @@ static void session_update_reading(struct session *s)
 
 /* ---- link_ops ---- */
 
-static struct link_input on_input(struct link *l, const uint8_t *data, size_t len)
+static struct link_input on_input(struct link *l, const uint8_t *data, size_t len,
+                                  struct slab *slab)
 {
     struct session *s = session_of(l);
     struct now now = now_read();
-    struct input_result in = router_input(s->all->router, s->peer, data, len, SESSION_BUDGET, &now);
+    struct received input = {data, len, slab};
+    struct input_result in = router_input(s->all->router, s->peer, &input, SESSION_BUDGET, &now);
 
     session_update_reading(s);
     return (struct link_input){.consumed = in.consumed, .need = in.need, .more = in.more};
@@ -113,8 +115,9 @@ static void on_oversized(struct link *l, const uint8_t *data, size_t len)
 {
     struct session *s = session_of(l);
     struct now now = now_read();
+    struct received input = {data, MIN(len, 7), NULL};
 
-    (void) router_input(s->all->router, s->peer, data, MIN(len, 7), SESSION_BUDGET, &now);
+    (void) router_input(s->all->router, s->peer, &input, SESSION_BUDGET, &now);
     session_update_reading(s);
 }
 
@@ -177,9 +180,11 @@ static void on_end(struct link *l, int error)
     }
 }
 
-static int output(struct link *l, struct iovec *iov, int n)
+static int output(struct link *l, struct iovec iov[LINK_IOV])
 {
-    return outq_peek(peer_output(session_of(l)->peer), iov, n);
+    const struct outq *q = peer_output(session_of(l)->peer);
+
+    return l->kind == LINK_PACKETS ? outq_peek_packet(q, iov) : outq_peek(q, iov, LINK_IOV);
 }
 
 static const struct parcel *output_parcel(struct link *l)

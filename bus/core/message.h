@@ -11,6 +11,7 @@
 
 struct cargo;
 struct peer;
+struct slab;
 struct topic;
 struct user;
 
@@ -71,6 +72,7 @@ struct message_parts {
     size_t body_bytes;
     size_t size;
     struct message *whole; /* the message, if it is one already; it is if it has cargo */
+    struct slab *slab;     /* where the body lies, if outputs may keep it there; or NULL */
 };
 
 /* A message with one reference and one hold, or NULL if out of memory. */

@@ -283,7 +283,8 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
 static void publish_show_refused(struct peer *p, const struct publish *pub, struct topic *t,
                                  const struct frame *f)
 {
-    struct message_parts parts = {t, p->sender, NULL, 0, f->body, f->body_bytes, pub->size, NULL};
+    struct message_parts parts = {t,         p->sender, NULL, 0, f->body, f->body_bytes,
+                                  pub->size, NULL,      NULL};
     struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, pub->status,
                                 0,      pub->n_fds};
 
@@ -377,6 +378,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     memcpy(header, parts.header, parts.header_bytes);
     parts.header = header;
     parts.size = pub->size;
+    parts.slab = p->router->slab;
     if (publish_load(p, pub, &parts)) {
         publish_deliver(p, pub, &parts);
     } else {
@@ -441,8 +443,8 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
         return false;
     }
 
-    struct message_parts parts = {t,       p->sender,     header,        0,
-                                  f->body, f->body_bytes, f->body_bytes, NULL};
+    struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
+                                  NULL, r->slab};
     struct fan_out out = {.from = p, .parts = &parts};
 
     parts.header_bytes =

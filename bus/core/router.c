@@ -461,28 +461,30 @@ static size_t input_one(struct peer *p, const uint8_t *data, size_t len, size_t 
     return 0;
 }
 
-struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
+struct input_result router_input(struct router *r, struct peer *p, const struct received *in,
                                  unsigned budget, const struct now *now)
 {
     struct input_result result = {0};
     uint64_t work_end;
 
     r->now = *now;
+    r->slab = in->slab;
     work_end = r->work + budget;
-    if (p->state == PEER_GREETING && is_mistake(p, data, len)) {
+    if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
         mistake_answer(p);
     }
-    while (result.consumed < len && p->state != PEER_CLOSING && result.need == 0) {
+    while (result.consumed < in->len && p->state != PEER_CLOSING && result.need == 0) {
         if (r->work >= work_end) {
             result.more = true;
             break;
         }
         result.consumed +=
-            input_one(p, data + result.consumed, len - result.consumed, &result.need);
+            input_one(p, in->data + result.consumed, in->len - result.consumed, &result.need);
     }
     if (p->state == PEER_CLOSING) {
-        result = (struct input_result){.consumed = len};
+        result = (struct input_result){.consumed = in->len};
     }
+    r->slab = NULL;
     router_reap(r);
     return result;
 }

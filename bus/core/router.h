@@ -75,6 +75,13 @@ void router_starve_peer(struct router *r, struct peer *p, const struct now *now)
 /* The link is gone, or will never be read or written again. */
 void router_remove_peer(struct router *r, struct peer *p);
 
+/* What a link has received. */
+struct received {
+    const uint8_t *data;
+    size_t len;
+    struct slab *slab; /* where data lies, if outputs may keep it there; NULL: they copy it */
+};
+
 struct input_result {
     size_t consumed; /* the caller drops so many bytes and keeps the rest for the next call */
     size_t
@@ -83,11 +90,11 @@ struct input_result {
                   more */
 };
 
-/* Handles whole frames at the front of data, until about budget units of work are done (a frame, a
- * subscription that a message is for, and a step in finding these is one each). On a link with
- * packets, data ends where a packet ends. A peer that is closing consumes everything and does
+/* Handles whole frames at the front of in->data, until about budget units of work are done (a
+ * frame, a subscription that a message is for, and a step in finding these is one each). On a link
+ * with packets, data ends where a packet ends. A peer that is closing consumes everything and does
  * nothing. */
-struct input_result router_input(struct router *r, struct peer *p, const uint8_t *data, size_t len,
+struct input_result router_input(struct router *r, struct peer *p, const struct received *in,
                                  unsigned budget, const struct now *now);
 
 /* Descriptors that came with what router_input() gets next: takes the reference. */
@@ -100,7 +107,8 @@ void router_settle_parcels(struct peer *p);
  * left. NULL if none is left. */
 struct peer *router_next_dirty(struct router *r);
 
-/* The peer's output: send with outq_peek(), then report with router_output_sent(). */
+/* The peer's output: send with outq_peek() or outq_peek_packet(), then report with
+ * router_output_sent(). */
 struct outq *peer_output(struct peer *p);
 /* So many bytes at the front of the output were sent. May move waiting messages into the output and
  * make the peer dirty again. */

@@ -77,7 +77,7 @@ struct peer {
     bool is_dirty;
     bool is_expired;
     bool is_claiming; /* on router.claiming */
-    bool has_spoken; /* a whole frame has come */
+    bool has_spoken;  /* a whole frame has come */
     /* publishing: what it has used of its window, and how much of that can be given back */
     uint64_t sequence;
     uint32_t used_messages, free_messages;
@@ -92,6 +92,7 @@ struct router {
     struct router_config config;
     struct counters counters;
     struct now now;         /* of this dispatch */
+    struct slab *slab;      /* where the input of this dispatch lies, if it may be kept there */
     struct peer *peers;     /* of peer.next */
     struct peer *greeting;  /* of peer.timed_next, by deadline */
     struct peer *claiming;  /* of peer.timed_next, by deadline: their parcels wait for frames */

@@ -17,27 +17,64 @@ static bool sub_introduce(struct sub *s, struct match *match, struct sender *sen
     return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
 }
 
-/* The frame of a plain message. False if out of memory. */
-static inline bool frame_put(struct sub *s, const struct message_parts *parts)
-{
-    struct peer *p = s->peer;
-    size_t header_bytes = s->field_bytes + parts->header_bytes;
-    size_t bytes = FRAME_PREFIX_BYTES + header_bytes + parts->body_bytes;
-    uint8_t *dst = outq_reserve(&p->out, bytes);
+/* Bodies from here on are not copied into each output. A shorter one is copied in less time than a
+ * piece of its own costs in the kernel, and would pin a whole slab. */
+#define SHARED_BODY_MIN 4096u
 
-    if (UNLIKELY(!dst)) {
-        return false;
-    }
-    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, parts->body_bytes);
+/* Prefix and header of a MESSAGE; returns its end. */
+static inline uint8_t *message_put_header(uint8_t *dst, const struct sub *s,
+                                          const struct message_parts *parts)
+{
+    frame_write_prefix(dst, VERB_MESSAGE, s->field_bytes + parts->header_bytes, parts->body_bytes);
     dst += FRAME_PREFIX_BYTES;
     memcpy(dst, s->field, HOT_SUBSCRIPTION_MAX); /* a fixed size; there is slack */
     dst += s->field_bytes;
     memcpy(dst, parts->header, parts->header_bytes);
-    if (parts->body_bytes > 0) {
-        memcpy(dst + parts->header_bytes, parts->body, parts->body_bytes);
+    return dst + parts->header_bytes;
+}
+
+/* False if the body is to be copied. */
+static bool message_put_shared(struct sub *s, const struct message_parts *parts)
+{
+    struct outq *q = &s->peer->out;
+    size_t bytes = FRAME_PREFIX_BYTES + s->field_bytes + parts->header_bytes;
+    uint8_t *dst = outq_reserve_shared(q, bytes, parts->slab, parts->body_bytes);
+
+    if (!dst) {
+        return false;
     }
-    outq_commit(&p->out, bytes);
+    (void) message_put_header(dst, s, parts);
+    outq_commit_shared(q, bytes, parts->slab, parts->body, parts->body_bytes);
     return true;
+}
+
+static inline bool message_put_copied(struct sub *s, const struct message_parts *parts)
+{
+    struct outq *q = &s->peer->out;
+    size_t bytes = FRAME_PREFIX_BYTES + s->field_bytes + parts->header_bytes + parts->body_bytes;
+    uint8_t *dst = outq_reserve(q, bytes);
+
+    if (UNLIKELY(!dst)) {
+        return false;
+    }
+    dst = message_put_header(dst, s, parts);
+    if (parts->body_bytes > 0) {
+        memcpy(dst, parts->body, parts->body_bytes);
+    }
+    outq_commit(q, bytes);
+    return true;
+}
+
+static inline bool message_is_shared(const struct message_parts *parts)
+{
+    return parts->body_bytes >= SHARED_BODY_MIN && parts->slab;
+}
+
+/* The frame of a plain message. False if out of memory. */
+static inline bool frame_put(struct sub *s, const struct message_parts *parts)
+{
+    return (UNLIKELY(message_is_shared(parts)) && message_put_shared(s, parts)) ||
+           message_put_copied(s, parts);
 }
 
 static inline bool has_cargo(const struct message_parts *parts)
@@ -331,8 +368,8 @@ static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason
 static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
     struct message_parts parts = {
-        m->topic,      m->sender, m->data, m->header_bytes, m->data + m->header_bytes,
-        m->body_bytes, m->size,   m};
+        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
+        m->size,  m,         NULL};
 
     if (!message_put(s, match, &parts)) {
         return false;

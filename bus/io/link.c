@@ -144,7 +144,7 @@ static ssize_t rest_feed(struct link *l, const uint8_t *data, size_t len)
     if (left < l->need && !l->more) {
         return (ssize_t) take;
     }
-    in = l->ops->on_input(l, l->rest + l->rest_start, left);
+    in = l->ops->on_input(l, l->rest + l->rest_start, left, NULL);
     link_note(l, &in, left);
     l->rest_start += in.consumed;
     if (l->rest_start == l->rest_end) {
@@ -175,7 +175,7 @@ static int link_feed(struct link *l, const uint8_t *data, size_t len)
     if (len == 0) {
         return 0;
     }
-    in = l->ops->on_input(l, data, len);
+    in = l->ops->on_input(l, data, len, l->loop->slab);
     link_note(l, &in, len);
     return rest_append(l, data + in.consumed, len - in.consumed);
 }
@@ -207,7 +207,7 @@ static void link_handle(struct link *l, const uint8_t *data, size_t len)
 }
 
 /* Where to receive: behind a partial frame on a stream, so that a large one is not copied, and in
- * the shared buffer. */
+ * what all links share. */
 static int link_receive_iov(struct link *l, struct iovec iov[2])
 {
     size_t left = l->rest_end - l->rest_start;
@@ -223,8 +223,11 @@ static int link_receive_iov(struct link *l, struct iovec iov[2])
             MIN(l->rest_capacity - l->rest_end, l->need - left),
         };
     }
-    iov[n++] = (struct iovec){l->loop->buffer, LOOP_BUFFER_BYTES};
-    return n;
+    iov[n] = loop_room(l->loop);
+    if (l->kind == LINK_PACKETS) { /* how large a packet may be does not depend on the slab */
+        iov[n].iov_len = LOOP_ROOM_BYTES;
+    }
+    return n + 1;
 }
 
 /* The other side went away, or reads no more. What it sent before is still there to be read, up to
@@ -252,18 +255,19 @@ static void on_receive_error(struct link *l, int error)
     }
 }
 
-static void on_received(struct link *l, const struct sock_received *in, size_t to_rest, size_t n)
+static void on_received(struct link *l, const struct sock_received *in, const uint8_t *data,
+                        size_t to_rest, size_t n)
 {
     if (UNLIKELY(in->parcel != NULL)) {
         l->has_parcels = true;
         l->ops->on_parcel(l, in->parcel);
     }
     if (in->flags & MSG_TRUNC) {
-        l->ops->on_oversized(l, l->loop->buffer, n); /* the link may be closed now */
+        l->ops->on_oversized(l, data, n); /* the link may be closed now */
         return;
     }
     l->rest_end += to_rest;
-    link_handle(l, l->loop->buffer, n - to_rest);
+    link_handle(l, data, n - to_rest);
 }
 
 /* One recvmsg() a turn, so that every readable link gets its share. */
@@ -287,7 +291,7 @@ static void link_read(struct link *l)
         parcel_unref(in.parcel);
         link_end(l, 0);
     } else {
-        on_received(l, &in, MIN((size_t) n, first), (size_t) n);
+        on_received(l, &in, iov[n_iov - 1].iov_base, MIN((size_t) n, first), (size_t) n);
     }
 }
 
@@ -362,17 +366,14 @@ static int on_send_error(struct link *l, int error)
     }
 }
 
-/* One send: a packet, or all chunks of a stream. 0, > 0 if the socket is full, or a negative errno.
+/* One send: a packet, or many chunks of a stream. 0, > 0 if the socket is full, or a negative
+ * errno.
  */
 static int link_send(struct link *l, struct iovec *iov, int n)
 {
-    size_t offered;
+    size_t offered = iov_bytes(iov, n);
     ssize_t sent;
 
-    if (l->kind == LINK_PACKETS) {
-        n = 1;
-    }
-    offered = iov_bytes(iov, n);
     sent = l->deaf ? (ssize_t) offered : sock_send(l->fd, iov, n, l->ops->output_parcel(l));
     if (sent < 0) {
         int r = on_send_error(l, (int) sent);
@@ -396,7 +397,7 @@ int link_flush(struct link *l)
         l->n_sends = 0;
     }
     while (!l->blocked && !l->closed && l->task.queue != LOOP_LATER) {
-        int n = l->ops->output(l, iov, l->kind == LINK_PACKETS ? 1 : LINK_IOV);
+        int n = l->ops->output(l, iov);
         int r;
 
         if (n == 0) {

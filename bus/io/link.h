@@ -11,11 +11,13 @@
 #include <uv.h>
 #include "base/parcel.h"
 #include "io/loop.h"
+#include "wire/outq.h"
 
-/* Sends for one link between two flushes; a stream sends up to LINK_IOV chunks at once, a packet
- * link one. */
+/* Sends for one link between two flushes; a stream sends up to LINK_IOV pieces at once, a packet
+ * link the pieces of one packet. */
 #define LINK_SENDS_MAX 16u
-#define LINK_IOV 16
+#define LINK_IOV 128
+_Static_assert(LINK_IOV >= OUTQ_PACKET_IOV, "a packet goes out at once");
 
 struct link;
 
@@ -27,8 +29,9 @@ struct link_input {
 
 struct link_ops {
     /* Bytes arrived, or more of those that were not consumed. On a packet link data ends where a
-     * packet ends. */
-    struct link_input (*on_input)(struct link *l, const uint8_t *data, size_t len);
+     * packet ends. If they lie in a slab, parts of them may be kept there; it may be NULL. */
+    struct link_input (*on_input)(struct link *l, const uint8_t *data, size_t len,
+                                  struct slab *slab);
     /* Descriptors came with the bytes that on_input gets next, or with a part of a frame: the
      * owner's now. */
     void (*on_parcel)(struct link *l, struct parcel *parcel);
@@ -44,8 +47,8 @@ struct link_ops {
     /* Nothing more will be read: error is 0 at end of file, or a negative errno. With -ENOMEM, for
      * what is not a whole frame yet, the link can still be written to. */
     void (*on_end)(struct link *l, int error);
-    /* What to send next: fills iov, one entry a packet; returns how many. */
-    int (*output)(struct link *l, struct iovec *iov, int n);
+    /* What to send next, on a packet link the next packet: fills iov; returns how many. */
+    int (*output)(struct link *l, struct iovec iov[LINK_IOV]);
     /* The descriptors that go with what output() returned, or NULL. */
     const struct parcel *(*output_parcel)(struct link *l);
     /* So many bytes at the front of the output are gone. */

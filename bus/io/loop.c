@@ -55,6 +55,7 @@ int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *lo
     if (!loop->buffer) {
         return -ENOMEM;
     }
+    slab_pool_init(&loop->slabs, SLAB_POOL_MAX);
     /* these three cannot fail */
     (void) uv_prepare_init(uv, &loop->prepare);
     (void) uv_idle_init(uv, &loop->idle);
@@ -68,11 +69,22 @@ void loop_close(struct loop *loop)
     if (!loop->buffer) {
         return;
     }
+    slab_pool_fini(&loop->slabs);
     free(loop->buffer);
     loop->buffer = NULL;
     uv_close((uv_handle_t *) &loop->prepare, NULL);
     uv_close((uv_handle_t *) &loop->idle, NULL);
     uv_close((uv_handle_t *) &loop->retry, NULL);
+}
+
+struct iovec loop_room(struct loop *loop)
+{
+    loop->slab = slab_pool_current(&loop->slabs, LOOP_ROOM_BYTES);
+    if (!loop->slab) {
+        return (struct iovec){loop->buffer, LOOP_BUFFER_BYTES};
+    }
+    return (struct iovec){slab_room(loop->slab),
+                          MIN(slab_room_bytes(loop->slab), LOOP_BUFFER_BYTES)};
 }
 
 void loop_soon(struct loop *loop, struct loop_task *t)

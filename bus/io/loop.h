@@ -6,10 +6,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 #include <uv.h>
+#include "wire/slab.h"
 
-/* One recvmsg() reads at most this much. */
+/* One recvmsg() reads at most this much, and has room for at least the largest packet. */
 #define LOOP_BUFFER_BYTES (256u * 1024u)
+#define LOOP_ROOM_BYTES (132u * 1024u)
 /* Output is sent at the end of a turn, or as soon as this much input was handled. */
 #define LOOP_FLUSH_BYTES (256u * 1024u)
 /* How soon something is tried again that failed for lack of kernel memory. */
@@ -26,7 +29,9 @@ struct loop_task {
 
 struct loop {
     uv_loop_t *uv;   /* not owned; outlives the loop */
-    uint8_t *buffer; /* LOOP_BUFFER_BYTES, valid during one callback */
+    uint8_t *buffer; /* LOOP_BUFFER_BYTES, valid during one callback; for want of a slab */
+    struct slab_pool slabs;
+    struct slab *slab; /* where the last read went; NULL: into the buffer */
     struct loop_task
         *soon; /* of loop_task.prev/next: to be run in the next turn, which does not sleep */
     struct loop_task *later; /* of loop_task.prev/next: to be run after LOOP_RETRY_MS */
@@ -43,6 +48,10 @@ struct loop {
 int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *loop));
 /* Ends the handles; the struct may go when uv_run() has returned. */
 void loop_close(struct loop *loop);
+
+/* Where the next recvmsg() puts what it gets: it is there during one callback, and longer if it is
+ * in loop.slab and kept there. */
+struct iovec loop_room(struct loop *loop);
 
 void loop_soon(struct loop *loop, struct loop_task *t);
 void loop_later(struct loop *loop, struct loop_task *t);

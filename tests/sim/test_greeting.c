@@ -293,8 +293,8 @@ static void feed(struct world *w, struct sim_client *c, const struct script *s, 
         bool more = true;
 
         while (more) {
-            struct input_result r =
-                router_input(w->s.router, c->peer, s->data + at, end - at, budget, &w->s.now);
+            struct received in = {s->data + at, end - at, NULL};
+            struct input_result r = router_input(w->s.router, c->peer, &in, budget, &w->s.now);
 
             assert_true(r.consumed <= end - at);
             at += r.consumed;
@@ -350,6 +350,7 @@ static void test_deliveries_use_the_budget_of_the_publisher(void **state)
     struct sim_client *p = world_join(w);
     struct wire_publish m = {.topic = text_from("a")};
     struct script s = {.len = 0};
+    struct received in;
     size_t one;
 
     for (unsigned i = 0; i < 8; i++) {
@@ -363,11 +364,12 @@ static void test_deliveries_use_the_budget_of_the_publisher(void **state)
         script_add(w, &s, VERB_PUBLISH, &m, NULL, 0);
     }
     /* 1 + 8 units for each; the one that uses up the budget is finished */
-    assert_int_equal(router_input(w->s.router, p->peer, s.data, s.len, 9, &w->s.now).consumed, one);
-    assert_int_equal(router_input(w->s.router, p->peer, s.data, s.len, 10, &w->s.now).consumed,
-                     2 * one);
-    assert_true(router_input(w->s.router, p->peer, s.data, s.len, 10, &w->s.now).more);
-    assert_false(router_input(w->s.router, p->peer, s.data, one, 1, &w->s.now).more);
+    in = (struct received){s.data, s.len, NULL};
+    assert_int_equal(router_input(w->s.router, p->peer, &in, 9, &w->s.now).consumed, one);
+    assert_int_equal(router_input(w->s.router, p->peer, &in, 10, &w->s.now).consumed, 2 * one);
+    assert_true(router_input(w->s.router, p->peer, &in, 10, &w->s.now).more);
+    in.len = one;
+    assert_false(router_input(w->s.router, p->peer, &in, 1, &w->s.now).more);
     sim_disconnect(&w->s, p); /* the oracle knows nothing of these */
 }
 

@@ -46,7 +46,8 @@ static void burst_init(struct sim *s, struct burst *b, const char *topic)
 /* Whether the first one alone uses up that budget. */
 static bool fills(struct sim *s, struct sim_client *c, const struct burst *b, unsigned budget)
 {
-    struct input_result in = router_input(s->router, c->peer, b->data, b->len, budget, &s->now);
+    struct received input = {b->data, b->len, NULL};
+    struct input_result in = router_input(s->router, c->peer, &input, budget, &s->now);
 
     assert_true(in.consumed == b->first || in.consumed == b->len);
     return in.more && in.consumed == b->first;

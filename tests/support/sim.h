@@ -89,6 +89,7 @@ struct sim_client {
 
 struct sim {
     struct router *router;
+    struct slab_pool slabs; /* what clients send lies there, if there is one */
     struct now now;
     struct rng rng;
     struct arena arena;
@@ -117,7 +118,8 @@ struct sim_client *sim_attach(struct sim *s, bool packets);
 /* Connects and greets. */
 struct sim_client *sim_connect(struct sim *s, bool packets);
 void sim_disconnect(struct sim *s, struct sim_client *c);
-/* Hands raw bytes to the router as one packet or in one piece. */
+/* Hands raw bytes to the router as one packet or in one piece. What the router does not keep of
+ * them is overwritten. */
 struct input_result sim_send_raw(struct sim *s, struct sim_client *c, const void *data, size_t n);
 void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *message,
               const void *body, size_t body_bytes);

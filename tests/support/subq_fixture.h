@@ -86,7 +86,7 @@ static inline int teardown(void **state)
 static inline struct message *make(struct fixture *f, size_t topic, uint64_t number, size_t size)
 {
     struct message_parts parts = {
-        f->topic[topic], f->sender, (uint8_t *) &number, sizeof(number), NULL, 0, size, NULL};
+        f->topic[topic], f->sender, (uint8_t *) &number, sizeof(number), NULL, 0, size, NULL, NULL};
     struct message *m = message_new(&parts);
 
     assert_non_null(m);

@@ -42,8 +42,8 @@ static int teardown(void **state)
 static struct message *make(struct fixture *f, size_t header_bytes, size_t body_bytes)
 {
     static const uint8_t bytes[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-    struct message_parts parts = {f->topic,   f->sender,  bytes,          header_bytes,
-                                  bytes + 10, body_bytes, body_bytes + 3, NULL};
+    struct message_parts parts = {f->topic,   f->sender,      bytes, header_bytes, bytes + 10,
+                                  body_bytes, body_bytes + 3, NULL,  NULL};
 
     return message_new(&parts);
 }
@@ -65,7 +65,8 @@ static void test_message_copies_its_parts(void **state)
 static void test_message_without_body_needs_none(void **state)
 {
     struct fixture *f = *state;
-    struct message_parts parts = {f->topic, f->sender, (const uint8_t *) "h", 1, NULL, 0, 0, NULL};
+    struct message_parts parts = {f->topic, f->sender, (const uint8_t *) "h", 1, NULL, 0, 0,
+                                  NULL,     NULL};
     struct message *m = message_new(&parts);
 
     assert_int_equal(m->body_bytes, 0);

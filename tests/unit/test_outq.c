@@ -128,6 +128,23 @@ static void test_larger_frame_gets_a_chunk_of_its_own(void **state)
     assert_int_equal(iov[2].iov_len, 10);
 }
 
+static void test_largest_body_gets_a_chunk_of_the_pool_and_travels_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct iovec iov[4];
+
+    for (int turn = 0; turn < 2; turn++) {
+        put(&f->q, OUTQ_CHUNK_BYTES + 40, 1);
+        put(&f->q, 10, 2); /* there would be memory for it */
+        put(&f->q, OUTQ_CHUNK_BYTES - 10, 3);
+        assert_int_equal(outq_peek(&f->q, iov, 4), 2);
+        assert_int_equal(iov[0].iov_len, OUTQ_CHUNK_BYTES + 40);
+        assert_int_equal(iov[1].iov_len, OUTQ_CHUNK_BYTES);
+        outq_consume(&f->q, f->q.bytes);
+        assert_int_equal(f->pool.n_free, 2);
+    }
+}
+
 static void test_peek_fills_no_more_than_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -213,7 +230,7 @@ static void test_few_bytes_cost_a_small_chunk_only(void **state)
     outq_consume(&f->q, 20);
     put(&f->q, OUTQ_SMALL_BYTES, 1);
     put(&f->q, 20, 1); /* does not fit: the link is busy */
-    assert_int_equal(f->q.capacity_bytes, OUTQ_SMALL_BYTES + OUTQ_CHUNK_BYTES);
+    assert_int_equal(f->q.capacity_bytes, OUTQ_SMALL_BYTES + OUTQ_CHUNK_CAPACITY);
     outq_consume(&f->q, OUTQ_SMALL_BYTES + 20);
 }
 
@@ -223,7 +240,7 @@ static void test_unused_reservation_is_replaced_by_a_larger_one(void **state)
 
     assert_non_null(outq_reserve(&f->q, 100));
     assert_non_null(outq_reserve(&f->q, 10000));
-    assert_int_equal(f->q.capacity_bytes, OUTQ_CHUNK_BYTES);
+    assert_int_equal(f->q.capacity_bytes, OUTQ_CHUNK_CAPACITY);
     assert_ptr_equal(f->q.head, f->q.tail);
 }
 
@@ -333,6 +350,7 @@ int main(void)
         CASE(reservation_without_commit_queues_nothing),
         CASE(chunk_never_exceeds_64_kib_of_packed_frames),
         CASE(larger_frame_gets_a_chunk_of_its_own),
+        CASE(largest_body_gets_a_chunk_of_the_pool_and_travels_alone),
         CASE(peek_fills_no_more_than_asked_for),
         CASE(stream_may_send_any_part),
         CASE(consuming_exactly_one_chunk_leaves_the_next),
