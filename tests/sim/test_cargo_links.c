@@ -272,6 +272,7 @@ static void test_releasing_costs_the_budget_of_who_releases(void **state)
     struct limits limits = sim_small_limits();
     struct sim_client *c, *p;
     struct input_result r;
+    struct received input;
     uint8_t frame[2 * (FRAME_PREFIX_BYTES + 2)];
     struct world *w;
 
@@ -294,11 +295,12 @@ static void test_releasing_costs_the_budget_of_who_releases(void **state)
         at[FRAME_PREFIX_BYTES] = 8;
         at[FRAME_PREFIX_BYTES + 1] = (uint8_t) (i + 1);
     }
-    r = router_input(w->s.router, c->peer, frame, sizeof(frame), 3, &w->s.now);
+    input = (struct received){frame, sizeof(frame), NULL};
+    r = router_input(w->s.router, c->peer, &input, 3, &w->s.now);
     assert_true(r.more);
     assert_int_equal(r.consumed, sizeof(frame) / 2);
-    r = router_input(w->s.router, c->peer, frame + sizeof(frame) / 2, sizeof(frame) / 2, 3,
-                     &w->s.now);
+    input = (struct received){frame + sizeof(frame) / 2, sizeof(frame) / 2, NULL};
+    r = router_input(w->s.router, c->peer, &input, 3, &w->s.now);
     assert_int_equal(r.consumed, sizeof(frame) / 2);
     memset(c->leases, 0, sizeof(c->leases));
     c->n_leases = 0;

@@ -30,7 +30,7 @@
 #endif
 
 #define CHILD_BODY_MIN 16u
-#define CHILD_BODY_MAX 4096u
+#define CHILD_BODY_MAX 65536u
 #define CHILD_BATCH 64
 #define CHILD_PUBLISHER "publisher"
 
@@ -111,7 +111,9 @@ static inline void child_body_fill(uint8_t *body, size_t bytes, uint64_t number)
 static inline bool child_body_is(const uint8_t *body, size_t bytes, uint64_t number)
 {
     return bytes >= CHILD_BODY_MIN && load_u64le(body) == number &&
-           body[bytes - 1] == (number & 0xff);
+           body[sizeof(number)] == (number & 0xff) &&
+           memcmp(body + sizeof(number), body + sizeof(number) + 1, bytes - sizeof(number) - 1) ==
+               0;
 }
 
 static inline void child_publish_batch(struct child_self *self, struct bus_conn *conn,
