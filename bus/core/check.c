@@ -81,10 +81,56 @@ static void buffers_check(const struct router *r)
     assert(charged <= r->descriptors.used && of_users == r->descriptors.used);
 }
 
+static uint64_t matches_check(const struct sub *s)
+{
+    const struct match *m;
+    uint64_t charged = 0;
+
+    DL_FOREACH2(s->matches, m, sub_next)
+    {
+        assert(m->sub == s);
+        assert(m->index < m->topic->n_matches && m->topic->matches[m->index] == m);
+        charged += sizeof(*m);
+    }
+    return charged;
+}
+
+/* Returns what it is charged with. */
+static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t number)
+{
+    const struct sub_queue *sq = sub_queue(s);
+
+    assert(s->peer == p && sub_id(s) == number);
+    assert(s->credit_messages <= sub_window(s)->messages);
+    assert(s->credit_bytes <= (int64_t) sub_window(s)->bytes);
+    assert(!s->is_marked);
+    assert(p->windows.slots[s->window].refs > 0);
+    if (sq) {
+        subq_check(&sq->q);
+        assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
+        assert(!sq->is_stalling == !subq_has_held(&sq->q));
+    }
+    return sub_memory(s) + matches_check(s) + (sq ? sq->charge.bytes : 0);
+}
+
+static uint32_t waiting_check(const struct peer *p)
+{
+    uint32_t n = 0, last = 0;
+
+    for (uint32_t number = p->waiting; number; number = p->subs[number - 1]->waiting_next) {
+        assert(p->subs[number - 1]->is_waiting);
+        assert(p->subs[number - 1]->waiting_prev == last);
+        last = number;
+        n++;
+    }
+    assert(p->waiting_last == last);
+    return n;
+}
+
 static uint64_t peer_check(const struct peer *p)
 {
-    uint64_t charged = p->charge.bytes, queued = 0;
-    uint32_t n_subs = 0;
+    uint64_t charged = p->charge.bytes + windows_memory(&p->windows), queued = 0;
+    uint32_t n_subs = 0, n_waiting = 0;
 
     for (uint32_t i = 0; i < p->n_subs_max; i++) {
         const struct sub *s = p->subs[i];
@@ -93,17 +139,11 @@ static uint64_t peer_check(const struct peer *p)
             continue;
         }
         n_subs++;
-        charged += s->charge.bytes;
-        assert(s->peer == p && s->id == i + 1);
-        assert(s->credit_messages <= s->window_messages);
-        assert(s->credit_bytes <= (int64_t) s->window_bytes);
-        if (s->queue) {
-            subq_check(&s->queue->q);
-            queued += s->queue->q.n_messages;
-            assert(s->policy == BUS_POLICY_BLOCK || !s->queue->is_stalling);
-            assert(!s->queue->is_stalling == !subq_has_held(&s->queue->q));
-        }
+        charged += sub_check(p, s, i + 1);
+        queued += sub_queue(s) ? s->queue->q.n_messages : 0;
+        n_waiting += s->is_waiting;
     }
+    assert(n_waiting == waiting_check(p));
     assert(n_subs == p->n_subs);
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);

@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/macros.h"
 #include "core/sub.h"
 #include "wire/topic.h"
 
-struct edge_key {
-    const struct filter_node *parent;
+struct text_key {
+    const struct filter_node *parent; /* of an edge */
     const char *text;
     size_t len;
 };
@@ -17,26 +18,116 @@ struct edge_key {
 void filters_init(struct filters *f, uint64_t seed)
 {
     memset(f, 0, sizeof(*f));
+    table_init(&f->exact, seed);
     table_init(&f->edges, seed);
 }
+
+/* ---- what follows a subscription ---- */
+
+static char *exact_text(const struct sub *s)
+{
+    return (char *) (uintptr_t) (s + 1);
+}
+
+static struct filter_node **node_slot(const struct sub *s)
+{
+    return (struct filter_node **) (uintptr_t) (s + 1);
+}
+
+size_t filters_tail(const char *filter, size_t len)
+{
+    return filter_has_wildcard(filter, len) ? sizeof(struct filter_node *) : len;
+}
+
+uint64_t filters_memory(const char *filter, size_t len)
+{
+    uint64_t memory = filters_tail(filter, len) + TABLE_ENTRY_BYTES;
+
+    if (filter_has_wildcard(filter, len)) {
+        memory += len;
+        for (size_t i = 0; i < len; i++) {
+            memory += filter[i] == '/' ? sizeof(struct filter_node) + TABLE_ENTRY_BYTES : 0;
+        }
+        memory += sizeof(struct filter_node);
+    }
+    return memory;
+}
+
+/* ---- filters without wildcards ---- */
+
+static bool exact_equals(const void *object, const void *key)
+{
+    const struct sub *s = object;
+    const struct text_key *k = key;
+
+    return s->filter_len == k->len && memcmp(exact_text(s), k->text, k->len) == 0;
+}
+
+static uint32_t exact_hash(const struct filters *f, const char *text, size_t len)
+{
+    return table_hash(&f->exact, 0, text, len);
+}
+
+static struct sub *exact_find(const struct filters *f, uint32_t hash, const char *text, size_t len)
+{
+    return table_find(&f->exact, hash, exact_equals, &(struct text_key){NULL, text, len});
+}
+
+static int exact_add(struct filters *f, const char *text, size_t len, struct sub *sub)
+{
+    uint32_t hash = exact_hash(f, text, len);
+    struct sub *first = exact_find(f, hash, text, len), *list = first;
+
+    if (!first && table_prepare(&f->exact) < 0) {
+        return -ENOMEM;
+    }
+
+    /* nothing fails from here on */
+    sub->place = FILTER_EXACT;
+    sub->filter_len = (uint8_t) len;
+    memcpy(exact_text(sub), text, len);
+    DL_APPEND2(list, sub, filter_prev, filter_next);
+    if (!first) {
+        table_insert(&f->exact, hash, sub);
+    }
+    return 0;
+}
+
+static void exact_remove(struct filters *f, struct sub *sub)
+{
+    uint32_t hash = exact_hash(f, exact_text(sub), sub->filter_len);
+    struct sub *first = exact_find(f, hash, exact_text(sub), sub->filter_len), *list = first;
+
+    DL_DELETE2(list, sub, filter_prev, filter_next);
+    if (!list) {
+        table_remove(&f->exact, hash, first);
+    } else if (list != first) {
+        table_replace(&f->exact, hash, first, list);
+    }
+}
+
+/* ---- the trie ---- */
 
 static bool edge_equals(const void *object, const void *key)
 {
     const struct filter_node *n = object;
-    const struct edge_key *k = key;
+    const struct text_key *k = key;
 
-    return n->parent == k->parent && n->len == k->len &&
-           memcmp(filter_node_text(n), k->text, k->len) == 0;
+    return n->parent == k->parent && n->len == k->len && memcmp(n->text, k->text, k->len) == 0;
 }
 
-static uint32_t edge_hash(const struct filters *f, const struct edge_key *k)
+static uint32_t edge_hash(const struct filters *f, const struct text_key *k)
 {
     return table_hash(&f->edges, (uint64_t) (uintptr_t) k->parent, k->text, k->len);
 }
 
-static struct filter_node *child_find(const struct filters *f, const struct edge_key *k)
+static struct filter_node *child_find(const struct filters *f, const struct filter_node *parent,
+                                      const char *text, size_t len)
 {
-    return table_find(&f->edges, edge_hash(f, k), edge_equals, k);
+    struct text_key key = {parent, text, len};
+
+    return parent->n_children > 0 ? table_find(&f->edges, edge_hash(f, &key), edge_equals, &key)
+                                  : NULL;
 }
 
 static bool is_level(const char *text, size_t len, char c)
@@ -44,105 +135,149 @@ static bool is_level(const char *text, size_t len, char c)
     return len == 1 && *text == c;
 }
 
-/* The pointer of a wildcard child, or NULL if the level is a text. */
-static struct filter_node **wildcard_slot(struct filter_node *parent, const char *text, size_t len)
+static struct filter_node *node_new(struct filter_node *parent, const char *text, size_t len)
 {
-    if (is_level(text, len, '+')) {
-        return &parent->plus;
+    struct filter_node *n = calloc(1, MAX(sizeof(*n), offsetof(struct filter_node, text) + len));
+
+    if (n) {
+        n->parent = parent;
+        n->len = (uint8_t) len;
+        memcpy(n->text, text, len);
     }
-    return is_level(text, len, '#') ? &parent->hash : NULL;
+    return n;
 }
 
 static struct filter_node *child_get(struct filters *f, struct filter_node *parent,
                                      const char *text, size_t len)
 {
-    struct edge_key key = {parent, text, len};
-    struct filter_node **slot = wildcard_slot(parent, text, len);
-    struct filter_node *n = slot ? *slot : child_find(f, &key);
+    struct text_key key = {parent, text, len};
+    struct filter_node *n = child_find(f, parent, text, len);
 
     if (n) {
         return n;
     }
-    if (!slot && table_prepare(&f->edges) < 0) {
+    if (table_prepare(&f->edges) < 0) {
         return NULL;
     }
-    n = calloc(1, sizeof(*n) + len);
+    n = node_new(parent, text, len);
     if (!n) {
         return NULL;
     }
-    n->parent = parent;
-    n->len = (uint8_t) len;
-    memcpy(n + 1, text, len);
-    if (slot) {
-        *slot = n;
-    } else {
-        n->edge_hash = edge_hash(f, &key);
-        table_insert(&f->edges, n->edge_hash, n);
-    }
+    table_insert(&f->edges, edge_hash(f, &key), n);
     parent->n_children++;
+    parent->has_plus = parent->has_plus || is_level(text, len, '+');
     return n;
+}
+
+static bool node_is_needed(const struct filter_node *n)
+{
+    return n->n_children > 0 || n->subs[FILTER_BELOW] || n->subs[FILTER_PLUS] ||
+           n->subs[FILTER_HASH];
 }
 
 /* Frees a node and its ancestors as far as nothing needs them. */
 static void node_prune(struct filters *f, struct filter_node *n)
 {
-    while (n->parent && !n->subs && n->n_children == 0) {
+    while (n && !node_is_needed(n)) {
         struct filter_node *parent = n->parent;
-        struct filter_node **slot = wildcard_slot(parent, filter_node_text(n), n->len);
 
-        if (slot) {
-            *slot = NULL;
+        if (parent) {
+            struct text_key key = {parent, n->text, n->len};
+
+            table_remove(&f->edges, edge_hash(f, &key), n);
+            parent->n_children--;
+            parent->has_plus = parent->has_plus && !is_level(n->text, n->len, '+');
         } else {
-            table_remove(&f->edges, n->edge_hash, n);
+            f->root = NULL;
         }
-        parent->n_children--;
         free(n);
         n = parent;
     }
 }
 
-int filters_add(struct filters *f, const char *filter, size_t len, struct sub *sub)
+/* The node and the place there of a filter with wildcards; new nodes as need be. */
+static struct filter_node *node_get(struct filters *f, const char *filter, size_t len,
+                                    enum filter_place *ret_place)
 {
-    struct filter_node *n = &f->root;
+    struct filter_node *n = f->root, *child;
 
     for (;;) {
         size_t level = topic_level_len(filter, len);
-        struct filter_node *child = child_get(f, n, filter, level);
 
+        if (level == len && is_level(filter, level, '#')) {
+            *ret_place = FILTER_HASH;
+            return n;
+        }
+        if (level == len && is_level(filter, level, '+')) {
+            *ret_place = FILTER_PLUS;
+            return n;
+        }
+        child = child_get(f, n, filter, level);
         if (!child) {
             node_prune(f, n);
-            return -ENOMEM;
+            return NULL;
         }
         n = child;
         if (level == len) {
-            break;
+            *ret_place = FILTER_BELOW;
+            return n;
         }
         filter += level + 1;
         len -= level + 1;
     }
-    sub->filter = n;
-    DL_APPEND2(n->subs, sub, filter_prev, filter_next);
+}
+
+static int wildcard_add(struct filters *f, const char *filter, size_t len, struct sub *sub)
+{
+    enum filter_place place = FILTER_BELOW;
+    struct filter_node *n;
+
+    if (!f->root) {
+        f->root = node_new(NULL, "", 0);
+    }
+    n = f->root ? node_get(f, filter, len, &place) : NULL;
+    if (!n) {
+        return -ENOMEM;
+    }
+    sub->place = place;
+    sub->filter_len = 0;
+    *node_slot(sub) = n;
+    DL_APPEND2(n->subs[place], sub, filter_prev, filter_next);
     return 0;
+}
+
+static void wildcard_remove(struct filters *f, struct sub *sub)
+{
+    struct filter_node *n = *node_slot(sub);
+
+    DL_DELETE2(n->subs[sub->place], sub, filter_prev, filter_next);
+    node_prune(f, n);
+}
+
+/* ---- both ---- */
+
+int filters_add(struct filters *f, const char *filter, size_t len, struct sub *sub)
+{
+    return filter_has_wildcard(filter, len) ? wildcard_add(f, filter, len, sub)
+                                            : exact_add(f, filter, len, sub);
 }
 
 void filters_remove(struct filters *f, struct sub *sub)
 {
-    struct filter_node *n = sub->filter;
-
-    DL_DELETE2(n->subs, sub, filter_prev, filter_next);
-    sub->filter = NULL;
-    node_prune(f, n);
+    if (sub->place == FILTER_EXACT) {
+        exact_remove(f, sub);
+    } else {
+        wildcard_remove(f, sub);
+    }
 }
 
-static void match_subs(const struct filter_node *n, filters_match_fn fn, void *ctx)
+static void match_subs(struct sub *list, filters_match_fn fn, void *ctx)
 {
     struct sub *sub;
 
-    if (n) {
-        DL_FOREACH2(n->subs, sub, filter_next)
-        {
-            fn(sub, ctx);
-        }
+    DL_FOREACH2(list, sub, filter_next)
+    {
+        fn(sub, ctx);
     }
 }
 
@@ -152,19 +287,22 @@ static size_t match_below(const struct filters *f, const struct filter_node *n, 
 {
     size_t level = topic_level_len(topic, len);
     size_t passed = 0;
-    const struct filter_node *next[2] = {child_find(f, &(struct edge_key){n, topic, level}),
-                                         wildcards ? n->plus : NULL};
+    const struct filter_node *next[2] = {
+        child_find(f, n, topic, level), wildcards && n->has_plus ? child_find(f, n, "+", 1) : NULL};
 
     if (wildcards) {
-        match_subs(n->hash, fn, ctx);
+        match_subs(n->subs[FILTER_HASH], fn, ctx);
+    }
+    if (wildcards && level == len) {
+        match_subs(n->subs[FILTER_PLUS], fn, ctx);
     }
     for (int i = 0; i < 2; i++) {
         if (!next[i]) {
             continue;
         }
         if (level == len) {
-            match_subs(next[i], fn, ctx);
-            match_subs(next[i]->hash, fn, ctx);
+            match_subs(next[i]->subs[FILTER_BELOW], fn, ctx);
+            match_subs(next[i]->subs[FILTER_HASH], fn, ctx);
         } else {
             passed +=
                 1 + match_below(f, next[i], topic + level + 1, len - level - 1, true, fn, ctx);
@@ -176,28 +314,42 @@ static size_t match_below(const struct filters *f, const struct filter_node *n, 
 size_t filters_match(const struct filters *f, const char *topic, size_t len, filters_match_fn fn,
                      void *ctx)
 {
-    return match_below(f, &f->root, topic, len, topic[0] != '$', fn, ctx);
+    match_subs(exact_find(f, exact_hash(f, topic, len), topic, len), fn, ctx);
+    return f->root ? match_below(f, f->root, topic, len, topic[0] != '$', fn, ctx) : 0;
+}
+
+/* Texts are written from the end of buf and then moved to its beginning. */
+static size_t node_text(const struct filter_node *n, enum filter_place place, char buf[256])
+{
+    bool is_last = place == FILTER_BELOW;
+    size_t at = 256;
+
+    if (!is_last) {
+        buf[--at] = place == FILTER_PLUS ? '+' : '#';
+    }
+    for (; n->parent; n = n->parent) {
+        if (!is_last) {
+            buf[--at] = '/';
+        }
+        is_last = false;
+        at -= n->len;
+        memcpy(buf + at, n->text, n->len);
+    }
+    memmove(buf, buf + at, 256 - at);
+    return 256 - at;
 }
 
 size_t filters_text(const struct sub *sub, char buf[256])
 {
-    size_t len = 0, at;
-
-    for (const struct filter_node *n = sub->filter; n->parent; n = n->parent) {
-        len += n->len + (n->parent->parent ? 1u : 0u);
+    if (sub->place != FILTER_EXACT) {
+        return node_text(*node_slot(sub), sub->place, buf);
     }
-    at = len;
-    for (const struct filter_node *n = sub->filter; n->parent; n = n->parent) {
-        at -= n->len;
-        memcpy(buf + at, filter_node_text(n), n->len);
-        if (n->parent->parent) {
-            buf[--at] = '/';
-        }
-    }
-    return len;
+    memcpy(buf, exact_text(sub), sub->filter_len);
+    return sub->filter_len;
 }
 
 void filters_fini(struct filters *f)
 {
+    table_fini(&f->exact);
     table_fini(&f->edges);
 }

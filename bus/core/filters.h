@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* All subscriptions by their filters, in a trie of levels. Matching a topic costs O(levels) plus
- * what matches, however many other filters there are. Knows nothing of peers and messages. */
+/* All subscriptions by their filters: those without a wildcard in a table by their whole text, the
+ * others in a trie of levels. Matching a topic costs a look into the table, O(levels) in the trie,
+ * and what matches, however many other filters there are. Knows nothing of peers and messages. Why:
+ * docs/decisions/020-exact-filters-in-a-table.md. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -9,25 +11,30 @@
 
 struct sub;
 
-/* One level of one or more filters. The root has no text. */
+/* Where a subscription is found. */
+enum filter_place {
+    FILTER_BELOW, /* in the trie: the filter ends at a node with a text */
+    FILTER_PLUS,  /* in the trie: the filter is that of a node and "+" */
+    FILTER_HASH,  /* in the trie: the filter is that of a node and "#" */
+    FILTER_EXACT, /* in the table: the text follows the subscription */
+};
+#define FILTER_LISTS 3u
+
+/* One level of one or more filters: a text, or "+" with more levels below it. The root has no text.
+ * Wildcards at the end have no node. */
 struct filter_node {
-    struct filter_node *parent; /* NULL for the root */
-    struct filter_node *plus;   /* child "+" */
-    struct filter_node *hash;   /* child "#" */
-    struct sub *subs;           /* of sub.filter_next: filters that end here */
-    uint32_t n_children;        /* plus and hash included */
-    uint32_t edge_hash;         /* in filters.edges, unless wildcard or root */
-    uint8_t len;                /* of the text, which follows the struct */
+    struct filter_node *parent;     /* NULL for the root */
+    struct sub *subs[FILTER_LISTS]; /* of sub.filter_next, by place */
+    uint32_t n_children;            /* in filters.edges */
+    bool has_plus;                  /* one of them is "+" */
+    uint8_t len;                    /* of the text, which follows it */
+    char text[];
 };
 
-static inline const char *filter_node_text(const struct filter_node *n)
-{
-    return (const char *) (n + 1);
-}
-
 struct filters {
-    struct table edges; /* children with a text, by parent and text */
-    struct filter_node root;
+    struct table exact; /* the first subscription of each filter without a wildcard, by the text */
+    struct table edges; /* nodes by parent and text */
+    struct filter_node *root; /* NULL if there are no wildcards */
 };
 
 typedef void (*filters_match_fn)(struct sub *sub, void *ctx);
@@ -35,7 +42,14 @@ typedef void (*filters_match_fn)(struct sub *sub, void *ctx);
 void filters_init(struct filters *f, uint64_t seed);
 void filters_fini(struct filters *f);
 
-/* Puts a subscription under a valid filter: sets its filter_node and links it there. 0 or -ENOMEM.
+/* Room that a subscription to that filter needs behind its struct: for the text, or for its node.
+ */
+size_t filters_tail(const char *filter, size_t len);
+/* Memory that it costs there and in the table or the trie. */
+uint64_t filters_memory(const char *filter, size_t len);
+
+/* Puts a subscription under a valid filter: sets its filter fields and what follows it. 0 or
+ * -ENOMEM.
  */
 int filters_add(struct filters *f, const char *filter, size_t len, struct sub *sub);
 void filters_remove(struct filters *f, struct sub *sub);

@@ -154,16 +154,16 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
 
 void peer_pump_waiting(struct peer *p)
 {
-    struct sub *last = p->waiting ? p->waiting->waiting_prev : NULL;
+    uint32_t last = p->waiting_last;
 
     descriptors_ping(p);
     /* each one once: those that must wait again go to the end */
     while (p->waiting && p->out.bytes < p->output_max) {
-        struct sub *s = p->waiting;
+        uint32_t number = p->waiting;
 
         p->router->work++; /* who releases pays for all that look whether they may go on */
-        sub_pump(s);
-        if (s == last) {
+        sub_pump(p->subs[number - 1]);
+        if (number == last) {
             break;
         }
     }

@@ -39,12 +39,35 @@ static inline bool quota_allows(const struct quota *q, uint64_t bytes)
 }
 
 /* Without asking: for what cannot be refused any more and is bounded otherwise. */
+static inline void quota_force(struct quota *q, uint64_t bytes)
+{
+    for (; q; q = q->parent) {
+        q->used += bytes;
+    }
+}
+
+/* For objects whose charge can be computed, so that they need not keep it. False, and nothing
+ * changed, if it would exceed a bound. */
+static inline bool quota_add(struct quota *q, uint64_t bytes)
+{
+    if (!quota_allows(q, bytes)) {
+        return false;
+    }
+    quota_force(q, bytes);
+    return true;
+}
+
+static inline void quota_release(struct quota *q, uint64_t bytes)
+{
+    for (; q; q = q->parent) {
+        q->used -= bytes;
+    }
+}
+
 static inline void charge_force(struct charge *c, uint64_t bytes)
 {
     c->bytes += bytes;
-    for (struct quota *q = c->quota; q; q = q->parent) {
-        q->used += bytes;
-    }
+    quota_force(c->quota, bytes);
 }
 
 /* False, and nothing changed, if it would exceed a bound. */
@@ -60,9 +83,7 @@ static inline bool charge_add(struct charge *c, uint64_t bytes)
 static inline void charge_release(struct charge *c, uint64_t bytes)
 {
     c->bytes -= bytes;
-    for (struct quota *q = c->quota; q; q = q->parent) {
-        q->used -= bytes;
-    }
+    quota_release(c->quota, bytes);
 }
 
 static inline void charge_fini(struct charge *c)

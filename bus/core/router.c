@@ -131,6 +131,7 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     outq_init(&p->out, &r->pool);
     quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
     charge_init(&p->charge, &p->quota);
+    windows_init(&p->windows, &p->quota);
     charge_force(&p->charge, sizeof(*p) + sizeof(*p->sender)); /* bounded by clients_max */
     p->deadline_ns = now->monotonic_ns + r->config.limits.hello_timeout_ms * NS_PER_MS;
     DL_APPEND2(r->greeting, p, timed_prev, timed_next);
@@ -174,6 +175,7 @@ static void peer_drop_all(struct peer *p)
         }
     }
     charge_release(&p->charge, ((uint64_t) p->n_subs_max + p->n_aliases_max) * sizeof(void *));
+    windows_fini(&p->windows);
     free(p->subs);
     free(p->aliases);
     p->subs = NULL;

@@ -10,6 +10,7 @@
 #include "core/sub.h"
 #include "core/topics.h"
 #include "core/user.h"
+#include "core/windows.h"
 #include "wire/codec.h"
 
 /* A monitor's own state: docs/protocol.md, section 9. */
@@ -53,9 +54,11 @@ struct peer {
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
     struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
-    struct sub *waiting;                      /* of sub.waiting_next */
-    struct tap *tap;                          /* if it is a monitor */
-    struct peer *tap_next;                    /* router.taps */
+    uint32_t waiting; /* number of the first, of sub.waiting_next; 0 if none */
+    uint32_t waiting_last;
+    struct windows windows; /* of its subscriptions */
+    struct tap *tap;        /* if it is a monitor */
+    struct peer *tap_next;  /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
     uint32_t n_subs, n_subs_max;
@@ -149,6 +152,18 @@ bool peer_announce_topic(struct peer *p, const struct topic *t);
 void peer_pump_waiting(struct peer *p);
 /* A slot table that reaches up to a number: false if limits or memory forbid. */
 bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number);
+
+/* ---- subscriptions ---- */
+
+static inline const struct sub_window *sub_window(const struct sub *s)
+{
+    return windows_at(&s->peer->windows, s->window);
+}
+
+static inline struct subq_bounds sub_bounds(const struct sub *s)
+{
+    return sub_window(s)->queue;
+}
 
 /* ---- publish.c ---- */
 

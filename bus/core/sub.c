@@ -27,7 +27,7 @@ static inline uint8_t *message_put_header(uint8_t *dst, const struct sub *s,
 {
     frame_write_prefix(dst, VERB_MESSAGE, s->field_bytes + parts->header_bytes, parts->body_bytes);
     dst += FRAME_PREFIX_BYTES;
-    memcpy(dst, s->field, HOT_SUBSCRIPTION_MAX); /* a fixed size; there is slack */
+    memcpy(dst, s->field, SUB_FIELD_BYTES); /* a fixed size; there is slack */
     dst += s->field_bytes;
     memcpy(dst, parts->header, parts->header_bytes);
     return dst + parts->header_bytes;
@@ -123,26 +123,36 @@ bool sub_send(struct sub *s, struct match *match, const struct message_parts *pa
 
 /* ---- the queue ---- */
 
+static struct sub_queue *queue_new(struct sub *s)
+{
+    struct sub_queue *sq;
+
+    if (!quota_allows(&s->peer->quota, sizeof(*sq))) {
+        return NULL;
+    }
+    sq = calloc(1, sizeof(*sq));
+    if (sq) {
+        sq->sub = s;
+        charge_init(&sq->charge, &s->peer->quota);
+        charge_force(&sq->charge, sizeof(*sq)); /* allowed, as was seen above */
+        subq_init(&sq->q, &sq->charge);
+    }
+    return sq;
+}
+
 static struct sub_queue *queue_get(struct sub *s)
 {
-    struct sub_queue *sq = s->queue;
+    struct sub_queue *sq = sub_queue(s);
 
     if (sq) {
         return sq;
     }
-    if (!charge_add(&s->charge, sizeof(*sq))) {
-        return NULL;
+    sq = queue_new(s);
+    if (sq) {
+        sq->q.starved = (struct gap){s->starved_count, s->starved_count > 0 ? s->starved_bytes : 0};
+        s->starved_count = 0;
+        s->queue = sq;
     }
-    sq = calloc(1, sizeof(*sq));
-    if (!sq) {
-        charge_release(&s->charge, sizeof(*sq));
-        return NULL;
-    }
-    sq->sub = s;
-    subq_init(&sq->q, &s->charge);
-    sq->q.starved = s->starved;
-    s->starved = (struct gap){0};
-    s->queue = sq;
     return sq;
 }
 
@@ -179,26 +189,41 @@ static void queue_free(struct sub *s)
     queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
-    charge_release(&s->charge, sizeof(*sq));
+    charge_fini(&sq->charge);
     free(sq);
     s->queue = NULL;
 }
 
-static void waiting_set(struct sub *s)
+/* The field of a neighbour, or of the peer, that names the one before or after. */
+static uint32_t *waiting_next_of(struct peer *p, uint32_t number)
 {
-    if (s->is_waiting) {
-        DL_DELETE2(s->peer->waiting, s, waiting_prev, waiting_next);
-    }
-    s->is_waiting = true;
-    DL_APPEND2(s->peer->waiting, s, waiting_prev, waiting_next);
+    return number ? &p->subs[number - 1]->waiting_next : &p->waiting;
+}
+
+static uint32_t *waiting_prev_of(struct peer *p, uint32_t number)
+{
+    return number ? &p->subs[number - 1]->waiting_prev : &p->waiting_last;
 }
 
 static void waiting_clear(struct sub *s)
 {
     if (s->is_waiting) {
-        DL_DELETE2(s->peer->waiting, s, waiting_prev, waiting_next);
+        *waiting_next_of(s->peer, s->waiting_prev) = s->waiting_next;
+        *waiting_prev_of(s->peer, s->waiting_next) = s->waiting_prev;
         s->is_waiting = false;
     }
+}
+
+static void waiting_set(struct sub *s)
+{
+    struct peer *p = s->peer;
+
+    waiting_clear(s);
+    s->is_waiting = true;
+    s->waiting_prev = p->waiting_last;
+    s->waiting_next = 0;
+    *waiting_next_of(p, p->waiting_last) = sub_id(s);
+    p->waiting_last = sub_id(s);
 }
 
 /* ---- losses ---- */
@@ -217,8 +242,8 @@ static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count
     if (sq) {
         subq_note_loss(&sq->q, reason, count, bytes);
     } else {
-        s->starved.count += count;
-        s->starved.bytes += bytes;
+        s->starved_bytes = bytes + (s->starved_count > 0 ? s->starved_bytes : 0);
+        s->starved_count += count;
     }
 }
 
@@ -336,31 +361,32 @@ static void starved_or_pop(struct sub *s)
 {
     struct subq_bounds bounds = sub_bounds(s);
 
-    if (s->queue) {
+    if (sub_queue(s)) {
         subq_pop(&s->queue->q, &bounds, publish_release);
         if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
             stalling_remove(s->queue);
         }
     } else {
-        s->starved = (struct gap){0};
+        s->starved_count = 0;
+        s->queue = NULL;
     }
 }
 
 static struct message *backlog_front(struct sub *s, struct match **match, struct gap *gap,
                                      enum bus_loss_reason *reason)
 {
-    if (s->queue) {
+    if (sub_queue(s)) {
         subq_prefetch(&s->queue->q);
         return subq_front(&s->queue->q, match, gap, reason);
     }
-    *gap = s->starved;
+    *gap = (struct gap){s->starved_count, s->starved_bytes};
     *reason = BUS_LOSS_NO_MEMORY;
     return NULL;
 }
 
 static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
 {
-    struct wire_loss loss = {s->id, gap->count, gap->bytes, (uint32_t) reason};
+    struct wire_loss loss = {sub_id(s), gap->count, gap->bytes, (uint32_t) reason};
 
     return peer_try_send(s->peer, VERB_LOSS, &loss);
 }
@@ -396,7 +422,7 @@ static enum pump_step pump_one(struct sub *s)
     }
     m = backlog_front(s, &match, &gap, &reason);
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
-    if (!sub_has_credit(s) && (m || (s->queue && s->queue->q.n_messages > 0))) {
+    if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
     if (m && m->cargo && !cargo_may_go(s, m->cargo)) {
@@ -430,21 +456,22 @@ void sub_pump(struct sub *s)
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
     }
-    if (step == PUMP_DONE && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
+    if (step == PUMP_DONE && sub_queue(s) && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
         queue_free(s);
     }
 }
 
 void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
 {
-    uint32_t room = s->window_messages - s->credit_messages;
-    uint64_t room_bytes = (uint64_t) ((int64_t) s->window_bytes - s->credit_bytes);
+    const struct sub_window *w = sub_window(s);
+    uint32_t room = w->messages - s->credit_messages;
+    uint64_t room_bytes = (uint64_t) ((int64_t) w->bytes - s->credit_bytes);
 
     messages = MIN(messages, room);
     bytes = MIN(bytes, room_bytes);
     s->credit_messages += messages;
     s->credit_bytes += (int64_t) bytes;
-    if (s->queue && s->queue->is_stalling && (messages > 0 || bytes > 0)) {
+    if (sub_queue(s) && s->queue->is_stalling && (messages > 0 || bytes > 0)) {
         stalling_append(s->queue);
     }
     sub_pump(s);
@@ -454,7 +481,7 @@ void sub_end_blocking(struct sub *s)
 {
     struct wire_status status = {.code = BUS_STATUS_STALLED,
                                  .verb = VERB_SUBSCRIBE,
-                                 .subscription = s->id,
+                                 .subscription = sub_id(s),
                                  .text = text_from("no progress; the policy is drop_oldest now")};
     struct subq_bounds bounds = sub_bounds(s);
 
@@ -467,13 +494,28 @@ void sub_end_blocking(struct sub *s)
     peer_send_status(s->peer, &status);
 }
 
+struct quota *sub_quota(const struct sub *s)
+{
+    return &s->peer->quota;
+}
+
+uint64_t sub_memory(const struct sub *s)
+{
+    char filter[256];
+
+    return sizeof(*s) + filters_memory(filter, filters_text(s, filter));
+}
+
 void sub_free(struct sub *s)
 {
+    uint64_t memory = sub_memory(s);
+
     waiting_clear(s);
-    if (s->queue) {
+    if (sub_queue(s)) {
         queue_free(s);
     }
     topics_remove_sub(&s->peer->router->topics, s);
-    charge_fini(&s->charge);
+    windows_put(&s->peer->windows, s->window);
+    quota_release(&s->peer->quota, memory);
     free(s);
 }

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* One subscription: its filter, its credit, its queue. Owned by its peer. Kept small: a client may
- * have 100,000 of them. */
+/* One subscription: its filter, its credit, its queue. Owned by its peer. Kept small, for a client
+ * may have 100,000 of them: docs/decisions/021-small-subscriptions.md. */
 
 #include <bus/types.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/filters.h"
 #include "core/quota.h"
 #include "core/subq.h"
-#include "wire/hot.h"
 
-struct filter_node;
 struct match;
 struct message_parts;
 struct peer;
@@ -18,6 +17,7 @@ struct peer;
 /* A subscription's queue and, for policy block, how long it has made no progress. */
 struct sub_queue {
     struct subq q;
+    struct charge charge;            /* itself and the queue */
     struct sub *sub;                 /* owner */
     struct sub_queue *stalling_prev; /* router.stalling, in order of progress_ns */
     struct sub_queue *stalling_next;
@@ -25,30 +25,34 @@ struct sub_queue {
     bool is_stalling;
 };
 
+/* Numbers of subscriptions are below 2^21: tag and varint of such a field. */
+#define SUB_FIELD_BYTES 4u
+
+/* First what each message needs. Behind the struct is the text of its filter or its filter_node, as
+ * filters_add() says. */
 struct sub {
-    struct peer *peer;          /* owner */
-    struct filter_node *filter; /* where it is in the trie */
-    struct sub *filter_prev;    /* filter_node.subs */
-    struct sub *filter_next;
-    struct match *matches;    /* of match.sub_next: topics that have found this subscription */
-    struct sub_queue *queue;  /* NULL until something has to wait */
-    struct gap starved;       /* lost when there was no memory even for a queue */
-    struct sub *waiting_prev; /* peer.waiting: could go on if the output had room */
-    struct sub *waiting_next;
-    struct charge charge;
+    struct peer *peer;      /* owner */
+    uint64_t starved_count; /* lost when there was no memory even for a queue */
+    union {
+        struct sub_queue *queue; /* NULL until something has to wait */
+        uint64_t starved_bytes;  /* while starved_count > 0: there is no queue then */
+    };
     int64_t credit_bytes;
-    uint64_t window_bytes;
-    uint64_t queue_bytes;
-    uint64_t mark; /* topics.mark of the last resolve that saw it */
-    uint32_t queue_messages;
     uint32_t credit_messages;
-    uint32_t window_messages;
-    uint32_t id;
-    uint8_t policy;                      /* enum bus_policy */
-    uint8_t flags;                       /* SUB_ flags */
-    uint8_t field_bytes;                 /* length of field */
-    uint8_t field[HOT_SUBSCRIPTION_MAX]; /* the subscription field of its MESSAGE headers */
-    bool is_waiting;                     /* on peer.waiting */
+    uint32_t window;                /* number of its sub_window */
+    uint8_t field[SUB_FIELD_BYTES]; /* the subscription field of its MESSAGE headers: its number */
+    uint8_t field_bytes;            /* length of field */
+    uint8_t flags;                  /* SUB_ flags */
+    uint8_t filter_len;             /* if place is FILTER_EXACT */
+    uint8_t policy : 3;             /* enum bus_policy */
+    uint8_t place : 2;              /* enum filter_place */
+    bool is_waiting : 1;            /* on peer.waiting */
+    bool is_marked : 1;             /* during topic_resolve() */
+    struct match *matches;   /* of match.sub_next: topics that have found this subscription */
+    struct sub *filter_prev; /* filter_node.subs, or those of the same text */
+    struct sub *filter_next;
+    uint32_t waiting_prev; /* peer.waiting, by number: could go on if the output had room */
+    uint32_t waiting_next;
 };
 
 enum { SUB_NO_LOCAL = 1, SUB_DESCRIPTORS = 2, SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS };
@@ -64,14 +68,26 @@ static inline void sub_take_credit(struct sub *s, uint32_t size)
     s->credit_bytes -= size;
 }
 
-static inline bool sub_has_backlog(const struct sub *s)
+/* NULL if there is none. */
+static inline struct sub_queue *sub_queue(const struct sub *s)
 {
-    return s->starved.count > 0 || (s->queue && !subq_is_empty(&s->queue->q));
+    return s->starved_count > 0 ? NULL : s->queue;
 }
 
-static inline struct subq_bounds sub_bounds(const struct sub *s)
+static inline bool sub_has_backlog(const struct sub *s)
 {
-    return (struct subq_bounds){s->queue_messages, s->queue_bytes};
+    return s->starved_count > 0 || (s->queue && !subq_is_empty(&s->queue->q));
+}
+
+/* Its number at the client, which the field holds. */
+static inline uint32_t sub_id(const struct sub *s)
+{
+    uint32_t id = 0;
+
+    for (unsigned i = 1; i < s->field_bytes; i++) {
+        id |= (uint32_t) (s->field[i] & 0x7F) << 7 * (i - 1);
+    }
+    return id;
 }
 
 /* What became of a message for a subscription. */
@@ -96,5 +112,9 @@ void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes);
 /* It may no longer block publishers. */
 void sub_end_blocking(struct sub *s);
 
+/* Who pays for what is noted about it. */
+struct quota *sub_quota(const struct sub *s);
+/* What itself and its filter are charged with. */
+uint64_t sub_memory(const struct sub *s);
 /* Ends a subscription: out of the trie, the queue discarded, memory released. */
 void sub_free(struct sub *s);

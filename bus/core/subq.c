@@ -52,7 +52,7 @@ static void item_move(struct subq_item *to, const struct subq_item *from, uint64
 {
     *to = *from;
     if (to->message) {
-        to->match->latest_pos = pos;
+        to->match->latest_pos = (uint32_t) pos;
     }
 }
 
@@ -207,11 +207,13 @@ bool subq_evict(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes)
 
 bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes)
 {
-    uint64_t pos = match->latest_pos;
+    /* the ring is far shorter than 2^32; a position that is long past names an item of something
+     * else */
+    uint64_t pos = q->head + (uint32_t) (match->latest_pos - (uint32_t) q->head);
     struct subq_item *item;
     struct gap gap;
 
-    if (q->capacity == 0 || pos < q->head || pos >= q->tail) {
+    if (q->capacity == 0 || pos >= q->tail) {
         return false;
     }
     item = item_at(q, pos);
@@ -241,7 +243,7 @@ void subq_push(struct subq *q, struct message *m, struct match *match)
     item->match = match;
     item->gap_count = 0;
     item->gap_reason = 0;
-    match->latest_pos = q->tail;
+    match->latest_pos = (uint32_t) q->tail;
     q->tail++;
     q->n_messages++;
     q->bytes += m->size;

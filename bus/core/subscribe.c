@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* SUBSCRIBE, UNSUBSCRIBE and CREDIT: docs/protocol.md, section 6. */
-#include <errno.h>
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 #include "core/state.h"
+#include "wire/hot.h"
 #include "wire/topic.h"
 
 struct verdict {
@@ -66,44 +69,49 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     return ok();
 }
 
+static struct sub_window window_of(const struct limits *l, const struct wire_subscribe *m)
+{
+    return (struct sub_window){
+        .messages = m->window_messages ? m->window_messages : (uint32_t) l->window_messages_default,
+        .bytes = m->window_bytes ? m->window_bytes : l->window_bytes_default,
+        .queue = {m->queue_messages ? m->queue_messages : (uint32_t) l->queue_messages_default,
+                  m->queue_bytes ? m->queue_bytes : l->queue_bytes_default}};
+}
+
 static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
 {
-    const struct limits *l = &p->router->config.limits;
-    struct sub *s = calloc(1, sizeof(*s));
+    const struct sub_window w = window_of(&p->router->config.limits, m);
+    struct sub *s = calloc(1, sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
+    uint8_t field[HOT_SUBSCRIPTION_MAX];
 
     if (!s) {
         return NULL;
     }
+    s->window = windows_get(&p->windows, &w);
+    if (s->window == WINDOW_NONE) {
+        free(s);
+        return NULL;
+    }
     s->peer = p;
-    s->id = m->subscription;
-    s->policy = (uint8_t) m->policy;
+    s->policy = (uint8_t) (m->policy & 7);
     s->flags = (uint8_t) m->flags;
-    s->window_messages =
-        m->window_messages ? m->window_messages : (uint32_t) l->window_messages_default;
-    s->window_bytes = m->window_bytes ? m->window_bytes : l->window_bytes_default;
-    s->queue_messages =
-        m->queue_messages ? m->queue_messages : (uint32_t) l->queue_messages_default;
-    s->queue_bytes = m->queue_bytes ? m->queue_bytes : l->queue_bytes_default;
-    s->credit_messages = s->window_messages;
-    s->credit_bytes = (int64_t) s->window_bytes;
-    s->field_bytes = (uint8_t) hot_put_field_1(s->field, s->id);
-    charge_init(&s->charge, &p->quota);
+    s->credit_messages = w.messages;
+    s->credit_bytes = (int64_t) w.bytes;
+    s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
+    assert(s->field_bytes <= SUB_FIELD_BYTES); /* subscriptions_max is below 2^21 */
+    memcpy(s->field, field, SUB_FIELD_BYTES);
     return s;
 }
 
-/* What a subscription costs: itself and its way through the trie. */
-static uint64_t sub_memory(const struct wire_subscribe *m)
+static void sub_undo(struct sub *s)
 {
-    uint64_t levels = 1;
-
-    for (size_t i = 0; i < m->filter.len; i++) {
-        levels += m->filter.data[i] == '/';
-    }
-    return sizeof(struct sub) + levels * (sizeof(struct filter_node) + 24) + m->filter.len;
+    windows_put(&s->peer->windows, s->window);
+    free(s);
 }
 
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
+    uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
     struct sub *s;
 
     if (!peer_table_reach(p, (void ***) &p->subs, &p->n_subs_max, m->subscription)) {
@@ -113,13 +121,13 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     if (!s) {
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }
-    if (!charge_add(&s->charge, sub_memory(m))) {
-        free(s);
+    if (!quota_add(&p->quota, memory)) {
+        sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
     if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
-        charge_fini(&s->charge);
-        free(s);
+        quota_release(&p->quota, memory);
+        sub_undo(s);
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }
     p->subs[m->subscription - 1] = s;

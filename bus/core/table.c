@@ -107,7 +107,8 @@ int table_prepare(struct table *t)
     uint32_t n_new = n_slots ? n_slots * 2 : TABLE_SLOTS_MIN;
     struct table_slot *slots;
 
-    if (n_slots && t->n + 1 <= n_slots - n_slots / 4) {
+    /* at most four fifths: 2^17 slots are enough for 100,000 entries */
+    if (n_slots && t->n + 1 <= n_slots - n_slots / 5) {
         return 0;
     }
     slots = calloc(n_new, sizeof(*slots));
@@ -146,7 +147,7 @@ static void slot_close(struct table *t, uint32_t hole)
     t->slots[hole].object = NULL;
 }
 
-void table_remove(struct table *t, uint32_t hash, const void *object)
+static uint32_t slot_of(const struct table *t, uint32_t hash, const void *object)
 {
     uint32_t i = hash & t->mask;
 
@@ -154,7 +155,17 @@ void table_remove(struct table *t, uint32_t hash, const void *object)
         assert(t->slots[i].object);
         i = (i + 1) & t->mask;
     }
-    slot_close(t, i);
+    return i;
+}
+
+void table_replace(struct table *t, uint32_t hash, const void *object, void *with)
+{
+    t->slots[slot_of(t, hash, object)].object = with;
+}
+
+void table_remove(struct table *t, uint32_t hash, const void *object)
+{
+    slot_close(t, slot_of(t, hash, object));
     t->n--;
     if (t->n == 0) {
         free(t->slots);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* A hash table of pointers with open addressing: 21 to 43 bytes an entry, where uthash's handle
+/* A hash table of pointers with open addressing: 20 to 40 bytes an entry, where uthash's handle
  * alone has 56 in every object. Keys stay in the objects; the caller hashes with table_hash(),
  * whose seed keeps peers from choosing names that collide. */
 
@@ -12,6 +12,9 @@ struct table_slot {
     void *object; /* NULL: empty */
     uint32_t hash;
 };
+
+/* What an entry is charged with. */
+#define TABLE_ENTRY_BYTES 24u
 
 struct table {
     struct table_slot *slots;
@@ -33,3 +36,5 @@ void *table_find(const struct table *t, uint32_t hash, table_equals_fn equals, c
 int table_prepare(struct table *t);
 void table_insert(struct table *t, uint32_t hash, void *object);
 void table_remove(struct table *t, uint32_t hash, const void *object);
+/* Puts another object of the same key in the place of one. */
+void table_replace(struct table *t, uint32_t hash, const void *object, void *with);

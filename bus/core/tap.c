@@ -17,8 +17,9 @@ bool tap_wants(const struct router *r)
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o)
 {
     if (r->n_recipients < TAP_RECIPIENTS_MAX) {
-        r->recipients[r->n_recipients++] = (struct wire_recipient){
-            s->peer->sender->id, s->id, (uint32_t) o->verdict, (uint32_t) o->reason, o->evicted};
+        r->recipients[r->n_recipients++] =
+            (struct wire_recipient){s->peer->sender->id, sub_id(s), (uint32_t) o->verdict,
+                                    (uint32_t) o->reason, o->evicted};
     }
 }
 

@@ -87,7 +87,7 @@ static void match_free(struct match *m)
     t->matches[m->index] = last;
     last->index = m->index;
     DL_DELETE2(m->sub->matches, m, sub_prev, sub_next);
-    charge_release(&m->sub->charge, sizeof(*m));
+    quota_release(sub_quota(m->sub), sizeof(*m));
     free(m);
 }
 
@@ -129,12 +129,12 @@ static bool match_new(struct topic *t, struct sub *sub)
     if (!matches_have_room(t)) {
         return false;
     }
-    if (!charge_add(&sub->charge, sizeof(*m))) {
+    if (!quota_add(sub_quota(sub), sizeof(*m))) {
         return false;
     }
     m = malloc(sizeof(*m));
     if (!m) {
-        charge_release(&sub->charge, sizeof(*m));
+        quota_release(sub_quota(sub), sizeof(*m));
         return false;
     }
     *m = (struct match){.sub = sub, .topic = t, .index = t->n_matches};
@@ -182,12 +182,20 @@ static void resolve_sub(struct sub *sub, void *ctx)
 {
     struct resolve *r = ctx;
 
-    if (sub->mark == r->topic->topics->mark) {
+    if (sub->is_marked) {
         return;
     }
     if (!match_new(r->topic, sub)) {
         r->incomplete = true;
         r->missing(sub, r->ctx);
+    }
+}
+
+/* Those that the topic knows already. */
+static void matches_mark(struct topic *t, bool mark)
+{
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        t->matches[i]->sub->is_marked = mark;
     }
 }
 
@@ -197,11 +205,9 @@ size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
     struct resolve r = {t, missing, ctx, false};
     size_t passed;
 
-    ts->mark++;
-    for (uint32_t i = 0; i < t->n_matches; i++) {
-        t->matches[i]->sub->mark = ts->mark;
-    }
+    matches_mark(t, true);
     passed = filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
+    matches_mark(t, false);
     t->epoch = r.incomplete ? 0 : ts->epoch;
     return passed;
 }

@@ -21,10 +21,10 @@ struct match {
     struct topic *topic;
     struct match *sub_prev; /* sub.matches */
     struct match *sub_next;
-    uint64_t latest_pos; /* policy latest: where the topic's newest message is in the queue; may be
-                            past */
-    uint32_t index;      /* in topic.matches */
-    bool announced;      /* TOPIC was sent on the subscriber's link */
+    uint32_t latest_pos; /* policy latest: low bits of where the topic's newest message is in the
+                            queue; may be past */
+    uint32_t index : 31; /* in topic.matches */
+    bool announced : 1;  /* TOPIC was sent on the subscriber's link */
 };
 
 struct topic {
@@ -51,7 +51,6 @@ struct topics {
     struct filters filters;
     struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
-    uint64_t mark;                                   /* number of the running resolve */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void *userdata;
 };

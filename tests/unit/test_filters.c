@@ -10,6 +10,7 @@
 
 struct entry {
     struct sub sub;
+    char tail[256]; /* what filters_add() puts behind it */
     char filter[256];
     unsigned n_found;
     bool in;
@@ -30,13 +31,11 @@ static int setup(void **state)
     return 0;
 }
 
-static void assert_trie_is_empty(const struct filters *f)
+static void assert_empty(const struct filters *f)
 {
-    assert_int_equal(f->root.n_children, 0);
-    assert_null(f->root.plus);
-    assert_null(f->root.hash);
-    assert_null(f->root.subs);
+    assert_null(f->root);
     assert_int_equal(f->edges.n, 0);
+    assert_int_equal(f->exact.n, 0);
 }
 
 static int teardown(void **state)
@@ -48,7 +47,7 @@ static int teardown(void **state)
             filters_remove(&f->filters, &f->subs[i].sub);
         }
     }
-    assert_trie_is_empty(&f->filters);
+    assert_empty(&f->filters);
     filters_fini(&f->filters);
     return 0;
 }
@@ -66,7 +65,6 @@ static void add(struct fixture *f, size_t i, const char *filter)
 static void take(struct fixture *f, size_t i)
 {
     filters_remove(&f->filters, &f->subs[i].sub);
-    assert_null(f->subs[i].sub.filter);
     f->subs[i].in = false;
 }
 
@@ -164,7 +162,7 @@ static void test_nothing_is_left_when_all_are_removed_in_any_order(void **state)
                 left--;
             }
         }
-        assert_trie_is_empty(&f->filters);
+        assert_empty(&f->filters);
     }
 }
 
@@ -205,41 +203,105 @@ static void test_leading_wildcards_do_not_see_topics_of_the_system(void **state)
     assert_int_equal(f->subs[0].n_found, 1);
 }
 
-static void test_equal_filters_share_a_node_and_are_found_each(void **state)
+static void equal_filters(struct fixture *f, const char *filter, const char *topic)
+{
+    static const size_t order[] = {1, 0, 3, 2};
+
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        add(f, i, filter);
+    }
+    assert_int_equal(f->filters.exact.n + f->filters.edges.n, 1);
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        assert_matches_like_reference(f, topic);
+        take(f, order[i]);
+    }
+    assert_empty(&f->filters);
+}
+
+/* From the middle, from the front, from the end, and the last. */
+static void test_equal_filters_share_an_entry_and_are_found_each(void **state)
 {
     struct fixture *f = *state;
 
-    add(f, 0, "a/b");
-    add(f, 1, "a/b");
-    add(f, 2, "a/b");
-    assert_ptr_equal(f->subs[0].sub.filter, f->subs[2].sub.filter);
+    equal_filters(f, "a/b", "a/b");
+    equal_filters(f, "a/+", "a/b");
+    equal_filters(f, "a/#", "a/b");
+}
+
+static void test_filters_without_wildcards_are_not_in_the_trie(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, 0, "a/b/c");
+    add(f, 1, "$s/a");
+    assert_null(f->filters.root);
+    assert_int_equal(f->filters.edges.n, 0);
+    assert_int_equal(f->filters.exact.n, 2);
+    assert_matches_like_reference(f, "a/b/c");
+    assert_matches_like_reference(f, "$s/a");
+    assert_matches_like_reference(f, "a/b");
+}
+
+/* What it costs to find them is what docs/decisions/020 promises. */
+static void test_wildcards_at_the_end_need_no_node(void **state)
+{
+    struct fixture *f = *state;
+
+    add(f, 0, "#");
+    add(f, 1, "+");
+    assert_int_equal(f->filters.edges.n, 0);
+    add(f, 2, "a/b/#");
     assert_int_equal(f->filters.edges.n, 2);
-    take(f, 1);
-    match(f, "a/b");
-    assert_int_equal(f->subs[0].n_found, 1);
-    assert_int_equal(f->subs[1].n_found, 0);
-    assert_int_equal(f->subs[2].n_found, 1);
+    add(f, 3, "a/b/+");
+    assert_int_equal(f->filters.edges.n, 2);
+    add(f, 4, "a/+/b");
+    assert_int_equal(f->filters.edges.n, 4);
+    take(f, 4);
+    assert_int_equal(f->filters.edges.n, 2);
 }
 
 static void test_removal_keeps_nodes_that_others_need(void **state)
 {
     struct fixture *f = *state;
 
-    add(f, 0, "a/b/c");
-    add(f, 1, "a");
-    add(f, 2, "a/b/+");
+    add(f, 0, "+/b/c");
+    add(f, 1, "+");
+    add(f, 2, "+/b/+");
+    add(f, 3, "+/#");
     take(f, 0);
+    assert_int_equal(f->filters.edges.n, 2);
     assert_matches_like_reference(f, "a");
     assert_matches_like_reference(f, "a/b/c");
     take(f, 2);
     assert_int_equal(f->filters.edges.n, 1);
     assert_matches_like_reference(f, "a");
+    take(f, 3);
+    assert_int_equal(f->filters.edges.n, 0);
+    assert_matches_like_reference(f, "a");
+}
+
+/* The search is counted in nodes, so it must not pass more of them because there are others. */
+static void test_search_costs_the_same_with_many_other_filters(void **state)
+{
+    struct fixture *f = *state;
+    char filter[32];
+    size_t passed;
+
+    add(f, 0, "a/1");
+    add(f, 1, "a/+/#");
+    passed = filters_match(&f->filters, "a/1", 3, found, NULL);
+    for (size_t i = 2; i < SUBS; i++) {
+        snprintf(filter, sizeof(filter), "a/%zu%s", i, i % 2 ? "" : "/#");
+        add(f, i, filter);
+    }
+    assert_int_equal(filters_match(&f->filters, "a/1", 3, found, NULL), passed);
 }
 
 static void test_text_of_a_filter_is_found_again(void **state)
 {
     static const char *const texts[] = {"a",  "/",  "//",  "#",      "+/#",   "a//b",
-                                        "/a", "a/", "$/+", "a/+/b/", "+/+/#", "ab/c"};
+                                        "/a", "a/", "$/+", "a/+/b/", "+/+/#", "ab/c",
+                                        "+",  "/+", "+/",  "+//",    "//+/#", "/#"};
     struct fixture *f = *state;
     char longest[256], buf[256];
 
@@ -262,9 +324,9 @@ static void test_failing_allocation_leaves_nothing_behind(void **state)
     struct fixture *f = *state;
     const char *filter = "a/b/+/c/#";
 
-    add(f, 0, "a/b");
+    add(f, 0, "a/+");
     FOR_EACH_FAILING_MALLOC (n) {
-        uint32_t edges = f->filters.edges.n;
+        uint32_t edges = f->filters.edges.n, exact = f->filters.exact.n;
         int r = filters_add(&f->filters, filter, strlen(filter), &f->subs[1].sub);
 
         if (r == 0) {
@@ -273,21 +335,29 @@ static void test_failing_allocation_leaves_nothing_behind(void **state)
             assert_int_equal(r, -ENOMEM);
         }
         assert_int_equal(f->filters.edges.n, edges);
-        assert_int_equal(f->subs[0].sub.filter->n_children, 0);
+        assert_int_equal(f->filters.exact.n, exact);
     }
     assert_matches_like_reference(f, "a/b");
+    take(f, 0);
 }
 
-static void test_failing_allocation_in_an_empty_trie_leaves_it_empty(void **state)
+static void add_and_take_failing(struct fixture *f, const char *filter)
+{
+    FOR_EACH_FAILING_MALLOC (n) {
+        if (filters_add(&f->filters, filter, strlen(filter), &f->subs[0].sub) == 0) {
+            filters_remove(&f->filters, &f->subs[0].sub);
+        }
+        assert_empty(&f->filters);
+    }
+}
+
+static void test_failing_allocation_with_no_other_filter_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
 
-    FOR_EACH_FAILING_MALLOC (n) {
-        if (filters_add(&f->filters, "a/+/b", 5, &f->subs[0].sub) == 0) {
-            filters_remove(&f->filters, &f->subs[0].sub);
-        }
-        assert_trie_is_empty(&f->filters);
-    }
+    add_and_take_failing(f, "a/+/b");
+    add_and_take_failing(f, "a/b");
+    add_and_take_failing(f, "#");
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -299,11 +369,14 @@ int main(void)
         CASE(test_nothing_is_left_when_all_are_removed_in_any_order),
         CASE(test_hash_matches_the_parent_level_too),
         CASE(test_leading_wildcards_do_not_see_topics_of_the_system),
-        CASE(test_equal_filters_share_a_node_and_are_found_each),
+        CASE(test_equal_filters_share_an_entry_and_are_found_each),
+        CASE(test_filters_without_wildcards_are_not_in_the_trie),
+        CASE(test_wildcards_at_the_end_need_no_node),
+        CASE(test_search_costs_the_same_with_many_other_filters),
         CASE(test_removal_keeps_nodes_that_others_need),
         CASE(test_text_of_a_filter_is_found_again),
         CASE(test_failing_allocation_leaves_nothing_behind),
-        CASE(test_failing_allocation_in_an_empty_trie_leaves_it_empty),
+        CASE(test_failing_allocation_with_no_other_filter_leaves_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,6 +43,24 @@ static void test_charge_reaches_its_bound_exactly_and_not_beyond(void **state)
     charge_fini(&c);
 }
 
+/* For objects that compute their charge instead of keeping it. */
+static void test_quota_is_used_without_a_charge_within_the_same_bounds(void **state)
+{
+    struct quota all, one;
+
+    (void) state;
+    quota_init(&all, 10, NULL);
+    quota_init(&one, 8, &all);
+    assert_false(quota_add(&one, 9));
+    assert_true(quota_add(&one, 8));
+    assert_int_equal(all.used, 8);
+    quota_force(&one, 5);
+    assert_int_equal(all.used, 13);
+    quota_release(&one, 13);
+    assert_int_equal(one.used, 0);
+    assert_int_equal(all.used, 0);
+}
+
 static void test_refused_charge_changes_nothing_at_any_level(void **state)
 {
     struct quota all, one;
@@ -109,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_charge_is_counted_in_every_quota_above_it),
         cmocka_unit_test(test_charge_reaches_its_bound_exactly_and_not_beyond),
+        cmocka_unit_test(test_quota_is_used_without_a_charge_within_the_same_bounds),
         cmocka_unit_test(test_refused_charge_changes_nothing_at_any_level),
         cmocka_unit_test(test_forced_charge_passes_the_bound_and_closes_it_for_others),
         cmocka_unit_test(test_amounts_near_the_largest_number_do_not_wrap),
