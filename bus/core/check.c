@@ -90,7 +90,7 @@ static uint64_t matches_check(const struct sub *s)
     {
         assert(m->sub == s);
         assert(m->index < m->topic->n_matches && m->topic->matches[m->index] == m);
-        charged += sizeof(*m);
+        charged += MATCH_BYTES;
     }
     return charged;
 }
@@ -151,6 +151,27 @@ static uint64_t peer_check(const struct peer *p)
     return charged;
 }
 
+static void topics_check(const struct topics *ts)
+{
+    uint32_t n = 0;
+
+    for (uint32_t id = 1; id <= ts->ids.n_slots; id++) {
+        const struct topic *t = idpool_get(&ts->ids, id);
+
+        if (!t) {
+            continue;
+        }
+        n++;
+        assert(t->id == id && t->refs > 0 && t->topics == ts);
+        assert(t->n_matches <= t->n_matches_max);
+        assert((t->matches == &t->first) == (t->n_matches_max == 1));
+        for (uint32_t i = 0; i < t->n_matches; i++) {
+            assert(t->matches[i]->topic == t && t->matches[i]->index == i);
+        }
+    }
+    assert(n == ts->ids.n_used && n == ts->by_name.n);
+}
+
 void router_check(const struct router *r)
 {
     uint64_t charged = 0, queued = 0;
@@ -162,6 +183,7 @@ void router_check(const struct router *r)
         queued += p->queued_messages;
         n++;
     }
+    topics_check(&r->topics);
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);

@@ -62,14 +62,26 @@ void idset_fini(struct idset *s)
     *s = (struct idset){0};
 }
 
+/* Half as much again as is needed, so that it does not grow at each id. */
+static uint32_t words_with(const struct idset *s, uint32_t id)
+{
+    uint32_t n = id / 64 + 1;
+
+    return n <= s->n_words ? s->n_words : n + n / 2;
+}
+
+uint64_t idset_memory_with(const struct idset *s, uint32_t id)
+{
+    return words_with(s, id) * sizeof(uint64_t);
+}
+
 bool idset_add(struct idset *s, uint32_t id)
 {
-    if (id / 64 >= s->n_words) {
-        uint32_t n = id / 64 + 1;
-        uint64_t *words;
+    uint32_t n = words_with(s, id);
 
-        n += n / 2;
-        words = reallocarray(s->words, n, sizeof(*words));
+    if (n > s->n_words) {
+        uint64_t *words = reallocarray(s->words, n, sizeof(*words));
+
         if (!words) {
             return false;
         }

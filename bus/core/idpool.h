@@ -29,6 +29,13 @@ void idset_fini(struct idset *s);
 /* False, and nothing changed, if out of memory. */
 bool idset_add(struct idset *s, uint32_t id);
 
+static inline uint64_t idset_memory(const struct idset *s)
+{
+    return s->n_words * sizeof(uint64_t);
+}
+/* The same when id has been added. */
+uint64_t idset_memory_with(const struct idset *s, uint32_t id);
+
 static inline bool idset_has(const struct idset *s, uint32_t id)
 {
     return id / 64 < s->n_words && (s->words[id / 64] >> (id % 64) & 1);

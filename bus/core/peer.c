@@ -107,6 +107,17 @@ void router_starve_peer(struct router *r, struct peer *p, const struct now *now)
     peer_end(p, BUS_GOODBYE_NO_MEMORY, "no memory for a frame of this size");
 }
 
+bool peer_set_add(struct peer *p, struct idset *set, uint32_t id)
+{
+    uint64_t more = idset_memory_with(set, id) - idset_memory(set);
+
+    if (!quota_allows(&p->quota, more) || !idset_add(set, id)) {
+        return false;
+    }
+    charge_force(&p->charge, more); /* allowed, as was seen above */
+    return true;
+}
+
 bool peer_introduce(struct peer *p, struct sender *s)
 {
     struct wire_peer m = {s->id, s->connection_id, s->uid, s->gid, s->pid, {s->name, s->name_len}};
@@ -114,7 +125,7 @@ bool peer_introduce(struct peer *p, struct sender *s)
     if (!peer_try_send(p, VERB_PEER, &m)) {
         return false;
     }
-    (void) idset_add(&p->known, s->id); /* without memory it is introduced again next time */
+    (void) peer_set_add(p, &p->known, s->id); /* without memory it is introduced again next time */
     return true;
 }
 

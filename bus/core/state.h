@@ -145,6 +145,8 @@ void peer_send_status(struct peer *p, const struct wire_status *status);
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
 /* The same without GOODBYE. */
 void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *text);
+/* Adds to a set that belongs to the peer and is charged to it. False if limits or memory forbid. */
+bool peer_set_add(struct peer *p, struct idset *set, uint32_t id);
 /* Binds a sender's id on this link if it is not yet. False if out of memory. */
 bool peer_introduce(struct peer *p, struct sender *s);
 bool peer_announce_topic(struct peer *p, const struct topic *t);

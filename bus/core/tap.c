@@ -56,7 +56,7 @@ static bool tap_introduce_all(struct peer *p, const struct tap_record *record)
         if (!peer_announce_topic(p, t)) {
             return false;
         }
-        (void) idset_add(&p->tap->known_topics, t->id);
+        (void) peer_set_add(p, &p->tap->known_topics, t->id);
     }
     return true;
 }
@@ -261,6 +261,7 @@ void tap_free(struct peer *p)
     LL_DELETE2(r->taps, p, tap_next);
     r->counters.monitors_now--;
     charge_release(&p->charge, sizeof(struct tap) + p->tap->n_filters * sizeof(struct tap_filter));
+    charge_release(&p->charge, idset_memory(&p->tap->known_topics));
     idset_fini(&p->tap->known_topics);
     free(p->tap);
     p->tap = NULL;

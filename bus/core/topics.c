@@ -23,6 +23,8 @@ void topics_fini(struct topics *ts)
     message_pool_fini(&ts->messages);
 }
 
+/* ---- topics ---- */
+
 struct name_key {
     const char *name;
     size_t len;
@@ -36,16 +38,21 @@ static bool name_equals(const void *object, const void *key)
     return t->len == k->len && memcmp(t->name, k->name, k->len) == 0;
 }
 
+static uint32_t name_hash(const struct topics *ts, const char *name, size_t len)
+{
+    return table_hash(&ts->by_name, 0, name, len);
+}
+
 static struct topic *topic_find(const struct topics *ts, const char *name, size_t len)
 {
     struct name_key key = {name, len};
 
-    return table_find(&ts->by_name, table_hash(&ts->by_name, 0, name, len), name_equals, &key);
+    return table_find(&ts->by_name, name_hash(ts, name, len), name_equals, &key);
 }
 
 static struct topic *topic_new(struct topics *ts, const char *name, size_t len)
 {
-    AUTO_FREE struct topic *t = calloc(1, sizeof(*t) + len);
+    AUTO_FREE struct topic *t = calloc(1, MAX(sizeof(*t), offsetof(struct topic, name) + len));
 
     if (!t || table_prepare(&ts->by_name) < 0) {
         return NULL;
@@ -56,10 +63,11 @@ static struct topic *topic_new(struct topics *ts, const char *name, size_t len)
     }
     t->refs = 1;
     t->topics = ts;
+    t->matches = &t->first;
+    t->n_matches_max = 1;
     t->len = (uint8_t) len;
     memcpy(t->name, name, len);
-    t->hash = table_hash(&ts->by_name, 0, name, len);
-    table_insert(&ts->by_name, t->hash, t);
+    table_insert(&ts->by_name, name_hash(ts, name, len), t);
     if (ts->on_new) {
         ts->on_new(t, ts->userdata);
     }
@@ -79,6 +87,70 @@ struct topic *topic_ref(struct topic *t)
     return t;
 }
 
+/* ---- matches ---- */
+
+/* Another length for the array; the first place is in the topic itself. */
+static bool matches_resize(struct topic *t, uint32_t n)
+{
+    struct match **old = t->matches == &t->first ? NULL : t->matches;
+    struct match **list = reallocarray(old, n, sizeof(struct match *));
+
+    if (!list) {
+        return false;
+    }
+    if (!old) {
+        list[0] = t->first;
+    }
+    t->matches = list;
+    t->n_matches_max = n;
+    return true;
+}
+
+#define MATCHES_MIN 4u
+
+static bool matches_have_room(struct topic *t)
+{
+    return t->n_matches < t->n_matches_max ||
+           matches_resize(t, MAX(t->n_matches_max * 2, MATCHES_MIN));
+}
+
+/* Gives back what is not needed any more; what cannot be given back now is the next time. */
+static void matches_shrink(struct topic *t)
+{
+    if (t->n_matches_max == 1 || t->n_matches * 3 > t->n_matches_max) {
+        return;
+    }
+    if (t->n_matches_max > MATCHES_MIN) {
+        (void) matches_resize(t, t->n_matches_max / 2);
+        return;
+    }
+    t->first = t->matches[0];
+    free(t->matches);
+    t->matches = &t->first;
+    t->n_matches_max = 1;
+}
+
+static bool match_new(struct topic *t, struct sub *sub)
+{
+    struct match *m;
+
+    if (!matches_have_room(t)) {
+        return false;
+    }
+    if (!quota_add(sub_quota(sub), MATCH_BYTES)) {
+        return false;
+    }
+    m = malloc(sizeof(*m));
+    if (!m) {
+        quota_release(sub_quota(sub), MATCH_BYTES);
+        return false;
+    }
+    *m = (struct match){.sub = sub, .topic = t, .index = t->n_matches & INT32_MAX};
+    t->matches[t->n_matches++] = m;
+    DL_APPEND2(sub->matches, m, sub_prev, sub_next);
+    return true;
+}
+
 static void match_free(struct match *m)
 {
     struct topic *t = m->topic;
@@ -86,8 +158,9 @@ static void match_free(struct match *m)
 
     t->matches[m->index] = last;
     last->index = m->index;
+    matches_shrink(t);
     DL_DELETE2(m->sub->matches, m, sub_prev, sub_next);
-    quota_release(sub_quota(m->sub), sizeof(*m));
+    quota_release(sub_quota(m->sub), MATCH_BYTES);
     free(m);
 }
 
@@ -99,49 +172,12 @@ void topic_unref(struct topic *t)
     while (t->n_matches > 0) {
         match_free(t->matches[t->n_matches - 1]);
     }
-    free(t->matches);
-    table_remove(&t->topics->by_name, t->hash, t);
+    table_remove(&t->topics->by_name, name_hash(t->topics, t->name, t->len), t);
     idpool_remove(&t->topics->ids, t->id);
     free(t);
 }
 
-static bool matches_have_room(struct topic *t)
-{
-    uint32_t n = t->n_matches_max ? t->n_matches_max * 2 : TOPIC_MATCHES_MIN;
-    struct match **list;
-
-    if (t->n_matches < t->n_matches_max) {
-        return true;
-    }
-    list = reallocarray(t->matches, n, sizeof(struct match *));
-    if (!list) {
-        return false;
-    }
-    t->matches = list;
-    t->n_matches_max = n;
-    return true;
-}
-
-static bool match_new(struct topic *t, struct sub *sub)
-{
-    struct match *m;
-
-    if (!matches_have_room(t)) {
-        return false;
-    }
-    if (!quota_add(sub_quota(sub), sizeof(*m))) {
-        return false;
-    }
-    m = malloc(sizeof(*m));
-    if (!m) {
-        quota_release(sub_quota(sub), sizeof(*m));
-        return false;
-    }
-    *m = (struct match){.sub = sub, .topic = t, .index = t->n_matches};
-    t->matches[t->n_matches++] = m;
-    DL_APPEND2(sub->matches, m, sub_prev, sub_next);
-    return true;
-}
+/* ---- subscriptions ---- */
 
 int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub)
 {

@@ -32,15 +32,15 @@ struct topic {
     uint32_t id;           /* TOPIC.id; in topics.ids */
     struct topics *topics; /* not owned; outlives every topic */
     struct match **matches;
+    struct match *first; /* where matches points while one place is enough */
     uint32_t n_matches;
     uint32_t n_matches_max;
     uint64_t epoch; /* topics.epoch up to which matches is complete */
-    uint32_t hash;  /* in topics.by_name */
-    uint32_t n_publishers;
     uint64_t published_messages;
     uint64_t published_bytes;
     uint64_t delivered_messages;
     uint64_t lost_messages;
+    uint32_t n_publishers;
     uint8_t len;
     char name[];
 };
@@ -78,12 +78,13 @@ static inline bool topic_is_resolved(const struct topic *t)
     return t->epoch == t->topics->epoch;
 }
 
-/* Memory a topic costs whoever advertises it or keeps a message of it: itself, its places in two
- * tables, and the first array of matches. */
-#define TOPIC_MATCHES_MIN 4u
-
+/* Memory a topic costs whoever advertises it or keeps a message of it: itself, and its places in
+ * two tables. */
 static inline uint64_t topic_memory(size_t name_len)
 {
-    return sizeof(struct topic) + name_len + 2 * sizeof(struct table_slot) + sizeof(uintptr_t) +
-           TOPIC_MATCHES_MIN * sizeof(struct match *);
+    return sizeof(struct topic) + name_len + TABLE_ENTRY_BYTES + 2 * sizeof(uintptr_t);
 }
+
+/* Memory a match costs its subscription: itself, and its place in topic.matches, which is never
+ * more than three times as long as it must be. */
+#define MATCH_BYTES (sizeof(struct match) + 3 * sizeof(struct match *))

@@ -2,7 +2,7 @@
 /* What clients can make the router hold. Every case ends with all charges paid back
  * (support/world).
  */
-#include "core/router.h"
+#include "core/state.h"
 #include "support/world.h"
 
 /* ---- counts ---- */
@@ -105,6 +105,30 @@ static void test_total_bound_holds_for_all_clients_together(void **state)
         assert_int_equal(c[i]->subs[0].delivered + c[i]->subs[0].lost, 200);
     }
     world_free(w);
+}
+
+static uint64_t charged_without_output(const struct peer *p)
+{
+    return p->charge.bytes - p->out_charged;
+}
+
+static void test_what_a_client_was_told_of_senders_and_topics_is_charged(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = world_join(w), *tap = world_join(w);
+    uint64_t before, tap_before;
+
+    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_DROP_OLDEST, 10, .queue = 10});
+    sim_send(&w->s, tap, VERB_MONITOR, &(struct wire_monitor){0}, NULL, 0);
+    before = charged_without_output(c->peer);
+    tap_before = charged_without_output(tap->peer);
+    world_publish(w, p, "a");
+    assert_int_equal(charged_without_output(c->peer), before + idset_memory(&c->peer->known));
+    assert_true(idset_memory(&c->peer->known) > 0);
+    assert_int_equal(charged_without_output(tap->peer),
+                     tap_before + idset_memory(&tap->peer->known) +
+                         idset_memory(&tap->peer->tap->known_topics));
+    assert_true(idset_memory(&tap->peer->tap->known_topics) > 0);
 }
 
 /* ---- the output ---- */
@@ -249,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_memory_of_a_client_bounds_its_subscriptions_and_aliases),
         cmocka_unit_test(test_table_of_numbers_beyond_the_memory_of_a_client_is_refused),
         cmocka_unit_test(test_total_bound_holds_for_all_clients_together),
+        WORLD_CASE(test_what_a_client_was_told_of_senders_and_topics_is_charged),
         WORLD_CASE(test_output_of_a_client_that_never_reads_is_bounded_for_messages),
         WORLD_CASE(test_client_that_does_not_read_its_answers_is_not_read),
         WORLD_CASE(test_full_output_of_one_client_delays_nobody_else),

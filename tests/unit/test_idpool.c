@@ -155,6 +155,25 @@ static void test_set_that_cannot_grow_stays_as_it_is(void **state)
     idset_fini(&set);
 }
 
+static void test_memory_of_a_set_is_known_before_it_grows(void **state)
+{
+    struct rng rng = rng_from_env();
+    struct idset set = {0};
+
+    (void) state;
+    assert_int_equal(idset_memory(&set), 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        uint32_t id = (uint32_t) rng_magnitude(&rng) % 100000;
+        uint64_t before = idset_memory(&set), with = idset_memory_with(&set, id);
+
+        assert_true(with >= before && with > id / 8);
+        assert_true(idset_add(&set, id));
+        assert_int_equal(idset_memory(&set), with);
+        assert_int_equal(idset_memory_with(&set, id), with);
+    }
+    idset_fini(&set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_failed_growth_gives_0_and_changes_nothing),
         cmocka_unit_test(test_set_holds_what_was_added_and_not_removed),
         cmocka_unit_test(test_set_that_cannot_grow_stays_as_it_is),
+        cmocka_unit_test(test_memory_of_a_set_is_known_before_it_grows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

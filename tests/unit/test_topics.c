@@ -184,7 +184,7 @@ static void test_exact_subscription_is_told_to_its_topic_at_once(void **state)
     assert_true(is_noted(t, &f->subs[0].sub));
     assert_true(topic_is_resolved(t));
     assert_true(topic_is_resolved(other));
-    assert_int_equal(f->subs[0].peer.quota.used, sizeof(struct match));
+    assert_int_equal(f->subs[0].peer.quota.used, MATCH_BYTES);
     topic_unref(t);
     topic_unref(other);
 }
@@ -211,9 +211,9 @@ static void test_match_ends_with_its_topic(void **state)
     subscribe(f, 0, "+");
     resolve(f, t);
     resolve(f, other);
-    assert_int_equal(f->subs[0].peer.quota.used, 2 * sizeof(struct match));
+    assert_int_equal(f->subs[0].peer.quota.used, 2 * MATCH_BYTES);
     topic_unref(t);
-    assert_int_equal(f->subs[0].peer.quota.used, sizeof(struct match));
+    assert_int_equal(f->subs[0].peer.quota.used, MATCH_BYTES);
     assert_ptr_equal(f->subs[0].sub.matches->topic, other);
     topic_unref(other);
     assert_null(f->subs[0].sub.matches);
@@ -234,6 +234,59 @@ static void test_match_ends_with_its_subscription_and_the_others_stay(void **sta
     unsubscribe(f, 2);
     assert_complete(f, t);
     assert_int_equal(t->n_matches, 3);
+    topic_unref(t);
+}
+
+/* What a match is charged with pays for its place in any case. */
+static void assert_array_is_paid_for(const struct topic *t)
+{
+    if (t->n_matches_max > 1) {
+        assert_true(t->n_matches_max <= 3 * t->n_matches);
+    }
+}
+
+static void test_one_match_needs_no_array_and_many_leave_none_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct topic *t = get(f, "a");
+
+    for (size_t turn = 0; turn < 2; turn++) {
+        subscribe(f, 0, "a");
+        assert_int_equal(t->n_matches_max, 1);
+        for (size_t i = 1; i < SUBS; i++) {
+            subscribe(f, i, "a");
+            assert_array_is_paid_for(t);
+        }
+        assert_int_equal(t->n_matches_max, 16);
+        for (size_t i = 0; i < SUBS - 1; i++) {
+            unsubscribe(f, i);
+            assert_complete(f, t);
+            assert_array_is_paid_for(t);
+        }
+        assert_int_equal(t->n_matches_max, 1);
+        unsubscribe(f, SUBS - 1);
+    }
+    topic_unref(t);
+}
+
+/* The array may stay as it is when there is no memory to make it smaller. */
+static void test_matches_end_also_when_their_array_cannot_shrink(void **state)
+{
+    struct fixture *f = *state;
+    struct topic *t = get(f, "a");
+
+    for (size_t i = 0; i < SUBS; i++) {
+        subscribe(f, i, "a");
+    }
+    failmalloc_arm_from(1);
+    for (size_t i = 0; i < SUBS; i++) {
+        unsubscribe(f, i);
+        assert_complete(f, t);
+    }
+    assert_true(failmalloc_disarm() > 0);
+    subscribe(f, 0, "a");
+    unsubscribe(f, 0);
+    assert_int_equal(t->n_matches_max, 16 / 2);
     topic_unref(t);
 }
 
@@ -259,7 +312,7 @@ static void test_subscription_that_cannot_be_noted_is_missing_each_time_until_it
 
     subscribe(f, 0, "+");
     subscribe(f, 1, "#");
-    f->quota.limit = sizeof(struct match);
+    f->quota.limit = MATCH_BYTES;
     for (unsigned i = 0; i < 3; i++) {
         resolve(f, t);
         assert_int_equal(f->n_missing, 1);
@@ -416,6 +469,8 @@ int main(void)
         CASE(test_exact_subscription_of_an_unresolved_topic_is_noted_once),
         CASE(test_match_ends_with_its_topic),
         CASE(test_match_ends_with_its_subscription_and_the_others_stay),
+        CASE(test_one_match_needs_no_array_and_many_leave_none_behind),
+        CASE(test_matches_end_also_when_their_array_cannot_shrink),
         CASE(test_new_match_is_not_announced_yet),
         CASE(test_subscription_that_cannot_be_noted_is_missing_each_time_until_it_can),
         CASE(test_exact_subscription_that_cannot_be_noted_leaves_its_topic_unresolved),
