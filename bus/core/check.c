@@ -108,9 +108,9 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
     if (sq) {
         subq_check(&sq->q);
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
-        assert(!sq->is_stalling == !subq_has_held(&sq->q));
+        assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
-    return sub_memory(s) + matches_check(s) + (sq ? sq->charge.bytes : 0);
+    return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0);
 }
 
 static uint32_t waiting_check(const struct peer *p)
@@ -144,6 +144,9 @@ static uint64_t peer_check(const struct peer *p)
         n_waiting += s->is_waiting;
     }
     assert(n_waiting == waiting_check(p));
+    for (uint32_t id = 0; id < p->known.n_words * 64; id++) {
+        assert(!idset_has(&p->known, id) || idset_has(&p->router->introduced, id));
+    }
     assert(n_subs == p->n_subs);
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
@@ -181,7 +184,8 @@ void router_check(const struct router *r)
     DL_FOREACH (r->peers, p) {
         charged += peer_check(p);
         queued += p->queued_messages;
-        n++;
+        n += !p->is_gone;
+        assert(p->is_doomed || !p->is_gone);
     }
     topics_check(&r->topics);
     assert(charged == r->quota.used);

@@ -15,6 +15,9 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
+    if (r->doomed) {
+        return 0; /* at once, and then the next part */
+    }
     if (r->greeting) {
         deadline = MIN(deadline, r->greeting->deadline_ns);
     }
@@ -73,7 +76,7 @@ void router_tick(struct router *r, const struct now *now)
     if (r->retry_ns && r->retry_ns <= t) {
         retry_all(r);
     }
-    router_reap(r);
+    router_reap(r, REAP_IN_A_TURN);
 }
 
 void router_shutdown(struct router *r, const struct now *now)
@@ -91,5 +94,5 @@ void router_shutdown(struct router *r, const struct now *now)
         }
         peer_end(p, BUS_GOODBYE_SHUTDOWN, "the router stops");
     }
-    router_reap(r);
+    router_reap(r, REAP_AT_ONCE);
 }

@@ -13,13 +13,7 @@ void peer_mark_dirty(struct peer *p)
         return;
     }
     p->is_dirty = true;
-    p->dirty_next = NULL;
-    if (r->dirty_last) {
-        r->dirty_last->dirty_next = p;
-    } else {
-        r->dirty = p;
-    }
-    r->dirty_last = p;
+    DL_APPEND2(r->dirty, p, dirty_prev, dirty_next);
 }
 
 bool peer_try_send(struct peer *p, enum verb verb, const void *message)
@@ -69,6 +63,17 @@ void peer_send_status(struct peer *p, const struct wire_status *status)
     peer_send(p, VERB_STATUS, status);
 }
 
+void peer_doom(struct peer *p)
+{
+    struct router *r = p->router;
+
+    if (!p->is_doomed) {
+        p->is_doomed = true;
+        p->doomed_next = r->doomed;
+        r->doomed = p;
+    }
+}
+
 void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *text)
 {
     struct router *r = p->router;
@@ -82,8 +87,7 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
     p->goodbye_text = text;
     p->deadline_ns = r->now.monotonic_ns + r->config.limits.linger_ms * UINT64_C(1000000);
     DL_APPEND2(r->lingering, p, timed_prev, timed_next);
-    p->doomed_next = r->doomed;
-    r->doomed = p;
+    peer_doom(p);
     peer_mark_dirty(p);
     if (reason == BUS_GOODBYE_PROTOCOL_ERROR) {
         r->counters.protocol_errors++;
@@ -125,7 +129,10 @@ bool peer_introduce(struct peer *p, struct sender *s)
     if (!peer_try_send(p, VERB_PEER, &m)) {
         return false;
     }
-    (void) peer_set_add(p, &p->known, s->id); /* without memory it is introduced again next time */
+    /* without memory it is introduced again next time */
+    if (idset_add(&p->router->introduced, s->id)) {
+        (void) peer_set_add(p, &p->known, s->id);
+    }
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include "core/router.h"
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -58,12 +59,17 @@ struct router *router_free(struct router *r)
         return NULL;
     }
     while (r->peers) {
-        router_remove_peer(r, r->peers);
+        if (r->peers->is_gone) {
+            router_reap(r, UINT_MAX);
+        } else {
+            router_remove_peer(r, r->peers);
+        }
     }
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
     idpool_fini(&r->buffer_ids);
+    idset_fini(&r->introduced);
     outq_pool_fini(&r->pool);
     arena_fini(&r->arena);
     free(r->recipients);
@@ -73,6 +79,19 @@ struct router *router_free(struct router *r)
 }
 
 /* ---- peers ---- */
+
+/* The number may have been another sender's: no link knows the new one. Most senders were never
+ * introduced to anybody. */
+static void sender_forget(struct router *r, uint32_t id)
+{
+    if (!idset_has(&r->introduced, id)) {
+        return;
+    }
+    for (struct peer *p = r->peers; p; p = p->next) {
+        idset_remove(&p->known, id);
+    }
+    idset_remove(&r->introduced, id);
+}
 
 static struct sender *sender_new(struct router *r, const struct peer_info *info)
 {
@@ -96,10 +115,7 @@ static struct sender *sender_new(struct router *r, const struct peer_info *info)
     s->uid = info->uid;
     s->gid = info->gid;
     s->pid = info->pid;
-    /* the number may have been another sender's: no link knows the new one */
-    for (struct peer *p = r->peers; p; p = p->next) {
-        idset_remove(&p->known, s->id);
-    }
+    sender_forget(r, s->id);
     return s;
 }
 
@@ -160,63 +176,108 @@ size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
     return FRAME_PREFIX_BYTES + (size_t) n;
 }
 
-/* Everything a peer owns but its output: from here on nothing more can be added to that. */
-static void peer_drop_all(struct peer *p)
+/* The output's memory is the peer's; how much there can be is bounded by output_max and
+ * peer_wants_input(). */
+static void output_charge(struct peer *p)
 {
-    for (uint32_t i = 0; i < p->n_subs_max; i++) {
-        if (p->subs[i]) {
-            sub_free(p->subs[i]);
-            p->router->counters.subscriptions_now--;
-        }
+    if (p->out.capacity_bytes >= p->out_charged) {
+        charge_force(&p->charge, p->out.capacity_bytes - p->out_charged);
+    } else {
+        charge_release(&p->charge, p->out_charged - p->out.capacity_bytes);
     }
-    for (uint32_t i = 0; i < p->n_aliases_max; i++) {
-        if (p->aliases[i]) {
-            alias_drop(p, i + 1);
-        }
-    }
-    charge_release(&p->charge, ((uint64_t) p->n_subs_max + p->n_aliases_max) * sizeof(void *));
-    windows_fini(&p->windows);
-    free(p->subs);
-    free(p->aliases);
-    p->subs = NULL;
-    p->aliases = NULL;
-    p->n_subs = p->n_subs_max = 0;
-    p->n_aliases = p->n_aliases_max = 0;
-    tap_free(p);
-    cargo_drop_all(p);
+    p->out_charged = p->out.capacity_bytes;
 }
 
-void router_reap(struct router *r)
+static bool subs_drop(struct peer *p, unsigned *budget)
 {
-    while (r->doomed) {
+    for (; p->n_subs_max > 0; p->n_subs_max--) {
+        struct sub *s = p->subs[p->n_subs_max - 1];
+
+        if (*budget == 0 || (s && !sub_end(s, budget))) {
+            return false;
+        }
+        if (s) {
+            p->n_subs--;
+            p->router->counters.subscriptions_now--;
+        }
+        *budget -= *budget > 0;
+        charge_release(&p->charge, sizeof(void *));
+    }
+    free(p->subs);
+    p->subs = NULL;
+    return true;
+}
+
+static bool aliases_drop(struct peer *p, unsigned *budget)
+{
+    for (; p->n_aliases_max > 0; p->n_aliases_max--) {
+        if (*budget == 0) {
+            return false;
+        }
+        if (p->aliases[p->n_aliases_max - 1]) {
+            alias_drop(p, p->n_aliases_max);
+        }
+        (*budget)--;
+        charge_release(&p->charge, sizeof(void *));
+    }
+    free(p->aliases);
+    p->aliases = NULL;
+    return true;
+}
+
+/* Everything a peer owns but its output, to which nothing more can be added from here on. False if
+ * the budget was used up before that. */
+static bool peer_drop(struct peer *p, unsigned *budget)
+{
+    tap_free(p);
+    cargo_drop_all(p);
+    if (!subs_drop(p, budget) || !aliases_drop(p, budget)) {
+        return false;
+    }
+    windows_fini(&p->windows);
+    return true;
+}
+
+static void peer_free(struct peer *p)
+{
+    struct router *r = p->router;
+
+    idset_fini(&p->known);
+    idset_fini(&p->known_buffers);
+    charge_fini(&p->charge);
+    assert(p->quota.used == 0);
+    DL_DELETE(r->peers, p);
+    sender_unref(p->sender);
+    free(p);
+}
+
+/* The latest first: it need not wait for one that owns a hundred thousand things. */
+void router_reap(struct router *r, unsigned budget)
+{
+    while (r->doomed && budget > 0) {
         struct peer *p = r->doomed;
 
+        if (!peer_drop(p, &budget)) {
+            return;
+        }
         r->doomed = p->doomed_next;
-        peer_drop_all(p);
+        p->is_doomed = false;
+        if (p->is_gone) {
+            peer_free(p);
+        }
     }
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
 {
-    struct peer **at = &r->dirty, *last = NULL;
-
-    if (!p->is_dirty) {
-        return;
+    if (p->is_dirty) {
+        DL_DELETE2(r->dirty, p, dirty_prev, dirty_next);
+        p->is_dirty = false;
     }
-    while (*at != p) {
-        last = *at;
-        at = &(*at)->dirty_next;
-    }
-    *at = p->dirty_next;
-    if (r->dirty_last == p) {
-        r->dirty_last = last;
-    }
-    p->is_dirty = false;
 }
 
 void router_remove_peer(struct router *r, struct peer *p)
 {
-    router_reap(r);
     /* first the state: what its own queues release must not be given back to it */
     if (p->state == PEER_CLOSING) {
         DL_DELETE2(r->lingering, p, timed_prev, timed_next);
@@ -226,18 +287,14 @@ void router_remove_peer(struct router *r, struct peer *p)
     parcels_unwatch(p);
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
-    peer_drop_all(p);
     dirty_remove(r, p);
     outq_fini(&p->out);
     leases_drop_all(p);
-    idset_fini(&p->known);
-    idset_fini(&p->known_buffers);
-    charge_fini(&p->charge);
-    assert(p->quota.used == 0);
-    DL_DELETE(r->peers, p);
-    sender_unref(p->sender);
+    output_charge(p);
     r->counters.clients_now--;
-    free(p);
+    p->is_gone = true;
+    peer_doom(p);
+    router_reap(r, REAP_AT_ONCE);
 }
 
 /* ---- verbs ---- */
@@ -487,34 +544,18 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
         result = (struct input_result){.consumed = in->len};
     }
     r->slab = NULL;
-    router_reap(r);
+    router_reap(r, REAP_AT_ONCE);
     return result;
 }
 
 /* ---- output ---- */
-
-/* The output's memory is the peer's; how much there can be is bounded by output_max and
- * peer_wants_input(). */
-static void output_charge(struct peer *p)
-{
-    if (p->out.capacity_bytes >= p->out_charged) {
-        charge_force(&p->charge, p->out.capacity_bytes - p->out_charged);
-    } else {
-        charge_release(&p->charge, p->out_charged - p->out.capacity_bytes);
-    }
-    p->out_charged = p->out.capacity_bytes;
-}
 
 struct peer *router_next_dirty(struct router *r)
 {
     struct peer *p = r->dirty;
 
     if (p) {
-        r->dirty = p->dirty_next;
-        if (!r->dirty) {
-            r->dirty_last = NULL;
-        }
-        p->is_dirty = false;
+        dirty_remove(r, p);
         output_charge(p);
     }
     return p;
@@ -528,7 +569,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         tap_flush_loss(p);
     }
     output_charge(p);
-    router_reap(r);
+    router_reap(r, REAP_AT_ONCE);
 }
 
 const struct counters *router_counters(struct router *r)

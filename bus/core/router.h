@@ -72,7 +72,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
 /* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
 void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
-/* The link is gone, or will never be read or written again. */
+/* The link is gone, or will never be read or written again. What the peer owned may take some
+ * turns to be dropped: router_deadline(). */
 void router_remove_peer(struct router *r, struct peer *p);
 
 /* What a link has received. */
@@ -136,9 +137,11 @@ uint64_t peer_connection_id(const struct peer *p);
 const char *peer_name(const struct peer *p);
 const struct peer_info *peer_info(const struct peer *p);
 
-/* When router_tick() must be called next, in monotonic nanoseconds; UINT64_MAX if never. */
+/* When router_tick() must be called next, in monotonic nanoseconds; 0 if in the next turn, because
+ * there is work left; UINT64_MAX if never. */
 uint64_t router_deadline(const struct router *r);
-/* Does what is due: hello, stall, claim and linger deadlines. Makes the peers concerned dirty. */
+/* Does what is due: hello, stall, claim and linger deadlines, and a part of the work that was left.
+ * Makes the peers concerned dirty. */
 void router_tick(struct router *r, const struct now *now);
 
 /* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All

@@ -39,7 +39,7 @@ struct peer {
     struct router *router;                /* not owned; outlives every peer */
     struct peer *prev, *next;             /* router.peers, by connection id */
     struct peer *timed_prev, *timed_next; /* router.greeting, .claiming or .lingering */
-    struct peer *dirty_next;              /* router.dirty */
+    struct peer *dirty_prev, *dirty_next; /* router.dirty */
     struct peer *doomed_next;             /* router.doomed */
     struct peer_info info;
     struct sender *sender;
@@ -78,6 +78,8 @@ struct peer {
     const char *goodbye_text; /* static */
     uint64_t deadline_ns;     /* of its timed list */
     bool is_dirty;
+    bool is_doomed; /* on router.doomed */
+    bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
     bool is_claiming; /* on router.claiming */
     bool has_spoken;  /* a whole frame has come */
@@ -94,14 +96,14 @@ struct peer {
 struct router {
     struct router_config config;
     struct counters counters;
-    struct now now;         /* of this dispatch */
-    struct slab *slab;      /* where the input of this dispatch lies, if it may be kept there */
-    struct peer *peers;     /* of peer.next */
-    struct peer *greeting;  /* of peer.timed_next, by deadline */
-    struct peer *claiming;  /* of peer.timed_next, by deadline: their parcels wait for frames */
-    struct peer *lingering; /* of peer.timed_next, by deadline */
-    struct peer *dirty, *dirty_last;
-    struct peer *doomed;        /* closing; what they own is still to be dropped */
+    struct now now;             /* of this dispatch */
+    struct slab *slab;          /* where the input of this dispatch lies, if it may be kept there */
+    struct peer *peers;         /* of peer.next */
+    struct peer *greeting;      /* of peer.timed_next, by deadline */
+    struct peer *claiming;      /* of peer.timed_next, by deadline: their parcels wait for frames */
+    struct peer *lingering;     /* of peer.timed_next, by deadline */
+    struct peer *dirty;         /* of peer.dirty_next, in the order in which they became it */
+    struct peer *doomed;        /* of peer.doomed_next: closing; what they own is to be dropped */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct topics topics;
@@ -109,6 +111,7 @@ struct router {
     struct idpool buffer_ids;
     struct users users;
     struct quota descriptors; /* of all users */
+    struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
     struct arena arena;
@@ -127,8 +130,11 @@ struct router {
 
 /* ---- router.c ---- */
 
-/* Drops what closing peers own. Not while subscriptions are being walked. */
-void router_reap(struct router *r);
+/* Drops what closing peers own: so many units of work now, the rest when router_deadline() says.
+ * Not while subscriptions are being walked. */
+void router_reap(struct router *r, unsigned budget);
+#define REAP_AT_ONCE 256u
+#define REAP_IN_A_TURN 2048u
 
 /* ---- peer.c ---- */
 
@@ -143,7 +149,9 @@ void peer_retry_later(struct peer *p);
 void peer_send_status(struct peer *p, const struct wire_status *status);
 /* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
-/* The same without GOODBYE. */
+/* What it owns is to be dropped by router_reap(). */
+void peer_doom(struct peer *p);
+/* The same as peer_end() without GOODBYE. */
 void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *text);
 /* Adds to a set that belongs to the peer and is charged to it. False if limits or memory forbid. */
 bool peer_set_add(struct peer *p, struct idset *set, uint32_t id);

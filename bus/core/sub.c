@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/sub.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/state.h"
@@ -506,16 +507,62 @@ uint64_t sub_memory(const struct sub *s)
     return sizeof(*s) + filters_memory(filter, filters_text(s, filter));
 }
 
-void sub_free(struct sub *s)
+/* ---- the end ---- */
+
+static void sub_detach(struct sub *s)
 {
     uint64_t memory = sub_memory(s);
 
+    s->is_ended = true;
     waiting_clear(s);
     if (sub_queue(s)) {
-        queue_free(s);
+        stalling_remove(s->queue);
     }
     topics_remove_sub(&s->peer->router->topics, s);
-    windows_put(&s->peer->windows, s->window);
     quota_release(&s->peer->quota, memory);
+}
+
+/* Discards what waits, a message or a gap for each unit. False if something is left. */
+static bool queue_drop(struct sub *s, unsigned *budget)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+    struct sub_queue *sq = sub_queue(s);
+
+    for (; sq && sq->q.n_messages > 0; (*budget)--) {
+        uint32_t n = sq->q.n_messages;
+        uint64_t bytes = sq->q.bytes;
+
+        if (*budget == 0) {
+            return false;
+        }
+        subq_pop(&sq->q, &bounds, publish_release);
+        s->peer->router->counters.messages_discarded += n - sq->q.n_messages;
+        queued_count(s, (int64_t) sq->q.n_messages - (int64_t) n,
+                     (int64_t) sq->q.bytes - (int64_t) bytes);
+    }
+    if (sq) {
+        queue_free(s);
+    }
+    return true;
+}
+
+bool sub_end(struct sub *s, unsigned *budget)
+{
+    if (!s->is_ended) {
+        sub_detach(s);
+    }
+    /* what waits names matches, so it goes first */
+    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget)) {
+        return false;
+    }
+    windows_put(&s->peer->windows, s->window);
     free(s);
+    return true;
+}
+
+void sub_free(struct sub *s)
+{
+    unsigned all = UINT_MAX;
+
+    (void) sub_end(s, &all);
 }

@@ -48,6 +48,7 @@ struct sub {
     uint8_t place : 2;              /* enum filter_place */
     bool is_waiting : 1;            /* on peer.waiting */
     bool is_marked : 1;             /* during topic_resolve() */
+    bool is_ended : 1;              /* by sub_end() */
     struct match *matches;   /* of match.sub_next: topics that have found this subscription */
     struct sub *filter_prev; /* filter_node.subs, or those of the same text */
     struct sub *filter_next;
@@ -116,5 +117,8 @@ void sub_end_blocking(struct sub *s);
 struct quota *sub_quota(const struct sub *s);
 /* What itself and its filter are charged with. */
 uint64_t sub_memory(const struct sub *s);
-/* Ends a subscription: out of the trie, the queue discarded, memory released. */
+/* Ends a subscription: nothing finds it any more, the queue is discarded, memory released. */
 void sub_free(struct sub *s);
+/* The same in parts: does at most *budget units of work, which it counts down. False if the
+ * subscription is still there and this is to be called again. */
+bool sub_end(struct sub *s, unsigned *budget);

@@ -201,10 +201,16 @@ int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub
 
 void topics_remove_sub(struct topics *ts, struct sub *sub)
 {
-    while (sub->matches) {
-        match_free(sub->matches);
-    }
     filters_remove(&ts->filters, sub);
+}
+
+bool topics_forget_sub(struct sub *sub, unsigned *budget)
+{
+    while (sub->matches && *budget > 0) {
+        match_free(sub->matches);
+        (*budget)--;
+    }
+    return !sub->matches;
 }
 
 struct resolve {

@@ -66,6 +66,9 @@ void topic_unref(struct topic *t);
 /* Puts a subscription under its filter; 0 or -ENOMEM. */
 int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub);
 void topics_remove_sub(struct topics *ts, struct sub *sub);
+/* Ends the matches of a subscription that was removed, at most *budget of them, which it counts
+ * down. False if some are left. */
+bool topics_forget_sub(struct sub *sub, unsigned *budget);
 
 typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 

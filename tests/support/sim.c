@@ -494,6 +494,17 @@ void sim_advance(struct sim *s, uint64_t ns)
     }
 }
 
+unsigned sim_work_off(struct sim *s)
+{
+    unsigned turns = 0;
+
+    for (; router_deadline(s->router) == 0; turns++) {
+        router_tick(s->router, &s->now);
+        router_check(s->router);
+    }
+    return turns;
+}
+
 static bool client_is_settled(const struct sim_client *c)
 {
     for (unsigned i = 0; i < SIM_SUBS; i++) {

@@ -147,6 +147,8 @@ void sim_read(struct sim *s, struct sim_client *c, unsigned n);
 /* Gives back everything consumed. */
 void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advance(struct sim *s, uint64_t ns);
+/* What the router left for its next turns. Returns how many it took. */
+unsigned sim_work_off(struct sim *s);
 
 /* Everybody reads and gives credit until nothing moves any more; then every message that matched is
  * delivered or reported lost. */

@@ -238,6 +238,7 @@ static inline void world_free(struct world *w)
             router_check(w->s.router);
         }
     }
+    sim_work_off(&w->s);
     k = router_counters(w->s.router);
     assert_int_equal(k->clients_now, 0);
     assert_int_equal(k->subscriptions_now, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <limits.h>
 #include "core/state.h"
 #include "support/failmalloc.h"
 #include "support/topic_reference.h"
@@ -47,7 +48,10 @@ static int setup(void **state)
 
 static void unsubscribe(struct fixture *f, size_t i)
 {
+    unsigned all = UINT_MAX;
+
     topics_remove_sub(&f->topics, &f->subs[i].sub);
+    assert_true(topics_forget_sub(&f->subs[i].sub, &all));
     assert_null(f->subs[i].sub.matches);
     assert_int_equal(f->subs[i].peer.quota.used, 0);
     f->filters[i][0] = '\0';
@@ -290,6 +294,31 @@ static void test_matches_end_also_when_their_array_cannot_shrink(void **state)
     topic_unref(t);
 }
 
+static void test_matches_of_a_removed_subscription_end_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    struct topic *t[5];
+    unsigned budget = 2;
+
+    subscribe(f, 0, "#");
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        t[i] = get(f, (const char *[]){"a", "b", "c", "d", "e"}[i]);
+        resolve(f, t[i]);
+    }
+    topics_remove_sub(&f->topics, &f->subs[0].sub);
+    f->filters[0][0] = '\0';
+    assert_false(topics_forget_sub(&f->subs[0].sub, &budget));
+    assert_int_equal(budget, 0);
+    assert_int_equal(f->subs[0].peer.quota.used, 3 * MATCH_BYTES);
+    budget = 10;
+    assert_true(topics_forget_sub(&f->subs[0].sub, &budget));
+    assert_int_equal(budget, 7);
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        assert_complete(f, t[i]);
+        topic_unref(t[i]);
+    }
+}
+
 static void test_new_match_is_not_announced_yet(void **state)
 {
     struct fixture *f = *state;
@@ -471,6 +500,7 @@ int main(void)
         CASE(test_match_ends_with_its_subscription_and_the_others_stay),
         CASE(test_one_match_needs_no_array_and_many_leave_none_behind),
         CASE(test_matches_end_also_when_their_array_cannot_shrink),
+        CASE(test_matches_of_a_removed_subscription_end_in_parts),
         CASE(test_new_match_is_not_announced_yet),
         CASE(test_subscription_that_cannot_be_noted_is_missing_each_time_until_it_can),
         CASE(test_exact_subscription_that_cannot_be_noted_leaves_its_topic_unresolved),
