@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a frame costs the router counts against the budget of the client that sent it, also where
  * nothing is delivered: or one client could keep all others waiting. */
-#include "core/router.h"
+#include "core/state.h"
+#include "support/failmalloc.h"
 #include "support/world.h"
 
 #define LEVELS 8u
@@ -100,11 +101,77 @@ static void test_the_search_for_filters_uses_the_budget(void **state)
     sim_fini(&s);
 }
 
+/* What a PUBLISH counts, and how much memory it asks for, once its topic is known. */
+struct cost {
+    uint64_t work;
+    unsigned long allocations;
+};
+
+/* Without the oracle, which did not see these messages being published. */
+static void drain(struct sim *s, struct sim_client *c)
+{
+    struct iovec iov;
+
+    while (outq_peek(peer_output(c->peer), &iov, 1) > 0) {
+        router_output_sent(s->router, c->peer, iov.iov_len);
+    }
+}
+
+static struct cost cost_of_publish(struct sim *s, struct sim_client *c, const char *topic)
+{
+    const struct wire_publish m = {.alias = topic ? 0 : 1, .topic = text_from(topic ? topic : "")};
+    uint64_t before = s->router->work;
+
+    failmalloc_arm(UINT32_MAX); /* only counts */
+    sim_send(s, c, VERB_PUBLISH, &m, NULL, 0);
+    (void) failmalloc_disarm();
+    drain(s, c);
+    return (struct cost){s->router->work - before, failmalloc_count()};
+}
+
+/* By alias, and by a name that nobody has advertised, so that it is looked up each time. */
+static void test_publishing_costs_the_same_with_10_and_with_10000_other_subscriptions(void **state)
+{
+    struct limits l = sim_small_limits();
+    struct cost by_alias[2], by_name[2];
+    struct sim_client *c, *others;
+    struct sim s;
+
+    (void) state;
+    l.subscriptions_max = 20000;
+    l.client_bytes_max = 64 * MIB;
+    l.output_bytes_max = 4 * MIB;
+    sim_init(&s, &l);
+    c = sim_connect(&s, false);
+    others = sim_connect(&s, false);
+    subscribe(&s, c, 1, "dev/alias/temp", 0);
+    subscribe(&s, c, 2, "dev/name/temp", 0);
+    sim_advertise(&s, c, 0, "dev/alias/temp");
+    for (uint32_t n = 0, turn = 0; turn < 2; turn++) {
+        for (uint32_t end = turn ? 10000 : 10; n < end; n++) {
+            static const char *const ends[] = {"temp", "+", "#", "a/+"};
+            char filter[64];
+
+            (void) snprintf(filter, sizeof(filter), "dev/%u/%s", n, ends[n % 4]);
+            subscribe(&s, others, n + 1, filter, 0);
+        }
+        (void) cost_of_publish(&s, c, NULL); /* finds the new ones */
+        by_alias[turn] = cost_of_publish(&s, c, NULL);
+        by_name[turn] = cost_of_publish(&s, c, "dev/name/temp");
+    }
+    assert_int_equal(by_alias[1].work, by_alias[0].work);
+    assert_int_equal(by_alias[1].allocations, by_alias[0].allocations);
+    assert_int_equal(by_name[1].work, by_name[0].work);
+    assert_int_equal(by_name[1].allocations, by_name[0].allocations);
+    sim_fini(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_subscriptions_passed_over_use_the_budget),
         cmocka_unit_test(test_the_search_for_filters_uses_the_budget),
+        cmocka_unit_test(test_publishing_costs_the_same_with_10_and_with_10000_other_subscriptions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
