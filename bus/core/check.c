@@ -147,7 +147,7 @@ static uint64_t peer_check(const struct peer *p)
     for (uint32_t id = 0; id < p->known.n_words * 64; id++) {
         assert(!idset_has(&p->known, id) || idset_has(&p->router->introduced, id));
     }
-    assert(n_subs == p->n_subs);
+    assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
@@ -177,13 +177,14 @@ static void topics_check(const struct topics *ts)
 
 void router_check(const struct router *r)
 {
-    uint64_t charged = 0, queued = 0;
+    uint64_t charged = 0, queued = 0, subscriptions = 0;
     const struct peer *p;
     uint64_t n = 0;
 
     DL_FOREACH (r->peers, p) {
         charged += peer_check(p);
         queued += p->queued_messages;
+        subscriptions += p->n_subs;
         n += !p->is_gone;
         assert(p->is_doomed || !p->is_gone);
     }
@@ -192,6 +193,7 @@ void router_check(const struct router *r)
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
     buffers_check(r);
+    assert(subscriptions == r->counters.subscriptions_now);
     /* the contract: nothing that matched is unaccounted for */
     assert(r->counters.messages_matched ==
            r->counters.messages_delivered + r->counters.messages_lost +

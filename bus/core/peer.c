@@ -69,6 +69,8 @@ void peer_doom(struct peer *p)
 
     if (!p->is_doomed) {
         p->is_doomed = true;
+        r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
+        p->n_subs = 0;
         p->doomed_next = r->doomed;
         r->doomed = p;
     }

@@ -196,10 +196,6 @@ static bool subs_drop(struct peer *p, unsigned *budget)
         if (*budget == 0 || (s && !sub_end(s, budget))) {
             return false;
         }
-        if (s) {
-            p->n_subs--;
-            p->router->counters.subscriptions_now--;
-        }
         *budget -= *budget > 0;
         charge_release(&p->charge, sizeof(void *));
     }

@@ -172,6 +172,9 @@ void topic_unref(struct topic *t)
     while (t->n_matches > 0) {
         match_free(t->matches[t->n_matches - 1]);
     }
+    if (t->matches != &t->first) {
+        free(t->matches); /* it could not shrink for want of memory */
+    }
     table_remove(&t->topics->by_name, name_hash(t->topics, t->name, t->len), t);
     idpool_remove(&t->topics->ids, t->id);
     free(t);
