@@ -42,6 +42,7 @@ static int capture(struct bus_conn *conn, struct bus_topic *camera, int number)
 
 int main(void)
 {
+    struct bus_sub_opts sub_opts = BUS_SUB_OPTS_INIT;
     struct bus_conn *sender, *viewer;
     struct bus_topic *camera;
     int seen = 0;
@@ -51,7 +52,8 @@ int main(void)
         fprintf(stderr, "cannot reach the router: %s\n", strerror(-r));
         return 1;
     }
-    r = bus_subscribe(viewer, "camera/+", NULL, on_frame, &seen, NULL);
+    sub_opts.queue_bytes = 4 * FRAME_BYTES; /* the default, 8 MiB, is one frame */
+    r = bus_subscribe(viewer, "camera/+", &sub_opts, on_frame, &seen, NULL);
     r = r < 0 ? r : bus_flush(viewer, 5000);
     r = r < 0 ? r : bus_advertise(sender, "camera/1", &camera);
     for (int i = 0; r == 0 && i < FRAMES; i++) {

@@ -117,7 +117,7 @@ struct bus_conn {
     size_t body_max;           /* longest body in a buffer; 0: the router takes none */
     size_t buffer_from;        /* bodies of so many bytes and more go into buffers */
     size_t pool_bytes_max;
-    size_t handed_over;         /* bodies in buffers since the output was looked at */
+    size_t handed_over; /* bodies in buffers since the output was looked at */
     struct pool pool;
     struct bus_loan *loans; /* of bus_loan.next: those the application has */
     uint32_t buffer_status; /* with which the router refused a buffer last, or 0 */
