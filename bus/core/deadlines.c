@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What happens because time passes: deadlines, and the orderly end. */
+#include <limits.h>
 #include <utlist.h>
 #include "core/state.h"
 
@@ -48,6 +49,14 @@ static void retry_all(struct router *r)
     }
 }
 
+static void reap_turn(struct router *r)
+{
+    uint64_t budget = r->work - r->reaped_work + REAP_IN_A_TURN;
+
+    r->reaped_work = r->work;
+    router_reap(r, (unsigned) MIN(budget, UINT_MAX));
+}
+
 void router_tick(struct router *r, const struct now *now)
 {
     uint64_t t = now->monotonic_ns;
@@ -76,7 +85,7 @@ void router_tick(struct router *r, const struct now *now)
     if (r->retry_ns && r->retry_ns <= t) {
         retry_all(r);
     }
-    router_reap(r, REAP_IN_A_TURN);
+    reap_turn(r);
 }
 
 void router_shutdown(struct router *r, const struct now *now)

@@ -71,8 +71,8 @@ void peer_doom(struct peer *p)
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
         p->n_subs = 0;
-        p->doomed_next = r->doomed;
-        r->doomed = p;
+        r->reaped_work = r->doomed ? r->reaped_work : r->work;
+        DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);
     }
 }
 

@@ -188,15 +188,16 @@ static void output_charge(struct peer *p)
     p->out_charged = p->out.capacity_bytes;
 }
 
+/* Places that are empty cost next to nothing, and there may be many more of them than of others. */
 static bool subs_drop(struct peer *p, unsigned *budget)
 {
     for (; p->n_subs_max > 0; p->n_subs_max--) {
         struct sub *s = p->subs[p->n_subs_max - 1];
 
-        if (*budget == 0 || (s && !sub_end(s, budget))) {
+        if (s && (*budget == 0 || !sub_end(s, budget))) {
             return false;
         }
-        *budget -= *budget > 0;
+        *budget -= s && *budget > 0;
         charge_release(&p->charge, sizeof(void *));
     }
     free(p->subs);
@@ -207,13 +208,13 @@ static bool subs_drop(struct peer *p, unsigned *budget)
 static bool aliases_drop(struct peer *p, unsigned *budget)
 {
     for (; p->n_aliases_max > 0; p->n_aliases_max--) {
-        if (*budget == 0) {
-            return false;
-        }
         if (p->aliases[p->n_aliases_max - 1]) {
+            if (*budget == 0) {
+                return false;
+            }
             alias_drop(p, p->n_aliases_max);
+            (*budget)--;
         }
-        (*budget)--;
         charge_release(&p->charge, sizeof(void *));
     }
     free(p->aliases);
@@ -247,16 +248,21 @@ static void peer_free(struct peer *p)
     free(p);
 }
 
-/* The latest first: it need not wait for one that owns a hundred thousand things. */
+/* The latest is the first, for nearly all have little; who has more goes to the end, and then they
+ * take turns. */
 void router_reap(struct router *r, unsigned budget)
 {
     while (r->doomed && budget > 0) {
         struct peer *p = r->doomed;
+        unsigned part = MIN(budget, REAP_IN_A_TURN), left = part;
+        bool is_done = peer_drop(p, &left);
 
-        if (!peer_drop(p, &budget)) {
-            return;
+        budget -= part - left;
+        DL_DELETE2(r->doomed, p, doomed_prev, doomed_next);
+        if (!is_done) {
+            DL_APPEND2(r->doomed, p, doomed_prev, doomed_next);
+            continue;
         }
-        r->doomed = p->doomed_next;
         p->is_doomed = false;
         if (p->is_gone) {
             peer_free(p);

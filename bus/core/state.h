@@ -36,11 +36,11 @@ enum peer_state {
 };
 
 struct peer {
-    struct router *router;                /* not owned; outlives every peer */
-    struct peer *prev, *next;             /* router.peers, by connection id */
-    struct peer *timed_prev, *timed_next; /* router.greeting, .claiming or .lingering */
-    struct peer *dirty_prev, *dirty_next; /* router.dirty */
-    struct peer *doomed_next;             /* router.doomed */
+    struct router *router;                  /* not owned; outlives every peer */
+    struct peer *prev, *next;               /* router.peers, by connection id */
+    struct peer *timed_prev, *timed_next;   /* router.greeting, .claiming or .lingering */
+    struct peer *dirty_prev, *dirty_next;   /* router.dirty */
+    struct peer *doomed_prev, *doomed_next; /* router.doomed */
     struct peer_info info;
     struct sender *sender;
     struct outq out;
@@ -119,8 +119,9 @@ struct router {
     struct wire_recipient *recipients; /* TAP_RECIPIENTS_MAX, once there is a monitor */
     uint32_t n_recipients;
     uint64_t next_connection_id;
-    uint64_t order; /* accepted messages */
-    uint64_t work;  /* units done, for fairness */
+    uint64_t order;       /* accepted messages */
+    uint64_t work;        /* units done, for fairness */
+    uint64_t reaped_work; /* of those, what router_reap() has kept pace with */
     uint64_t
         retry_ns; /* something could not be sent for want of memory: try again then; 0 if not */
     bool is_shutting_down;
@@ -134,6 +135,8 @@ struct router {
  * Not while subscriptions are being walked. */
 void router_reap(struct router *r, unsigned budget);
 #define REAP_AT_ONCE 256u
+/* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
+ * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
 
 /* ---- peer.c ---- */

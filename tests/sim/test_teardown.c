@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A client that goes may own a hundred thousand things: they are dropped in parts, and the others
  * do not notice. */
+#include <utlist.h>
 #include "core/state.h"
 #include "support/world.h"
 
@@ -16,16 +17,25 @@ static struct world *world_of_many(void)
     return world_new(&limits);
 }
 
+/* In one piece: the router does nothing else in between. */
 static void subscribe_many(struct world *w, struct sim_client *c, const char *front)
 {
+    static uint8_t buf[MANY * 64];
+    size_t len = 0;
+
     for (uint32_t i = 1; i <= MANY; i++) {
         char filter[32];
         struct wire_subscribe m = {.subscription = i};
+        long n;
 
         (void) snprintf(filter, sizeof(filter), "%s/%u%s", front, i, i % 2 ? "" : "/#");
         m.filter = text_from(filter);
-        sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+        n = codec_encode(&w->s.arena, VERB_SUBSCRIBE, &m, buf + len + FRAME_PREFIX_BYTES, 56);
+        assert_true(n > 0);
+        frame_write_prefix(buf + len, VERB_SUBSCRIBE, (size_t) n, 0);
+        len += FRAME_PREFIX_BYTES + (size_t) n;
     }
+    assert_int_equal(sim_send_raw(&w->s, c, buf, len).consumed, len);
 }
 
 static void advertise_many(struct world *w, struct sim_client *c)
@@ -173,6 +183,53 @@ static void test_small_client_is_dropped_before_the_rest_of_a_large_one(void **s
     world_free(w);
 }
 
+static void test_large_clients_take_turns(void **state)
+{
+    struct world *w = world_of_many();
+    struct sim_client *c[2] = {world_join(w), world_join(w)};
+    struct peer *peers[2] = {c[0]->peer, c[1]->peer};
+    uint32_t most = 0;
+
+    (void) state;
+    subscribe_many(w, c[0], "t");
+    subscribe_many(w, c[1], "t");
+    sim_disconnect(&w->s, c[0]);
+    sim_disconnect(&w->s, c[1]);
+    while (w->s.router->doomed && w->s.router->doomed->doomed_next) {
+        uint32_t a = peers[0]->n_subs_max, b = peers[1]->n_subs_max;
+
+        most = MAX(most, MAX(a, b) - MIN(a, b));
+        router_tick(w->s.router, &w->s.now);
+    }
+    assert_in_range(most, 1, 2 * REAP_IN_A_TURN);
+    world_free(w);
+}
+
+/* Whoever comes and goes cannot make more than is dropped meanwhile. */
+static void test_clients_that_come_and_go_leave_no_growing_rest(void **state)
+{
+    struct world *w = world_of_many();
+    unsigned n, most = 0;
+
+    (void) state;
+    for (unsigned i = 0; i < 30; i++) {
+        struct sim_client *c = world_join(w);
+        const struct peer *p;
+
+        subscribe_many(w, c, "t");
+        sim_disconnect(&w->s, c);
+        router_tick(w->s.router, &w->s.now);
+        n = 0;
+        DL_FOREACH2(w->s.router->doomed, p, doomed_next)
+        {
+            n++;
+        }
+        most = MAX(most, n);
+    }
+    assert_in_range(most, 0, 2);
+    world_free(w);
+}
+
 /* A full queue that holds publishers up lets them go, part by part. */
 static void test_publishers_that_a_leaving_client_blocked_get_their_credit_back(void **state)
 {
@@ -220,6 +277,8 @@ int main(void)
         cmocka_unit_test(test_matches_of_one_subscription_end_in_parts),
         cmocka_unit_test(test_client_says_goodbye_and_leaves_before_its_things_are_dropped),
         cmocka_unit_test(test_small_client_is_dropped_before_the_rest_of_a_large_one),
+        cmocka_unit_test(test_large_clients_take_turns),
+        cmocka_unit_test(test_clients_that_come_and_go_leave_no_growing_rest),
         cmocka_unit_test(test_publishers_that_a_leaving_client_blocked_get_their_credit_back),
         cmocka_unit_test(test_router_ends_while_things_are_still_to_be_dropped),
     };
