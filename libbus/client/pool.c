@@ -239,6 +239,7 @@ void bus__pool_seal(struct segment *s)
     s->data = NULL;
     /* nobody else has mapped it: this cannot fail; the router looks in any case */
     (void) fcntl(s->parcel->fds[0], F_ADD_SEALS, SEALS_OF_SIZE | F_SEAL_WRITE);
+    parcel_unref(TAKE(s->parcel));
 }
 
 /* Whether the last bodies could have done without this segment. */
@@ -252,6 +253,12 @@ static bool is_spare(struct slot_list *list, const struct segment *s)
     list->n_takes = 0;
     list->peak = list->n_slots - list->n_free;
     return spare;
+}
+
+/* Its number cannot be used again before the router has said so. */
+static bool is_refused_soon(const struct segment *s)
+{
+    return s->once && s->dead && s->announced;
 }
 
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop)
@@ -269,7 +276,7 @@ void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop)
         }
         list_drop(pool, s);
     }
-    if (s->n_used > 0) {
+    if (s->n_used > 0 || is_refused_soon(s)) {
         return;
     }
     pool->bytes -= s->once ? 0 : s->bytes;
@@ -295,7 +302,14 @@ void bus__pool_refused(struct pool *pool, uint32_t number)
 {
     struct segment *s = bus__table_get(&pool->segments, number);
 
-    if (!s || s->dead || s->once) {
+    if (s && s->once) {
+        s->announced = false;
+        if (!s->dead || s->n_used == 0) { /* else a loan is still in it */
+            segment_remove(pool, s);
+        }
+        return;
+    }
+    if (!s || s->dead) {
         return;
     }
     s->dead = true;

@@ -19,7 +19,8 @@ struct segment {
     uint32_t number; /* BUFFER.id; index into pool.segments */
     uint8_t shift;   /* a slot has 1 << shift bytes */
     bool dead;      /* the router refused it, or an earlier one of that number: not used any more */
-    bool once;      /* for one body; unregistered as soon as that is published */
+    bool once;      /* for one body; unregistered when that is returned: the router says so even
+                       if it has done with it at once, and must not mean another buffer */
     bool announced; /* BUFFER is sent */
     struct parcel *parcel; /* its descriptor as long as it is needed, or NULL */
     uint8_t *data;         /* NULL: sealed, nobody can write it */
@@ -61,7 +62,7 @@ void bus__pool_fini(struct pool *pool);
 int bus__pool_take(struct pool *pool, size_t bytes, struct slot *ret);
 /* A segment of its own for one body, writable until bus__pool_seal(). */
 int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret);
-/* Makes it immutable: the bytes are no longer reachable here. */
+/* Makes it immutable: neither the bytes nor the descriptor are reachable here any more. */
 void bus__pool_seal(struct segment *segment);
 /* A slot is free again. May free its segment; *ret_drop is then its number, to be unregistered, or
  * 0.
@@ -69,8 +70,8 @@ void bus__pool_seal(struct segment *segment);
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop);
 /* The slot at that place if it is in use, else one without a segment. */
 struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t offset);
-/* The router has refused a segment of that number. It is not used any more; what is in use stays as
- * it is, because it may have been an earlier one of that number. */
+/* The router has refused a segment of that number. It is not used any more; one that holds a single
+ * body is gone, for that will not be returned. */
 void bus__pool_refused(struct pool *pool, uint32_t number);
 
 static inline uint64_t bus__slot_offset(struct slot slot)

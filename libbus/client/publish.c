@@ -370,8 +370,6 @@ static int publish_from_slot(struct bus_conn *c, const struct publish *p)
     }
     if (s->once && r < 0) {
         s->dead = true; /* the router will refuse it, for it is not sealed */
-    } else if (s->once) {
-        bus__give_slot(c, p->slot); /* the router keeps it for those who get it */
     }
     return r;
 }

@@ -30,7 +30,10 @@ struct fake {
     struct arena arena;
     size_t out_len; /* said, but not sent */
     size_t in_pos, in_len;
-    size_t n_packets; /* received so far; reads on a stream */
+    size_t n_packets;           /* received so far; reads on a stream */
+    struct parcel *batches[64]; /* received and not claimed by a frame yet */
+    unsigned n_batches;
+    struct parcel *parcel; /* of the frame that was heard last, or NULL */
     uint8_t *in;
     uint8_t *out;
     /* the client's side */
@@ -122,6 +125,19 @@ static inline void fake_send(struct fake *f)
     f->out_len = 0;
 }
 
+/* Sends what was said, whose first frame announces n descriptors, with as many as are in fds. */
+static inline void fake_send_fds(struct fake *f, const int *fds, unsigned n_sent, unsigned n)
+{
+    struct parcel *p = parcel_new(fds, n_sent, NULL);
+    struct iovec iov = {f->out, f->out_len};
+
+    f->out[FRAME_PREFIX_BYTES - 1] = (uint8_t) n;
+    p->refs = 1;
+    assert_int_equal(sock_send(f->fd, &iov, 1, p), f->out_len);
+    free(p); /* the descriptors are the test's */
+    f->out_len = 0;
+}
+
 /* The client handles everything that has been sent. Returns the last result of bus_process(). */
 static inline int fake_settle(struct fake *f)
 {
@@ -140,6 +156,8 @@ static inline int fake_settle(struct fake *f)
 
 static inline bool fake_read(struct fake *f)
 {
+    struct sock_received in;
+    struct iovec iov;
     ssize_t n;
 
     if (f->in_pos > 0) {
@@ -147,10 +165,30 @@ static inline bool fake_read(struct fake *f)
         f->in_len -= f->in_pos;
         f->in_pos = 0;
     }
-    n = recv(f->fd, f->in + f->in_len, FAKE_IN_BYTES - f->in_len, MSG_DONTWAIT);
+    iov = (struct iovec){f->in + f->in_len, FAKE_IN_BYTES - f->in_len};
+    n = sock_receive(f->fd, &iov, 1, MSG_DONTWAIT, &in);
+    if (in.parcel) {
+        assert_true(f->n_batches < ARRAY_LEN(f->batches));
+        f->batches[f->n_batches++] = in.parcel;
+    }
     f->n_packets += n > 0;
     f->in_len += n > 0 ? (size_t) n : 0;
     return n > 0;
+}
+
+/* Each batch is that of a frame, whole and in order. */
+static inline void fake_claim(struct fake *f, unsigned n)
+{
+    parcel_unref(f->parcel);
+    f->parcel = NULL;
+    if (n > 0) {
+        assert_true(f->n_batches > 0);
+        f->parcel = f->batches[0];
+        f->n_batches--;
+        memmove(f->batches, f->batches + 1, f->n_batches * sizeof(*f->batches));
+        assert_int_equal(f->parcel->n, n);
+        assert_false(f->parcel->truncated);
+    }
 }
 
 /* The next frame of the client, or false if there is none now. */
@@ -165,6 +203,7 @@ static inline bool fake_next(struct fake *f, struct frame *ret, union wire_any *
         }
     }
     f->in_pos += bytes;
+    fake_claim(f, ret->fds);
     arena_reset(&f->arena);
     assert_int_equal(codec_decode(&f->arena, ret->verb, ret->header, ret->header_bytes, m),
                      CODEC_OK);
@@ -296,6 +335,17 @@ static inline struct fake *fake_new(bool seqpacket)
     return f;
 }
 
+/* A router that takes bodies in buffers, and descriptors. */
+static inline void fake_take_buffers(struct fake *f)
+{
+    f->welcome.features = FEATURE_BUFFERS | FEATURE_DESCRIPTORS;
+    f->welcome.body_max = 64u << 20;
+    f->welcome.buffers_max = 128;
+    f->welcome.buffer_bytes_max = 1u << 30;
+    f->welcome.descriptors_max = 16;
+    f->welcome.leases_max = 16384;
+}
+
 static inline void fake_free(struct fake *f)
 {
     bus_close(f->conn);
@@ -306,6 +356,10 @@ static inline void fake_free(struct fake *f)
     (void) unlink(strchr(f->address, ':') + 1);
     (void) rmdir(f->dir);
     arena_fini(&f->arena);
+    fake_claim(f, 0);
+    while (f->n_batches > 0) {
+        parcel_unref(f->batches[--f->n_batches]);
+    }
     free(f->in);
     free(f->out);
     free(f);
