@@ -213,7 +213,8 @@ ssize_t sock_receive(int fd, struct iovec *iov, int n, int flags, struct sock_re
     struct msghdr msg = {.msg_iov = iov,
                          .msg_iovlen = (size_t) n,
                          .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
+                         /* not all of it: padding would hold one more */
+                         .msg_controllen = CMSG_LEN(PARCEL_FDS_MAX * sizeof(int))};
     ssize_t bytes = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
 
     *ret = (struct sock_received){.flags = msg.msg_flags};

@@ -262,7 +262,12 @@ void outq_commit_parcel(struct outq *q, size_t bytes, struct parcel *parcel)
 
 const struct parcel *outq_parcel(const struct outq *q)
 {
-    return q->head && q->head->sent == 0 ? q->head->parcel : NULL;
+    const struct outq_chunk *c = q->head;
+
+    while (c && c->len == c->sent) {
+        c = c->next; /* reserved and never used */
+    }
+    return c && c->sent == 0 ? c->parcel : NULL;
 }
 
 /* Whether a chunk takes a span behind so many bytes; alone it may be of any length. */
