@@ -528,9 +528,10 @@ void sim_settle(struct sim *s)
                 sim_give_credit(s, c, k);
             }
             sim_read(s, c, 64);
+            /* what is let go of may be returned to somebody who was settled before */
+            settled = settled && client_is_settled(c) && c->n_leases == 0 && !c->is_pinged;
             sim_release_all(s, c);
             sim_pong(s, c);
-            settled = settled && client_is_settled(c);
         }
         if (s->router && router_deadline(s->router) < s->now.monotonic_ns + 100000000) {
             sim_advance(s, 100000000);
