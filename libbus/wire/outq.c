@@ -264,7 +264,7 @@ const struct parcel *outq_parcel(const struct outq *q)
 {
     const struct outq_chunk *c = q->head;
 
-    while (c && c->len == c->sent) {
+    while (c && chunk_left(c) == 0) {
         c = c->next; /* reserved and never used */
     }
     return c && c->sent == 0 ? c->parcel : NULL;

@@ -389,6 +389,32 @@ static void test_random_use_delivers_the_bytes_in_order(void **state)
     }
 }
 
+static void no_close(int fd)
+{
+    (void) fd;
+}
+
+/* What is left of a span goes before the next chunk, and without its descriptors. */
+static void test_descriptors_wait_for_the_span_before_them(void **state)
+{
+    struct fixture *f = *state;
+    struct parcel *p = parcel_new(&(int){7}, 1, no_close);
+    struct iovec iov[4];
+
+    assert_non_null(p);
+    assert_true(put_shared(f, 20, 5000));
+    fill(f, outq_reserve_first(&f->q, 10), 10);
+    outq_commit_parcel(&f->q, 10, p);
+    for (unsigned sent = 0; sent < 5020; sent += 20) {
+        assert_null(outq_parcel(&f->q));
+        assert_true(outq_peek(&f->q, iov, 4) <= 2);
+        outq_consume(&f->q, 20);
+    }
+    assert_ptr_equal(outq_parcel(&f->q), p);
+    outq_consume(&f->q, 10);
+    parcel_unref(p);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int main(void)
@@ -408,6 +434,7 @@ int main(void)
         CASE(queue_that_ends_releases_its_spans),
         CASE(queue_pins_a_bounded_number_of_slabs),
         CASE(without_memory_nothing_is_shared_and_nothing_is_lost),
+        CASE(descriptors_wait_for_the_span_before_them),
         CASE(random_use_delivers_the_bytes_in_order),
     };
 
