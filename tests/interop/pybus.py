@@ -3,6 +3,9 @@
 
 It shows that those two are enough, and it is how the tests say things to a router that libbus would never say.
 """
+import array
+import fcntl
+import mmap
 import os
 import pathlib
 import re
@@ -128,9 +131,10 @@ def decode(message, data):
 # ---- frames
 
 class Frame:
-    def __init__(self, verb, header, body=b""):
+    def __init__(self, verb, header, body=b"", fds=()):
         self.verb = NAMES.get(verb, verb)
         self.body = body
+        self.fds = fds  # descriptors that came with it: the caller's now
         self.fields = decode(message_of(self.verb), header)
 
     def __getattr__(self, name):
@@ -154,6 +158,34 @@ def frame(verb_name, body=b"", /, n_fds=0, **fields):
     return raw_frame(VERBS[verb_name], encode(message_of(verb_name), fields), body, n_fds)
 
 
+# ---- buffers, section 10
+
+F_ADD_SEALS, F_GET_SEALS = 1033, 1034
+SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE, SEAL_FUTURE_WRITE = 1, 2, 4, 8, 16
+SEALS_OF_SIZE = SEAL_SEAL | SEAL_SHRINK | SEAL_GROW
+
+
+class SharedMemory:
+    """A memfd that this process can write to and others can only read; with immutable=True it is full already."""
+
+    def __init__(self, size, content=b"", immutable=False, seals=None):
+        self.fd = os.memfd_create("pybus", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(self.fd, size)
+        self.size = size
+        if immutable:
+            os.pwrite(self.fd, content, 0)
+            self.memory = None
+        else:
+            self.memory = mmap.mmap(self.fd, size)
+            self.memory[:len(content)] = content
+        if seals is None:
+            seals = SEALS_OF_SIZE | (SEAL_WRITE if immutable else SEAL_FUTURE_WRITE)
+        fcntl.fcntl(self.fd, F_ADD_SEALS, seals)
+
+    def close(self):
+        os.close(self.fd)
+
+
 # ---- connections
 
 def socket_name(path):
@@ -167,18 +199,20 @@ class Closed(Exception):
 class Client:
     """A connection. Addresses as in section 1: seqpacket:PATH or stream:PATH."""
 
-    def __init__(self, address, hello=True, name="pybus"):
+    def __init__(self, address, hello=True, name="pybus", features=0):
         kind, path = address.split(":", 1)
         self.packets = kind == "seqpacket"
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if self.packets else socket.SOCK_STREAM)
         self.sock.connect(socket_name(path))
         self.sock.setblocking(False)
         self.buffer = b""
+        self.batches = []  # descriptors, in the order in which they came: (descriptors, whether it was cut)
+        self.buffers = {}  # BUFFER: what is mapped, by id
         self.topics, self.peers = {}, {}
         self.token = 0
         self.welcome = None
         if hello:
-            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name)
+            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name, features=features)
             self.welcome = self.expect("WELCOME")
 
     def __enter__(self):
@@ -205,12 +239,27 @@ class Client:
             except BlockingIOError:
                 self.wait(True, deadline)
 
-    def send(self, verb_name, body=b"", **fields):
-        self.send_raw(frame(verb_name, body, **fields))
+    def send_raw_fds(self, data, fds):
+        """One packet, or the beginning of a frame on a stream: the descriptors go with its first byte."""
+        deadline = time.monotonic() + TIMEOUT
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        while True:
+            try:
+                sent = self.sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+                break
+            except BlockingIOError:
+                self.wait(True, deadline)
+        if sent < len(data):
+            self.send_raw(data[sent:])
+
+    def send(self, verb_name, body=b"", fds=(), **fields):
+        self.send_raw_fds(frame(verb_name, body, n_fds=len(fds), **fields), fds)
 
     def fill(self, deadline):
         self.wait(False, deadline)
-        data = self.sock.recv(1 << 20)
+        data, fds, flags, _ = socket.recv_fds(self.sock, 1 << 20, FDS_MAX, socket.MSG_CMSG_CLOEXEC)
+        if fds or flags & socket.MSG_CTRUNC:
+            self.batches.append((fds, bool(flags & socket.MSG_CTRUNC)))
         if not data:
             raise Closed
         self.buffer += data
@@ -218,33 +267,55 @@ class Client:
     def read_frame(self, deadline):
         while True:
             if len(self.buffer) >= PREFIX.size:
-                body_bytes, header_bytes, verb, _ = PREFIX.unpack_from(self.buffer)
+                body_bytes, header_bytes, verb, n_fds = PREFIX.unpack_from(self.buffer)
                 end = PREFIX.size + header_bytes + body_bytes
                 if len(self.buffer) >= end:
                     header = self.buffer[PREFIX.size:PREFIX.size + header_bytes]
                     body = self.buffer[PREFIX.size + header_bytes:end]
                     self.buffer = self.buffer[end:]
-                    return Frame(verb, header, body)
+                    return Frame(verb, header, body, self.claim(n_fds))
                 assert not self.packets, "a packet must hold whole frames"
             self.fill(deadline)
 
+    def claim(self, n):
+        """The batch of a frame that announces n descriptors."""
+        if n == 0:
+            return []
+        fds, cut = self.batches.pop(0)
+        assert len(fds) == n and not cut, (fds, n, cut)
+        return fds
+
+    def map(self, f):
+        self.buffers[f.id] = mmap.mmap(f.fds[0], f.fields["bytes"], mmap.MAP_SHARED, mmap.PROT_READ)
+        os.close(f.fds[0])
+
     def recv(self, timeout=TIMEOUT):
-        """The next frame. Ids in TOPIC and PEER are remembered; in MESSAGE and MONITORED they are resolved."""
+        """The next frame. Ids in TOPIC, PEER and BUFFER are remembered; in MESSAGE and MONITORED they are resolved, and
+        a body in a buffer is the frame's body. PING is answered."""
         f = self.read_frame(time.monotonic() + timeout)
-        if f.verb == "TOPIC":
+        while f.verb == "PING":
+            self.send("PONG", token=f.token)
+            f = self.read_frame(time.monotonic() + timeout)
+        if f.verb == "BUFFER":
+            self.map(f)
+        elif f.verb == "UNBUFFER":
+            del self.buffers[f.id]
+        elif f.verb == "TOPIC":
             self.topics[f.id] = f.name
         elif f.verb == "PEER":
             self.peers[f.id] = f
         elif f.verb in ("MESSAGE", "MONITORED"):
             f.topic_name = self.topics[f.topic].decode()
             f.peer = self.peers[f.sender]
+        if f.verb == "MESSAGE" and f.fields["buffer"]:
+            f.body = self.buffers[f.fields["buffer"]][f.offset:f.offset + f.fields["bytes"]]
         return f
 
     def recv_any(self, *verbs):
-        """The next frame but TOPIC, PEER and PUBLISH_CREDIT, unless asked for; checks its verb if any is given."""
+        """The next frame but TOPIC, PEER, BUFFER and PUBLISH_CREDIT, unless asked for; checks its verb if any is given."""
         while True:
             f = self.recv()
-            if f.verb in verbs or f.verb not in ("TOPIC", "PEER", "PUBLISH_CREDIT"):
+            if f.verb in verbs or f.verb not in ("TOPIC", "PEER", "BUFFER", "PUBLISH_CREDIT"):
                 assert not verbs or f.verb in verbs, f"{f} instead of {verbs}"
                 return f
 
