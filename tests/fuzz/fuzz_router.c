@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A script of what several peers and the clock do, into the core: nothing may break its invariants,
- * and everything it sends must be whole, decodable frames. Input: operations of one byte and their
+ * and everything it sends must be whole, decodable frames; every
+ * descriptor that it got is closed once. Input: operations of one byte and their
  * arguments, see step(). */
 #include "core/router.h"
 #include "fuzz/fuzz.h"
@@ -21,12 +22,64 @@ struct client {
     size_t n_pending;
 };
 
+/* ---- descriptors: numbers that are open or not; each kind is there ---- */
+
+#define N_FDS 16384
+#define BUFFER_BYTES 4096u
+
+static bool fd_is_open[N_FDS];
+static int n_fds, n_fds_open;
+
+static void fd_close(int fd)
+{
+    CHECK(fd >= 0 && fd < n_fds && fd_is_open[fd]);
+    fd_is_open[fd] = false;
+    n_fds_open--;
+}
+
+static int fd_inspect(int fd, struct descriptor_info *ret)
+{
+    CHECK(fd_is_open[fd]);
+    *ret = (struct descriptor_info){fd % 8 != 0, fd % 2, BUFFER_BYTES};
+    return fd % 16 == 15 ? -1 : 0;
+}
+
+static bool fd_read(int fd, uint64_t offset, void *dst, size_t bytes)
+{
+    CHECK(fd_is_open[fd]);
+    CHECK(offset <= BUFFER_BYTES && bytes <= BUFFER_BYTES - offset);
+    memset(dst, fd, bytes);
+    return fd % 32 != 1;
+}
+
+static const struct descriptor_ops fd_ops = {fd_inspect, fd_read};
+
+static struct parcel *parcel_of(unsigned n, bool truncated)
+{
+    int fds[PARCEL_FDS_MAX];
+    struct parcel *p;
+
+    if (n_fds + (int) n > N_FDS) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        fd_is_open[n_fds] = true;
+        n_fds_open++;
+        fds[i] = n_fds++;
+    }
+    p = parcel_new(fds, n, fd_close);
+    CHECK(p);
+    p->truncated = truncated;
+    return p;
+}
+
 struct world {
     struct router *router;
     struct slab_pool slabs;
     struct client clients[N_PEERS];
     struct now now;
     struct arena arena;
+    uint8_t fds; /* that the next frame announces */
 };
 
 static const char *const texts[] = {"a",      "a/b", "a/#", "+/b",  "#",     "$x/y",
@@ -47,9 +100,11 @@ static void client_gone(struct world *w, struct client *c)
 
 /* ---- output ---- */
 
-static void check_frames(struct world *w, const uint8_t *data, size_t len)
+/* A packet holds one frame with descriptors at most, and that comes first. */
+static void check_frames(struct world *w, const uint8_t *data, size_t len,
+                         const struct parcel *parcel)
 {
-    while (len > 0) {
+    for (bool first = true; len > 0; first = false) {
         union wire_any m;
         struct frame f;
         size_t bytes;
@@ -57,6 +112,8 @@ static void check_frames(struct world *w, const uint8_t *data, size_t len)
         CHECK(frame_parse(data, len, UINT32_MAX, &f, &bytes) == FRAME_OK);
         arena_reset(&w->arena);
         CHECK(codec_decode(&w->arena, f.verb, f.header, f.header_bytes, &m) == CODEC_OK);
+        CHECK(f.fds == (first && parcel ? parcel->n : 0));
+        CHECK(f.fds == 0 || f.verb == VERB_MESSAGE || f.verb == VERB_BUFFER);
         data += bytes;
         len -= bytes;
     }
@@ -79,7 +136,7 @@ static size_t packet_check(struct world *w, struct client *c)
     /* the answer to text by mistake is the only thing that is no frame */
     if (bytes < sizeof(line) || memcmp(b, line, sizeof(line) - 1) != 0) {
         if (!(b[0] >= 'A' && b[0] <= 'z' && b[1] >= ' ' && b[2] >= ' ' && b[3] >= ' ')) {
-            check_frames(w, b, bytes);
+            check_frames(w, b, bytes, outq_parcel(peer_output(c->peer)));
         }
     }
     return bytes;
@@ -195,6 +252,9 @@ static void feed(struct world *w, struct client *c, const uint8_t *data, size_t 
     } else {
         feed_stream(w, c, data, len);
     }
+    if (c->n_pending == 0) {
+        router_settle_parcels(c->peer);
+    }
 }
 
 static void feed_frame(struct world *w, struct client *c, enum verb verb, const void *m,
@@ -207,6 +267,8 @@ static void feed_frame(struct world *w, struct client *c, enum verb verb, const 
     n = codec_encode(&w->arena, verb, m, buf + FRAME_PREFIX_BYTES, 4096);
     CHECK(n >= 0);
     frame_write_prefix(buf, verb, (size_t) n, body_bytes);
+    buf[FRAME_PREFIX_BYTES - 1] = w->fds;
+    w->fds = 0;
     memset(buf + FRAME_PREFIX_BYTES + n, 'b', body_bytes);
     if (body_bytes < SLAB_FROM || !peer_wants_input(c->peer) ||
         !feed_slab(w, c, buf, FRAME_PREFIX_BYTES + (size_t) n + body_bytes)) {
@@ -218,7 +280,10 @@ static void do_connect(struct world *w, struct client *c, struct input *in)
 {
     uint8_t how = take_u8(in);
     struct peer_info info = {.uid = how & 2 ? 7 : 0, .pid = 1, .packets = how & 1};
-    struct wire_hello hello = {.protocol_min = 1, .protocol_max = 1, .client_name = text_from("c")};
+    struct wire_hello hello = {.protocol_min = 1,
+                               .protocol_max = 1,
+                               .client_name = text_from("c"),
+                               .features = how & 8 ? FEATURE_BUFFERS : 0};
 
     if (c->peer) {
         client_gone(w, c);
@@ -242,7 +307,7 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
     m.window_bytes = take_u8(in);
     m.queue_messages = take_u8(in) & 15;
     m.queue_bytes = take_u16(in) & 2047;
-    m.flags = take_u8(in) % 3;
+    m.flags = take_u8(in) % 5;
     feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
 }
 
@@ -323,6 +388,59 @@ static void do_small(struct world *w, struct client *c, struct input *in)
     }
 }
 
+/* A batch that arrives, and how many the next frame announces. */
+static void take_parcel(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in);
+    struct parcel *p = how & 3 ? parcel_of(how & 3, (how & 12) == 12) : NULL;
+
+    if (p) {
+        router_add_parcel(w->router, c->peer, p, &w->now);
+    }
+    w->fds = how & 4 ? how & 3 : how >> 3;
+}
+
+static void do_cargo(struct world *w, struct client *c, struct input *in, uint8_t what)
+{
+    uint8_t id = take_u8(in);
+    struct wire_buffer buffer = {.id = id & 7, .bytes = BUFFER_BYTES - (id >> 3)};
+    struct wire_publish publish = {.flags = id >> 7, .buffer = id & 7};
+
+    if (!peer_wants_input(c->peer)) {
+        return;
+    }
+    switch (what & 7) {
+    case 0:
+    case 1:
+        take_parcel(w, c, in);
+        feed_frame(w, c, VERB_BUFFER, &buffer, 0);
+        return;
+    case 2:
+        feed_frame(w, c, VERB_UNBUFFER, &(struct wire_unbuffer){.id = id & 7}, 0);
+        return;
+    case 3:
+    case 4:
+        publish.topic = take_text(in);
+        publish.offset = take_u16(in) & 4095;
+        publish.bytes = take_u16(in) & 4095;
+        if (what & 8) {
+            take_parcel(w, c, in);
+        }
+        feed_frame(w, c, VERB_PUBLISH, &publish, what & 16 ? id : 0);
+        return;
+    case 5:
+        feed_frame(w, c, VERB_RELEASE, &(struct wire_release){.lease = id & 31, .flags = id >> 5},
+                   0);
+        return;
+    case 6:
+        feed_frame(w, c, VERB_PONG, &(struct wire_pong){.token = id}, 0);
+        return;
+    case 7:
+        take_parcel(w, c, in);
+        return;
+    }
+}
+
 static void do_time(struct world *w, struct input *in)
 {
     w->now.monotonic_ns += (take_u16(in) & 1023) * NS_PER_MS_FUZZ;
@@ -361,15 +479,22 @@ static void step(struct world *w, struct input *in)
         (void) client_drain(w, c, take_u8(in) + 1u);
     } else if (op == 14) {
         drain_all(w);
-    } else if (take_u8(in) == 0xFF) {
-        router_shutdown(w->router, &w->now);
+    } else {
+        uint8_t what = take_u8(in);
+
+        if (what == 0xFF) {
+            router_shutdown(w->router, &w->now);
+        } else {
+            do_cargo(w, c, in, what);
+        }
     }
     router_check(w->router);
 }
 
 static struct router_config small_router(void)
 {
-    struct router_config config = {.limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz"};
+    struct router_config config = {
+        .limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz", .descriptors = &fd_ops};
 
     config.limits.hello_timeout_ms = 100;
     config.limits.stall_timeout_ms = 300;
@@ -383,6 +508,13 @@ static struct router_config small_router(void)
     config.limits.subscriptions_max = 6;
     config.limits.aliases_max = 6;
     config.limits.monitors_max = 1;
+    config.limits.buffers_max = 6;
+    config.limits.buffer_bytes_max = 5 * BUFFER_BYTES;
+    config.limits.body_max = 3000;
+    config.limits.leases_max = 8;
+    config.limits.lease_bytes_max = 8000;
+    config.limits.client_descriptors_max = 10;
+    config.limits.user_descriptors_max = 12;
     return config;
 }
 
@@ -392,6 +524,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct world w = {.now = {1, 1}};
     struct input in = {data, len};
 
+    n_fds = n_fds_open = 0;
     CHECK(arena_init(&w.arena, CODEC_ARENA_BYTES) == 0);
     CHECK(router_new(&config, &w.router) == 0);
     slab_pool_init(&w.slabs, 2);
@@ -408,6 +541,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     router_check(w.router);
     CHECK(router_counters(w.router)->charged_bytes_now == 0);
     w.router = router_free(w.router);
+    CHECK(n_fds_open == 0);
     CHECK(slab_pool_pinned(&w.slabs) == 0);
     slab_pool_fini(&w.slabs);
     arena_fini(&w.arena);
