@@ -97,6 +97,97 @@ static void test_publish_by_alias_is_read_as_the_codec_reads_it(void **state)
     }
 }
 
+static uint64_t maybe(struct rng *r, uint64_t v)
+{
+    return rng_below(r, 4) ? v : 0;
+}
+
+/* Where a body lies: fields that are 0 are left out, as protobuf does. */
+static void test_places_are_written_and_read_as_the_codec_does(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_message m = random_message(&r);
+        struct hot_place place = {id(&r), (uint32_t) maybe(&r, id(&r)),
+                                  maybe(&r, rng_magnitude(&r) >> 1),
+                                  maybe(&r, rng_magnitude(&r) >> 1)};
+        struct wire_publish p = {
+            .alias = id(&r), .buffer = place.buffer, .offset = place.offset, .bytes = place.bytes};
+        uint8_t hot[HOT_SUBSCRIPTION_MAX + HOT_MESSAGE_MAX + HOT_PLACE_MAX], codec[128];
+        struct hot_message got;
+        uint32_t alias = 0;
+        size_t n;
+
+        m.sequence >>= 1;
+        m.sequence |= 1;
+        n = write_hot(hot, &m);
+        n += hot_put_place(hot + n, HOT_MESSAGE_PLACE, &place);
+        m.buffer = place.buffer;
+        m.offset = place.offset;
+        m.bytes = place.bytes;
+        m.lease = place.lease;
+        assert_true(n <= sizeof(hot));
+        assert_int_equal(codec_encode(*state, VERB_MESSAGE, &m, codec, sizeof(codec)), n);
+        assert_memory_equal(hot, codec, n);
+        assert_true(hot_get_message(codec, n, &got));
+        assert_memory_equal(&got.place, &place, sizeof(place));
+        n = (size_t) codec_encode(*state, VERB_PUBLISH, &p, codec, sizeof(codec));
+        assert_true(hot_get_publish_place(codec, n, &alias, &got.place));
+        assert_int_equal(alias, p.alias);
+        assert_int_equal(got.place.buffer, p.buffer);
+        assert_int_equal(got.place.offset, p.offset);
+        assert_int_equal(got.place.bytes, p.bytes);
+    }
+}
+
+static void test_returned_is_written_and_read_as_the_codec_does(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_returned m = {id(&r), maybe(&r, rng_magnitude(&r) >> 1)};
+        uint8_t hot[HOT_PLACE_MAX], codec[64];
+        size_t n = hot_put_returned(hot, m.buffer, m.offset);
+        uint32_t buffer = 0;
+        uint64_t offset = 7;
+
+        assert_int_equal(codec_encode(*state, VERB_RETURNED, &m, codec, sizeof(codec)), n);
+        assert_memory_equal(hot, codec, n);
+        assert_true(hot_get_returned(codec, n, &buffer, &offset));
+        assert_int_equal(buffer, m.buffer);
+        assert_int_equal(offset, m.offset);
+    }
+}
+
+/* A place without a buffer, or with descriptors, headers, flags. */
+static void test_other_places_are_left_to_the_codec(void **state)
+{
+    struct wire_header text = {{"k", 1}, {"v", 1}};
+    struct wire_publish publish[] = {{.alias = 1, .offset = 1},
+                                     {.alias = 1, .bytes = 1},
+                                     {.alias = 1, .flags = 1, .buffer = 1},
+                                     {.topic = {"a", 1}, .buffer = 1},
+                                     {.buffer = 1},
+                                     {.alias = 1, .buffer = 1, .headers = &text, .n_headers = 1}};
+    struct wire_message message = {1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, NULL, 0};
+    struct hot_message hot;
+    uint8_t bytes[64];
+    uint32_t alias;
+    long n;
+
+    for (size_t i = 0; i < ARRAY_LEN(publish); i++) {
+        n = codec_encode(*state, VERB_PUBLISH, &publish[i], bytes, sizeof(bytes));
+        assert_false(hot_get_publish_place(bytes, (size_t) n, &alias, &hot.place));
+    }
+    n = codec_encode(*state, VERB_MESSAGE, &message, bytes, sizeof(bytes));
+    assert_false(hot_get_message(bytes, (size_t) n, &hot));
+    message.descriptors = 0;
+    message.buffer = 0;
+    n = codec_encode(*state, VERB_MESSAGE, &message, bytes, sizeof(bytes));
+    assert_false(hot_get_message(bytes, (size_t) n, &hot));
+}
+
 static void test_everything_else_is_left_to_the_codec(void **state)
 {
     struct wire_header text = {{"k", 1}, {"v", 1}};
@@ -149,6 +240,20 @@ static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size
         assert_int_equal(codec_decode(a, VERB_PUBLISH, copy, n, &m), CODEC_OK);
         assert_int_equal(m.publish.alias, alias);
         assert_int_equal(m.publish.topic.len + m.publish.flags + m.publish.n_headers, 0);
+        assert_int_equal(m.publish.buffer + m.publish.offset + m.publish.bytes, 0);
+    }
+    if (hot_get_publish_place(copy, n, &alias, &hot.place)) {
+        assert_int_equal(codec_decode(a, VERB_PUBLISH, copy, n, &m), CODEC_OK);
+        assert_int_equal(m.publish.alias, alias);
+        assert_int_equal(m.publish.topic.len + m.publish.flags + m.publish.n_headers, 0);
+        assert_int_equal(m.publish.buffer, hot.place.buffer);
+        assert_int_equal(m.publish.offset, hot.place.offset);
+        assert_int_equal(m.publish.bytes, hot.place.bytes);
+    }
+    if (hot_get_returned(copy, n, &alias, &hot.place.offset)) {
+        assert_int_equal(codec_decode(a, VERB_RETURNED, copy, n, &m), CODEC_OK);
+        assert_int_equal(m.returned.buffer, alias);
+        assert_int_equal(m.returned.offset, hot.place.offset);
     }
     if (hot_get_message(copy, n, &hot)) {
         assert_int_equal(codec_decode(a, VERB_MESSAGE, copy, n, &m), CODEC_OK);
@@ -157,7 +262,13 @@ static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size
         assert_int_equal(m.message.sender, hot.sender);
         assert_int_equal(m.message.sequence, hot.sequence);
         assert_int_equal(m.message.time, hot.time_ns);
-        assert_int_equal(m.message.flags + m.message.n_headers, 0);
+        assert_int_equal(m.message.flags + m.message.n_headers + m.message.descriptors, 0);
+        assert_int_equal(m.message.buffer, hot.place.buffer);
+        if (hot.place.buffer) {
+            assert_int_equal(m.message.offset, hot.place.offset);
+            assert_int_equal(m.message.bytes, hot.place.bytes);
+            assert_int_equal(m.message.lease, hot.place.lease);
+        }
     }
 }
 
@@ -167,11 +278,17 @@ static void test_damaged_headers_never_disagree_with_the_codec(void **state)
 
     for (unsigned i = 0; i < 100000; i++) {
         struct wire_message m = random_message(&r);
-        uint8_t bytes[64];
+        struct hot_place place = {id(&r), rng_below(&r, 2), rng_magnitude(&r), rng_magnitude(&r)};
+        uint8_t bytes[128];
         size_t n = write_hot(bytes, &m);
+        unsigned first = HOT_MESSAGE_PLACE;
 
         if (rng_below(&r, 2)) {
             n = hot_put_field_1(bytes, m.subscription);
+            first = rng_below(&r, 2) ? HOT_PUBLISH_PLACE : 2; /* or like RETURNED */
+        }
+        if (rng_below(&r, 2)) {
+            n += hot_put_place(bytes + n, first, &place);
         }
         for (unsigned damage = rng_below(&r, 3); damage > 0; damage--) {
             bytes[rng_below(&r, (uint32_t) n)] = (uint8_t) rng_u64(&r);
@@ -206,6 +323,9 @@ int main(void)
         CASE(message_is_written_as_the_codec_writes_it),
         CASE(message_is_read_as_the_codec_reads_it),
         CASE(publish_by_alias_is_read_as_the_codec_reads_it),
+        CASE(places_are_written_and_read_as_the_codec_does),
+        CASE(returned_is_written_and_read_as_the_codec_does),
+        CASE(other_places_are_left_to_the_codec),
         CASE(everything_else_is_left_to_the_codec),
         CASE(message_with_flags_or_headers_is_left_to_the_codec),
         CASE(damaged_headers_never_disagree_with_the_codec),
