@@ -80,6 +80,9 @@ int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
                       const struct bus_publish_opts *opts);
 
 bool bus__is_writable(const struct bus_conn *c);
+/* Whether a frame with that body goes onto links of every kind: what only this one takes would be
+ * lost to subscribers on others. */
+bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
 /* 0 or -ENOMEM */
 int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m);
 void bus__publish_fini(struct bus_conn *c);

@@ -35,10 +35,13 @@ static int loan_place(struct bus_conn *c, size_t bytes, struct bus_loan **ret)
     struct slot slot = {NULL, 0};
     int r = small ? -ENOBUFS : bus__pool_take(&c->pool, bytes, &slot);
 
-    if (r < 0 && bytes <= c->inline_max) {
+    if (r < 0 && bus__fits_every_link(c, bytes)) {
         return loan_new(bytes, ret);
     }
     r = r < 0 ? bus__pool_take_once(&c->pool, bytes, &slot) : r;
+    if (r < 0 && bytes <= c->inline_max) {
+        return loan_new(bytes, ret);
+    }
     r = r < 0 ? r : loan_new(0, ret);
     if (r < 0 && slot.segment) {
         bus__give_slot(c, slot);

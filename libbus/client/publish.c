@@ -379,6 +379,11 @@ static bool is_immutable(const struct bus_publish_opts *opts)
     return opts && (opts->flags & BUS_PUBLISH_IMMUTABLE);
 }
 
+bool bus__fits_every_link(const struct bus_conn *c, size_t bytes)
+{
+    return bytes <= MIN(c->inline_max, FRAME_INLINE_MAX_SEQPACKET);
+}
+
 /* 0: the body has been copied into p->slot; 1: it goes into the frame; or a negative errno. */
 static int body_place(struct bus_conn *c, struct publish *p)
 {
@@ -388,10 +393,13 @@ static int body_place(struct bus_conn *c, struct publish *p)
         return 1;
     }
     r = is_immutable(p->opts) ? -ENOBUFS : bus__pool_take(&c->pool, p->bytes, &p->slot);
-    if (r < 0 && p->bytes <= c->inline_max) {
+    if (r < 0 && bus__fits_every_link(c, p->bytes)) {
         return 1;
     }
     r = r < 0 ? bus__pool_take_once(&c->pool, p->bytes, &p->slot) : r;
+    if (r < 0 && p->bytes <= c->inline_max) {
+        return 1;
+    }
     if (r == 0) {
         memcpy(bus__slot_data(p->slot), p->data, p->bytes);
     }
