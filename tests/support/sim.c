@@ -537,6 +537,10 @@ void sim_settle(struct sim *s)
             sim_advance(s, 100000000);
             settled = false; /* it may have said what it had no memory for before */
         }
+        for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+            /* what ended meanwhile may have been returned to those before it */
+            settled = settled && client_is_settled(&s->clients[i]);
+        }
     }
     assert_true(settled);
     assert_int_equal(router_counters(s->router)->messages_queued_now, 0);
