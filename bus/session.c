@@ -305,7 +305,7 @@ void session_flush(struct peer *p)
         session_close_error(s, r);
         return;
     }
-    if (peer_is_closing(p) && (peer_output(p)->bytes == 0 || peer_is_expired(p))) {
+    if (peer_is_over(p)) {
         session_close_goodbye(s);
         return;
     }

@@ -206,7 +206,10 @@ void peer_release_input(struct peer *p, size_t bytes)
 
 bool peer_wants_input(const struct peer *p)
 {
-    return p->state != PEER_CLOSING && p->out.bytes <= 2 * p->output_max;
+    if (p->state == PEER_CLOSING) {
+        return p->out.bytes == 0 && p->leases.n_used > 0; /* for its end of file: peer_is_over() */
+    }
+    return p->out.bytes <= 2 * p->output_max;
 }
 
 bool peer_is_closing(const struct peer *p)
@@ -217,6 +220,13 @@ bool peer_is_closing(const struct peer *p)
 bool peer_is_expired(const struct peer *p)
 {
     return p->is_expired;
+}
+
+/* As long as the client has not closed its side, it may look at what it holds. */
+bool peer_is_over(const struct peer *p)
+{
+    return p->state == PEER_CLOSING &&
+           ((p->out.bytes == 0 && p->leases.n_used == 0) || p->is_expired);
 }
 
 enum bus_goodbye peer_goodbye(const struct peer *p)

@@ -121,12 +121,13 @@ bool peer_charge_input(struct peer *p, size_t bytes);
 void peer_release_input(struct peer *p, size_t bytes);
 
 /* Whether the link should be read: false while the peer does not read our answers, and when it is
- * closing. */
+ * closing, unless its end of file is waited for. */
 bool peer_wants_input(const struct peer *p);
-/* Closing: nothing more will be added to the output. When it is empty, or at the linger deadline
- * (peer_is_expired()), close the link. */
+/* Closing: nothing more will be added to the output. When it is over, close the link: its output is
+ * empty and it holds nothing, or the linger deadline has passed. */
 bool peer_is_closing(const struct peer *p);
 bool peer_is_expired(const struct peer *p);
+bool peer_is_over(const struct peer *p);
 enum bus_goodbye peer_goodbye(const struct peer *p);
 /* Why, in words, for the log; "" if the client just went. */
 const char *peer_goodbye_text(const struct peer *p);

@@ -102,12 +102,12 @@ bool bus__body_find(struct bus_conn *c, const struct hot_place *w, struct bus_me
         bus__fail_protocol(c, "MESSAGE in an unknown buffer, or not within it");
         return false;
     }
-    m->lease = bus__lease_new(mapping, w->lease);
+    m->lease = bus__lease_new(mapping, w->lease, w->offset, w->bytes);
     if (!m->lease) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
         return false;
     }
-    m->data = mapping->data + w->offset; /* not looked at if it could not be mapped */
+    m->data = mapping->data ? mapping->data + w->offset : NULL; /* then it is not looked at */
     m->bytes = w->bytes;
     m->buf = NULL;
     return true;
@@ -154,7 +154,7 @@ void bus__give_slot(struct bus_conn *c, struct slot slot)
     struct wire_unbuffer m = {0};
 
     bus__pool_give(&c->pool, slot, &m.id);
-    if (m.id) {
+    if (m.id && !bus__forked(c)) {
         bus__send_or_fail(c, VERB_UNBUFFER, &m);
     }
 }

@@ -65,6 +65,7 @@ void bus__fail_protocol(struct bus_conn *c, const char *text)
 static void close_socket(struct bus_conn *c)
 {
     outq_fini(&c->outq);
+    bus__mappings_detach(c);
     if (c->fd >= 0) {
         (void) close(c->fd);
         c->fd = -1;

@@ -81,6 +81,9 @@ static void on_goodbye(struct bus_conn *c, const struct wire_goodbye *m)
     c->goodbye = (enum bus_goodbye) m->reason;
     (void) snprintf(c->goodbye_text, sizeof(c->goodbye_text), "%.*s",
                     (int) MIN(m->text.len, GOODBYE_TEXT_MAX), m->text.data);
+    /* nothing comes behind it, and the router may be waiting for this side to close, see
+     * bus__mappings_detach() */
+    bus__fail(c, c->goodbye, NULL);
 }
 
 static void on_ping(struct bus_conn *c, const struct wire_ping *m)

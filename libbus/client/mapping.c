@@ -2,8 +2,10 @@
 #include "client/mapping.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <utlist.h>
 #include "client/conn.h"
 #include "wire/hot.h"
@@ -59,6 +61,48 @@ void bus__mapping_unref(struct mapping *m)
     free(m);
 }
 
+/* Puts a copy of these pages in their place. Without memory for it they stay what they are. */
+static void pages_detach(const struct mapping *m, size_t start, size_t bytes)
+{
+    void *from = (void *) (uintptr_t) (m->data + start);
+    void *copy = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (copy == MAP_FAILED) {
+        return;
+    }
+    memcpy(copy, from, bytes);
+    (void) mprotect(copy, bytes, PROT_READ); /* a hint at mistakes; it works without */
+    if (mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, from) == MAP_FAILED) {
+        (void) munmap(copy, bytes);
+    }
+}
+
+static void lease_detach(const struct lease *l)
+{
+    size_t page = (size_t) sysconf(_SC_PAGESIZE);
+    size_t start = l->offset / page * page;
+    size_t end = MIN((l->offset + l->bytes + page - 1) / page * page,
+                     (l->mapping->bytes + page - 1) / page * page);
+
+    if (l->bytes > 0) {
+        pages_detach(l->mapping, start, end - start);
+    }
+}
+
+void bus__mappings_detach(struct bus_conn *c)
+{
+    struct mapping *m;
+    struct lease *l;
+
+    DL_FOREACH (c->mappings, m) {
+        DL_FOREACH (m->leases, l) {
+            if (m->data && !m->immutable) {
+                lease_detach(l);
+            }
+        }
+    }
+}
+
 void bus__mappings_orphan(struct bus_conn *c)
 {
     struct mapping *m, *next;
@@ -69,12 +113,14 @@ void bus__mappings_orphan(struct bus_conn *c)
     c->mappings = NULL;
 }
 
-struct lease *bus__lease_new(struct mapping *m, uint32_t number)
+struct lease *bus__lease_new(struct mapping *m, uint32_t number, size_t offset, size_t bytes)
 {
     struct lease *l = malloc(sizeof(*l));
 
     if (l) {
-        *l = (struct lease){.mapping = m, .number = number, .refs = 1};
+        *l = (struct lease){
+            .mapping = m, .offset = offset, .bytes = bytes, .number = number, .refs = 1};
+        DL_APPEND(m->leases, l);
         m->refs++;
     }
     return l;
@@ -110,6 +156,7 @@ void bus__lease_unref(struct lease *l)
     if (l->mapping->conn && !bus__forked(l->mapping->conn)) {
         say_release(l->mapping->conn, l);
     }
+    DL_DELETE(l->mapping->leases, l);
     bus__mapping_unref(l->mapping);
     free(l);
 }
