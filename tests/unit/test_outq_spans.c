@@ -315,6 +315,28 @@ static void test_queue_that_ends_releases_its_spans(void **state)
     outq_fini(&f->q); /* teardown looks */
 }
 
+static void test_descriptors_wait_for_the_rest_of_a_span_before_them(void **state)
+{
+    struct fixture *f = *state;
+    struct parcel *p = parcel_new(NULL, 0, NULL);
+    struct iovec iov[4];
+    uint8_t *dst;
+
+    assert_true(put_shared(f, 10, 4000));
+    dst = outq_reserve_first(&f->q, 8);
+    assert_non_null(dst);
+    fill(f, dst, 8);
+    outq_commit_parcel(&f->q, 8, p);
+    parcel_unref(p);
+    for (unsigned i = 0; i < 2; i++) { /* in the header, then in the span */
+        consume(f, i == 0 ? 3 : 2000);
+        assert_null(outq_parcel(&f->q));
+        assert_int_equal(check_iov(f, iov, outq_peek(&f->q, iov, 4)), f->q.bytes - 8);
+    }
+    consume(f, f->q.bytes - 8);
+    assert_ptr_equal(outq_parcel(&f->q), p);
+}
+
 /* ---- bounds ---- */
 
 static void test_queue_pins_a_bounded_number_of_slabs(void **state)
@@ -432,6 +454,7 @@ int main(void)
         CASE(what_is_put_behind_a_partly_sent_span_follows_it),
         CASE(sent_span_is_released_at_once),
         CASE(queue_that_ends_releases_its_spans),
+        CASE(descriptors_wait_for_the_rest_of_a_span_before_them),
         CASE(queue_pins_a_bounded_number_of_slabs),
         CASE(without_memory_nothing_is_shared_and_nothing_is_lost),
         CASE(descriptors_wait_for_the_span_before_them),
