@@ -83,7 +83,7 @@ DEFINE_AUTO(struct segment *, segment_free);
 
 static struct segment *segment_alloc(unsigned shift, uint32_t n_slots, size_t bytes)
 {
-    struct segment *s = calloc(1, sizeof(*s) + n_slots * sizeof(s->used[0]));
+    struct segment *s = calloc(1, sizeof(*s) + n_slots * sizeof(s->state[0]));
 
     if (s) {
         s->shift = (uint8_t) shift;
@@ -212,7 +212,7 @@ int bus__pool_take(struct pool *pool, size_t bytes, struct slot *ret)
         return r;
     }
     *ret = list->free[--list->n_free];
-    ret->segment->used[ret->index] = true;
+    ret->segment->state[ret->index] = SLOT_TAKEN;
     ret->segment->n_used++;
     list_note_take(list);
     return 0;
@@ -227,7 +227,7 @@ int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret)
         return r == -ENOSPC ? -ENOBUFS : r;
     }
     s->once = true;
-    s->used[0] = true;
+    s->state[0] = SLOT_TAKEN;
     s->n_used = 1;
     *ret = (struct slot){s, 0};
     return 0;
@@ -261,13 +261,18 @@ static bool is_refused_soon(const struct segment *s)
     return s->once && s->dead && s->announced;
 }
 
+void bus__pool_publish(struct slot slot)
+{
+    slot.segment->state[slot.index] = SLOT_PUBLISHED;
+}
+
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop)
 {
     struct segment *s = slot.segment;
     struct slot_list *list = list_of(pool, s);
 
     *ret_drop = 0;
-    s->used[slot.index] = false;
+    s->state[slot.index] = SLOT_FREE;
     s->n_used--;
     if (!s->once && !s->dead) {
         list->free[list->n_free++] = slot;
@@ -292,7 +297,8 @@ struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t of
     if (s && offset < s->bytes && (offset >> s->shift) < s->n_slots) {
         slot = (struct slot){s, (uint32_t) (offset >> s->shift)};
     }
-    if (slot.segment && (!s->used[slot.index] || bus__slot_offset(slot) != offset)) {
+    if (slot.segment &&
+        (s->state[slot.index] != SLOT_PUBLISHED || bus__slot_offset(slot) != offset)) {
         slot.segment = NULL;
     }
     return slot;
@@ -303,6 +309,9 @@ void bus__pool_refused(struct pool *pool, uint32_t number)
     struct segment *s = bus__table_get(&pool->segments, number);
 
     if (s && s->once) {
+        if (!s->announced) {
+            return; /* the router cannot mean it: it may be lent */
+        }
         s->announced = false;
         if (!s->dead || s->n_used == 0) { /* else a loan is still in it */
             segment_remove(pool, s);

@@ -15,6 +15,12 @@
 #define SLOT_SHIFT_MAX 30u
 #define SLOT_SIZES (SLOT_SHIFT_MAX - SLOT_SHIFT_MIN + 1)
 
+enum slot_state {
+    SLOT_FREE,
+    SLOT_TAKEN,     /* ours, or lent to the application */
+    SLOT_PUBLISHED, /* until the router returns it */
+};
+
 struct segment {
     uint32_t number; /* BUFFER.id; index into pool.segments */
     uint8_t shift;   /* a slot has 1 << shift bytes */
@@ -27,7 +33,7 @@ struct segment {
     size_t bytes;
     uint32_t n_slots;
     uint32_t n_used;
-    bool used[]; /* n_slots */
+    uint8_t state[]; /* enum slot_state of n_slots */
 };
 
 struct slot {
@@ -64,11 +70,13 @@ int bus__pool_take(struct pool *pool, size_t bytes, struct slot *ret);
 int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret);
 /* Makes it immutable: neither the bytes nor the descriptor are reachable here any more. */
 void bus__pool_seal(struct segment *segment);
+/* It is the router's now, who returns it. */
+void bus__pool_publish(struct slot slot);
 /* A slot is free again. May free its segment; *ret_drop is then its number, to be unregistered, or
  * 0.
  */
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop);
-/* The slot at that place if it is in use, else one without a segment. */
+/* The slot at that place if it is published, else one without a segment. */
 struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t offset);
 /* The router has refused a segment of that number. It is not used any more; one that holds a single
  * body is gone, for that will not be returned. */

@@ -366,6 +366,7 @@ static int publish_from_slot(struct bus_conn *c, const struct publish *p)
 
     r = r < 0 ? r : publish_encoded(c, p);
     if (r == 0) {
+        bus__pool_publish(p->slot);
         note_handed_over(c, p->bytes);
     }
     if (s->once && r < 0) {

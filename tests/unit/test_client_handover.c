@@ -449,6 +449,35 @@ static void test_a_loan_before_welcome_waits(void **state)
     fake_welcome(f);
 }
 
+/* Numbers and places are easily guessed. What is lent stays so, or it would be used twice. */
+static void test_a_router_cannot_return_what_is_lent(void **state)
+{
+    const size_t sizes[] = {50000, 1200000}; /* one place of many, and a buffer of its own */
+    struct wire_returned returned = {1, 0};
+
+    (void) state;
+    for (size_t i = 0; i < ARRAY_LEN(sizes) * 2; i++) {
+        struct fake *f = fake_new(true);
+        struct bus_loan *loan = NULL;
+        struct bus_topic *t;
+
+        f->opts.pool_bytes_max = 5u << 20;
+        t = begin(f);
+        if (i % 2 == 1) {
+            f->conn->pool.bytes_max = 0;
+        }
+        assert_int_equal(bus_loan(t, sizes[i / 2], &loan), 0);
+        say_buffer_status(f, BUS_STATUS_LIMIT, 1);
+        memset(bus_loan_data(loan), 1, bus_loan_bytes(loan));
+        fake_say(f, VERB_RETURNED, &returned);
+        assert_int_equal(fake_settle(f), -ENOTCONN);
+        assert_int_equal(f->goodbye, BUS_GOODBYE_PROTOCOL_ERROR);
+        memset(bus_loan_data(loan), 1, bus_loan_bytes(loan));
+        bus_loan_cancel(loan);
+        fake_free(f);
+    }
+}
+
 static void test_a_loan_outlives_the_connection_to_the_router(void **state)
 {
     struct fake *f = *state;
@@ -674,6 +703,7 @@ int main(void)
         ON_BOTH_LINKS(test_a_loan_in_a_refused_buffer_goes_another_way),
         ON_BOTH_LINKS(test_a_loan_that_cannot_be_published_stays),
         ON_BOTH_LINKS(test_a_loan_before_welcome_waits),
+        cmocka_unit_test(test_a_router_cannot_return_what_is_lent),
         ON_BOTH_LINKS(test_a_loan_outlives_the_connection_to_the_router),
         ON_BOTH_LINKS(test_descriptors_are_duplicated_and_go_along),
         ON_BOTH_LINKS(test_descriptors_with_a_body_in_a_buffer_and_a_name),
