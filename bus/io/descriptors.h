@@ -9,7 +9,8 @@
 
 /* What is known of a memfd by its seals: memfd_create(2), fcntl(2). */
 struct memfd_facts {
-    bool sealed;    /* cannot shrink, grow, be sealed otherwise, or be mapped writable any more */
+    bool sealed;    /* cannot shrink, grow, be sealed otherwise, or be mapped writable any more; can
+                       be read and mapped by whoever gets it */
     bool immutable; /* cannot be written at all */
     uint64_t bytes;
 };
