@@ -391,18 +391,27 @@ bool cargo_fits(const struct peer *p, const struct cargo *c)
     return !c->buffer || takes_buffers(p) || c->bytes <= p->inline_max;
 }
 
-/* One message can always be held. */
-static bool may_lease(const struct peer *p, const struct cargo *c)
+/* What a lease keeps here: the message with its headers, and what it names. */
+static uint64_t lease_memory(const struct message *m)
+{
+    return message_memory(m) + sizeof(*m->cargo) + sizeof(*m->cargo->buffer);
+}
+
+/* One message can always be held; so whoever may not hold more has something to return. */
+static bool may_lease(const struct peer *p, const struct message *m)
 {
     const struct limits *l = &p->router->config.limits;
 
     return p->leases.n_used == 0 ||
-           (p->leases.n_used < l->leases_max && p->lease_bytes + c->bytes <= l->lease_bytes_max);
+           (p->leases.n_used < l->leases_max &&
+            p->lease_bytes + m->cargo->bytes <= l->lease_bytes_max &&
+            quota_allows(&p->quota, lease_memory(m)));
 }
 
-bool cargo_may_go(const struct sub *s, const struct cargo *c)
+bool cargo_may_go(const struct sub *s, const struct message *m)
 {
     const struct peer *p = s->peer;
+    const struct cargo *c = m->cargo;
 
     if (p->router->is_shutting_down) {
         return true;
@@ -413,7 +422,7 @@ bool cargo_may_go(const struct sub *s, const struct cargo *c)
     if (!goes_by_reference(p, c)) {
         return true;
     }
-    return may_lease(p, c) &&
+    return may_lease(p, m) &&
            (idset_has(&p->known_buffers, c->buffer->id) || p->fds_flying < BUFFERS_FLYING_MAX);
 }
 
@@ -557,7 +566,7 @@ bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t
            r->config.descriptors->read(c->buffer->parcel->fds[0], c->offset, dst, bytes);
 }
 
-/* The lease table of a link grows; what it costs is the client's. */
+/* What it keeps here, and the table that grows for it, is the client's cost. */
 static uint32_t lease_new(struct peer *p, struct message *m)
 {
     uint32_t n_before = p->leases.n_slots;
@@ -566,7 +575,8 @@ static uint32_t lease_new(struct peer *p, struct message *m)
     if (lease == 0) {
         return 0;
     }
-    charge_force(&p->charge, (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t));
+    charge_force(&p->charge, (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) +
+                                 lease_memory(m));
     p->router->counters.leases_now++;
     p->lease_bytes += m->cargo->bytes;
     m->cargo->n_leases++;
@@ -580,6 +590,7 @@ static void lease_end(struct peer *p, uint32_t lease)
 
     idpool_remove(&p->leases, lease);
     p->router->counters.leases_now--;
+    charge_release(&p->charge, lease_memory(m));
     p->lease_bytes -= m->cargo->bytes;
     m->cargo->n_leases--;
     message_unref(m);

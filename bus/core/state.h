@@ -223,7 +223,7 @@ struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
 /* Whether the client can get such a body at all. */
 bool cargo_fits(const struct peer *p, const struct cargo *c);
 /* Whether it can get it now, or must return something or answer first. */
-bool cargo_may_go(const struct sub *s, const struct cargo *c);
+bool cargo_may_go(const struct sub *s, const struct message *m);
 /* The MESSAGE frame and what must precede it. False if out of memory. */
 bool cargo_put(struct sub *s, struct message *m);
 /* The first bytes of a body in a buffer. */

@@ -118,7 +118,7 @@ bool sub_send(struct sub *s, struct match *match, const struct message_parts *pa
 {
     return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
            body_fits(s->peer, parts) &&
-           (!has_cargo(parts) || cargo_may_go(s, parts->whole->cargo)) &&
+           (!has_cargo(parts) || cargo_may_go(s, parts->whole)) &&
            message_put(s, match, parts);
 }
 
@@ -426,7 +426,7 @@ static enum pump_step pump_one(struct sub *s)
     if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
-    if (m && m->cargo && !cargo_may_go(s, m->cargo)) {
+    if (m && m->cargo && !cargo_may_go(s, m)) {
         return PUMP_NO_OUTPUT;
     }
     sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How buffers and descriptors come onto a link and off it: introductions, leases, what is on its
  * way at a time, and batches of descriptors that arrive. docs/protocol.md, sections 2 and 10. */
-#include "core/router.h"
+#include "core/state.h"
 #include "support/cargo.h"
 
 static void pong(struct world *w, struct sim_client *c, uint64_t token)
@@ -241,6 +241,32 @@ static void test_bytes_of_leases_are_limited_but_one_always_goes(void **state)
     sim_release(&w->s, c, 1, 0);
     world_expect(w, c, "MESSAGE 1 a 2.3 in 1 2048 500 1\n");
     world_free(w);
+}
+
+/* A message is small here if its body is elsewhere, but its headers may be long. */
+static void test_what_leases_keep_here_is_charged(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *c = cargo_subscriber(w, &(struct world_sub){"a", .window = 9});
+    struct sim_client *p = cargo_publisher(w);
+    uint64_t before = 0, each = 0;
+
+    for (unsigned slot = 0; slot < 3; slot++) {
+        before = COUNTER(w, charged_bytes_now);
+        cargo_publish(w, p, slot);
+        sim_read(&w->s, c, 100);
+        sim_pong(&w->s, c);
+        each = COUNTER(w, charged_bytes_now) - before;
+    }
+    world_clear(w, c);
+    assert_true(each > sizeof(struct message));
+    c->peer->quota.limit = c->peer->quota.used + each / 2;
+    cargo_publish(w, p, 3); /* neither as a lease nor in the queue */
+    world_expect(w, c, "LOSS 1 1 100 NO_MEMORY\n");
+    sim_release(&w->s, c, 3, 0);
+    cargo_publish(w, p, 4);
+    world_expect(w, c, "MESSAGE 1 a 2.5 in 1 4096 100 3\n");
+    router_check(w->s.router);
 }
 
 static void test_unknown_leases_are_refused(void **state)
@@ -518,6 +544,7 @@ int main(void)
         WORLD_CASE(test_sixteen_buffers_are_on_their_way_at_most),
         cmocka_unit_test(test_leases_are_limited),
         cmocka_unit_test(test_bytes_of_leases_are_limited_but_one_always_goes),
+        WORLD_CASE(test_what_leases_keep_here_is_charged),
         WORLD_CASE(test_unknown_leases_are_refused),
         cmocka_unit_test(test_releasing_costs_the_budget_of_who_releases),
         WORLD_CASE(test_one_message_with_descriptors_is_on_its_way),
