@@ -460,18 +460,29 @@ static bool buffer_introduce(struct peer *p, struct buffer *b)
     return true;
 }
 
+/* Only who has read the PING can answer it. */
+static uint64_t ping_token_new(const struct peer *p)
+{
+    const struct table *t = &p->router->topics.by_name;
+    const uint64_t key[] = {p->sender->connection_id, p->n_pings};
+
+    return (uint64_t) table_hash(t, 1, key, sizeof(key)) << 32 | table_hash(t, 2, key, sizeof(key));
+}
+
 void descriptors_ping(struct peer *p)
 {
-    struct wire_ping m = {p->ping_token + 1};
+    struct wire_ping m;
 
     if (p->fds_pinged > 0 || p->fds_flying == 0) {
         return;
     }
+    m.token = ping_token_new(p);
     if (!peer_try_send(p, VERB_PING, &m)) {
         peer_retry_later(p);
         return;
     }
-    p->ping_token++;
+    p->n_pings++;
+    p->ping_token = m.token;
     p->fds_pinged = p->fds_flying;
 }
 

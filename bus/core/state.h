@@ -69,7 +69,7 @@ struct peer {
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
      * that is out */
     uint32_t fds_flying, fds_pinged;
-    uint64_t ping_token;
+    uint64_t n_pings, ping_token; /* of the last one */
     uint64_t buffer_bytes; /* registered */
     uint64_t lease_bytes;  /* of the messages in leases */
     uint32_t inline_max;

@@ -358,6 +358,26 @@ static void test_one_message_with_descriptors_is_on_its_way(void **state)
     assert_int_equal(COUNTER(w, descriptors_now), 0);
 }
 
+/* Or descriptors would pile up on the way to who does not read. */
+static void test_the_answer_to_a_ping_cannot_be_guessed(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *c = fds_subscriber(w), *p = world_join(w);
+    uint64_t first;
+
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(cargo_try_fds(w, p, 1));
+    }
+    world_expect(w, c, "MESSAGE 1 a 2.1 1/1\nPING\n");
+    first = c->ping;
+    sim_pong(&w->s, c);
+    for (uint64_t guess = 0; guess < 1000; guess++) { /* without having read it */
+        pong(w, c, guess);
+        pong(w, c, first + guess);
+    }
+    world_expect(w, c, "MESSAGE 1 a 2.2 1/1\nPING\n");
+}
+
 static void test_who_has_not_asked_for_descriptors_is_not_held_up(void **state)
 {
     struct world *w = *state;
@@ -548,6 +568,7 @@ int main(void)
         WORLD_CASE(test_unknown_leases_are_refused),
         cmocka_unit_test(test_releasing_costs_the_budget_of_who_releases),
         WORLD_CASE(test_one_message_with_descriptors_is_on_its_way),
+        WORLD_CASE(test_the_answer_to_a_ping_cannot_be_guessed),
         WORLD_CASE(test_who_has_not_asked_for_descriptors_is_not_held_up),
         WORLD_CASE(test_descriptors_of_what_is_dropped_are_closed),
         WORLD_CASE(test_descriptors_and_a_body_in_a_buffer),
