@@ -235,10 +235,13 @@ int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret)
 
 void bus__pool_seal(struct segment *s)
 {
+    int fd = s->parcel->fds[0];
+
     (void) munmap(s->data, s->bytes);
     s->data = NULL;
-    /* nobody else has mapped it: this cannot fail; the router looks in any case */
-    (void) fcntl(s->parcel->fds[0], F_ADD_SEALS, SEALS_OF_SIZE | F_SEAL_WRITE);
+    if (fcntl(fd, F_ADD_SEALS, SEALS_OF_SIZE | F_SEAL_WRITE) < 0) {
+        (void) seal_pooled(fd); /* a child process has it mapped; the router looks in any case */
+    }
     parcel_unref(TAKE(s->parcel));
 }
 

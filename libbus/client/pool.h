@@ -68,7 +68,8 @@ void bus__pool_fini(struct pool *pool);
 int bus__pool_take(struct pool *pool, size_t bytes, struct slot *ret);
 /* A segment of its own for one body, writable until bus__pool_seal(). */
 int bus__pool_take_once(struct pool *pool, size_t bytes, struct slot *ret);
-/* Makes it immutable: neither the bytes nor the descriptor are reachable here any more. */
+/* Makes it immutable, unless a child process can still write it: neither the bytes nor the
+ * descriptor are reachable here any more. */
 void bus__pool_seal(struct segment *segment);
 /* It is the router's now, who returns it. */
 void bus__pool_publish(struct slot slot);

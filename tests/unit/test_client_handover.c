@@ -2,6 +2,7 @@
 /* Publishing bodies in buffers, loans and descriptors: what goes over the wire and when, and what
  * can be used again. */
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include "client/conn.h"
 #include "support/failmalloc.h"
 #include "support/fds.h"
@@ -494,6 +495,63 @@ static void test_a_loan_outlives_the_connection_to_the_router(void **state)
     bus_loan_cancel(a);
 }
 
+/* ---- child processes ---- */
+
+static void test_a_child_that_cancels_a_loan_says_nothing(void **state)
+{
+    struct fake *f = *state;
+    struct bus_topic *t = begin(f);
+    struct bus_loan *loan = NULL;
+    struct slot_list *list;
+    uint32_t buffer;
+    pid_t pid;
+
+    assert_int_equal(bus_topic_publish(t, big, LARGE, NULL), 0);
+    buffer = hear_buffer(f, F_SEAL_FUTURE_WRITE);
+    say_returned(f, buffer, hear_place(f, buffer, LARGE).offset);
+    assert_int_equal(bus_loan(t, LARGE, &loan), 0);
+    list = &f->conn->pool.sizes[17 - SLOT_SHIFT_MIN];
+    assert_true(list->n_slots > 0);
+    list->n_takes = 1000; /* it is not needed any more */
+    list->peak = 0;
+    pid = fork();
+    if (pid == 0) {
+        bus_loan_cancel(loan);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    fake_hear_nothing(f);
+    bus_loan_cancel(loan);
+    assert_int_equal(fake_hear(f, VERB_UNBUFFER).unbuffer.id, buffer);
+}
+
+/* The child has the memory mapped, so nobody can say any more that it will not change. */
+static void test_a_loan_can_be_published_after_a_fork(void **state)
+{
+    struct fake *f = *state;
+    int pipes[2], letter = 0;
+    struct bus_loan *loan = NULL;
+    struct bus_topic *t;
+    uint32_t buffer;
+    pid_t pid;
+
+    f->opts.pool_bytes_max = 1;
+    t = begin(f);
+    assert_int_equal(bus_loan(t, 1200000, &loan), 0);
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        (void) close(pipes[1]);
+        _exit((int) read(pipes[0], &letter, 1)); /* until the parent has published */
+    }
+    assert_int_equal(bus_loan_publish(loan, 1200000, NULL), 0);
+    buffer = hear_buffer(f, F_SEAL_FUTURE_WRITE);
+    (void) hear_place(f, buffer, 1200000);
+    (void) close(pipes[0]);
+    (void) close(pipes[1]);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 /* ---- descriptors ---- */
 
 static void test_descriptors_are_duplicated_and_go_along(void **state)
@@ -705,6 +763,8 @@ int main(void)
         ON_BOTH_LINKS(test_a_loan_before_welcome_waits),
         cmocka_unit_test(test_a_router_cannot_return_what_is_lent),
         ON_BOTH_LINKS(test_a_loan_outlives_the_connection_to_the_router),
+        ON_BOTH_LINKS(test_a_child_that_cancels_a_loan_says_nothing),
+        ON_BOTH_LINKS(test_a_loan_can_be_published_after_a_fork),
         ON_BOTH_LINKS(test_descriptors_are_duplicated_and_go_along),
         ON_BOTH_LINKS(test_descriptors_with_a_body_in_a_buffer_and_a_name),
         ON_BOTH_LINKS(test_bad_descriptors_are_refused_and_nothing_leaks),
