@@ -27,7 +27,7 @@ void bus__buffers_init(struct bus_conn *c, const struct wire_welcome *m)
     c->plain_max = MIN((size_t) c->inline_max, c->buffer_from - 1);
     bus__pool_init(
         &c->pool, MIN(m->buffers_max, NUMBERS_USED),
-        MIN(c->pool_bytes_max ? c->pool_bytes_max : POOL_BYTES_MAX, (size_t) m->buffer_bytes_max));
+        (size_t) MIN(c->pool_bytes_max ? c->pool_bytes_max : POOL_BYTES_MAX, m->buffer_bytes_max));
 }
 
 void bus__buffers_fini(struct bus_conn *c)

@@ -114,7 +114,7 @@ struct bus_opts {
     bus_writable_fn on_writable; /**< or NULL */
     bus_closed_fn on_closed;   /**< or NULL */
     void *userdata;            /**< for the three above; never dereferenced by the library */
-    /** Bodies of so many bytes and more are handed over in shared memory; 0: 8192, measured to be where that becomes faster; UINT64_MAX:
+    /** Bodies of so many bytes and more are handed over in shared memory; 0: 4096, measured to be where that becomes faster; UINT64_MAX:
      *  only those that do not fit into a frame. */
     uint64_t buffer_threshold_bytes;
     /** Bound of the memory that is kept for that and used again and again; 0: 256 MiB. Beyond it, each body gets memory of its
