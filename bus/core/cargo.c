@@ -248,6 +248,7 @@ struct cargo *cargo_new(struct buffer *buffer, uint64_t offset, uint32_t bytes,
         *c = (struct cargo){.buffer = buffer ? buffer_ref(buffer) : NULL,
                             .offset = offset,
                             .bytes = bytes,
+                            .n_wanted = 1,
                             .parcel = parcel ? parcel_ref(parcel) : NULL};
         if (buffer) {
             buffer->n_open++;
@@ -262,6 +263,13 @@ static void cargo_drop_parcel(struct cargo *c)
         parcel_unref(c->parcel);
         charge_fini(&c->charge);
         c->parcel = NULL;
+    }
+}
+
+void cargo_unwant(struct cargo *c)
+{
+    if (--c->n_wanted == 0) {
+        cargo_drop_parcel(c);
     }
 }
 

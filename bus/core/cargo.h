@@ -35,6 +35,7 @@ struct cargo {
     uint32_t n_leases;     /* references to the message that are leases */
     bool settled;          /* all of them are: it will not be put on a link again */
     struct parcel *parcel; /* descriptors of the application, or NULL */
+    uint32_t n_wanted;     /* queues in which it waits for who wants these, and the fan-out */
     struct charge charge;  /* of these */
     struct cargo *next;    /* peer.returns: the publisher is still to be told */
 };
@@ -50,6 +51,8 @@ struct cargo *cargo_new(struct buffer *buffer, uint64_t offset, uint32_t bytes,
 void cargo_end(struct cargo *c);
 /* The message is not in any queue any more: its descriptors are not needed here. */
 void cargo_settle(struct cargo *c);
+/* One of cargo.n_wanted does not wait any more: the last one lets the descriptors go. */
+void cargo_unwant(struct cargo *c);
 /* It was never published: the publisher is not told. */
 void cargo_discard(struct cargo *c);
 

@@ -158,6 +158,9 @@ static void fan_out(struct fan_out *f)
         credit_free(p, f->parts->size);
     }
     if (f->message) {
+        if (f->message->cargo) {
+            cargo_unwant(f->message->cargo);
+        }
         message_unref(f->message);
     }
 }

@@ -137,6 +137,7 @@ static struct sub_queue *queue_new(struct sub *s)
         charge_init(&sq->charge, &s->peer->quota);
         charge_force(&sq->charge, sizeof(*sq)); /* allowed, as was seen above */
         subq_init(&sq->q, &sq->charge);
+        sq->q.wants_fds = s->flags & SUB_DESCRIPTORS;
     }
     return sq;
 }

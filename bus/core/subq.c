@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/macros.h"
+#include "core/cargo.h"
 #include "core/topics.h"
 
 /* One trailing gap for each reason can be noted without memory. */
@@ -30,6 +31,9 @@ static void message_drop(struct subq *q, struct message *m)
     q->n_messages--;
     q->bytes -= m->size;
     charge_release(q->charge, message_memory(m));
+    if (m->cargo && q->wants_fds) {
+        cargo_unwant(m->cargo);
+    }
     message_unref(m);
 }
 
@@ -43,7 +47,7 @@ void subq_fini(struct subq *q, subq_release_fn release)
     }
     charge_release(q->charge, ring_memory(q->capacity));
     free(q->ring);
-    *q = (struct subq){.charge = q->charge};
+    *q = (struct subq){.charge = q->charge, .wants_fds = q->wants_fds};
 }
 
 /* ---- room ---- */
@@ -247,6 +251,9 @@ void subq_push(struct subq *q, struct message *m, struct match *match)
     q->tail++;
     q->n_messages++;
     q->bytes += m->size;
+    if (m->cargo && q->wants_fds) {
+        m->cargo->n_wanted++;
+    }
 }
 
 static bool inside_fits(const struct subq *q, const struct subq_bounds *b, uint64_t size)

@@ -47,6 +47,7 @@ struct subq {
     uint64_t held_from;
     uint32_t n_inside;
     uint64_t bytes_inside;
+    bool wants_fds; /* the subscription gets descriptors: they are kept for it */
 };
 
 /* Called when a message stops holding its publisher's credit. */

@@ -394,6 +394,26 @@ static void test_who_has_not_asked_for_descriptors_is_not_held_up(void **state)
     assert_int_equal(sim_fds_open(), 3);
 }
 
+/* Whoever does not read would else keep the publisher from sending any more. */
+static void test_queues_of_who_has_not_asked_keep_no_descriptors(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *c = cargo_subscriber(w, &(struct world_sub){"a", .window = 1, .queue = 50});
+    struct sim_client *d = cargo_subscriber(
+        w, &(struct world_sub){"a", .window = 1, .queue = 50, .descriptors = true});
+    struct sim_client *p = world_join(w);
+
+    for (unsigned i = 0; i < 5; i++) {
+        assert_true(cargo_try_fds(w, p, 2));
+    }
+    assert_int_equal(COUNTER(w, descriptors_now), 8);
+    sim_disconnect(&w->s, d); /* c still waits for four of them */
+    assert_int_equal(COUNTER(w, descriptors_now), 0);
+    assert_int_equal(sim_fds_open(), 0);
+    sim_settle(&w->s);
+    assert_int_equal(c->subs[0].delivered, 5);
+}
+
 static void test_descriptors_of_what_is_dropped_are_closed(void **state)
 {
     struct world *w = *state;
@@ -570,6 +590,7 @@ int main(void)
         WORLD_CASE(test_one_message_with_descriptors_is_on_its_way),
         WORLD_CASE(test_the_answer_to_a_ping_cannot_be_guessed),
         WORLD_CASE(test_who_has_not_asked_for_descriptors_is_not_held_up),
+        WORLD_CASE(test_queues_of_who_has_not_asked_keep_no_descriptors),
         WORLD_CASE(test_descriptors_of_what_is_dropped_are_closed),
         WORLD_CASE(test_descriptors_and_a_body_in_a_buffer),
         WORLD_CASE(test_batches_belong_to_frames_in_order),
