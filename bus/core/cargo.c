@@ -20,15 +20,21 @@ struct buffer *buffer_ref(struct buffer *b)
     return b;
 }
 
+static void buffer_unlearn(struct peer *p, struct buffer *b)
+{
+    b->n_known -= idset_has(&p->known_buffers, b->id);
+    idset_remove(&p->known_buffers, b->id);
+}
+
 /* Everybody who knows it may unmap it; then the number is free for another. */
 static void buffer_forget(struct buffer *b)
 {
     struct wire_unbuffer m = {b->id};
-    struct peer *p;
 
-    DL_FOREACH (b->router->peers, p) {
+    for (struct peer *p = b->router->peers; p && b->n_known > 0; p = p->next) {
+        b->router->work++; /* there may be thousands of others */
         if (idset_has(&p->known_buffers, b->id)) {
-            idset_remove(&p->known_buffers, b->id);
+            buffer_unlearn(p, b);
             (void) peer_try_send(p, VERB_UNBUFFER,
                                  &m); /* without: unmapped when it is bound again */
         }
@@ -410,10 +416,9 @@ static bool may_lease(const struct peer *p, const struct message *m)
 {
     const struct limits *l = &p->router->config.limits;
 
-    return p->leases.n_used == 0 ||
-           (p->leases.n_used < l->leases_max &&
-            p->lease_bytes + m->cargo->bytes <= l->lease_bytes_max &&
-            quota_allows(&p->quota, lease_memory(m)));
+    return p->leases.n_used == 0 || (p->leases.n_used < l->leases_max &&
+                                     p->lease_bytes + m->cargo->bytes <= l->lease_bytes_max &&
+                                     quota_allows(&p->quota, lease_memory(m)));
 }
 
 bool cargo_may_go(const struct sub *s, const struct message *m)
@@ -465,6 +470,7 @@ static bool buffer_introduce(struct peer *p, struct buffer *b)
         idset_remove(&p->known_buffers, b->id);
         return false;
     }
+    b->n_known++;
     return true;
 }
 
@@ -594,8 +600,8 @@ static uint32_t lease_new(struct peer *p, struct message *m)
     if (lease == 0) {
         return 0;
     }
-    charge_force(&p->charge, (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) +
-                                 lease_memory(m));
+    charge_force(&p->charge,
+                 (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) + lease_memory(m));
     p->router->counters.leases_now++;
     p->lease_bytes += m->cargo->bytes;
     m->cargo->n_leases++;
@@ -668,7 +674,7 @@ void release_handle(struct peer *p, const struct wire_release *m)
         return;
     }
     if (m->flags & RELEASE_FORGET) {
-        idset_remove(&p->known_buffers, held->cargo->buffer->id);
+        buffer_unlearn(p, held->cargo->buffer);
     }
     lease_end(p, m->lease);
     peer_pump_waiting(p);

@@ -24,6 +24,7 @@ struct buffer {
     struct sender *sender;
     struct parcel *parcel; /* one descriptor; NULL when nobody will need it any more */
     uint32_t n_open;       /* messages in it that are not settled */
+    uint32_t n_known;      /* links it is bound on, and those of them that are gone */
     uint64_t bytes;
     struct charge charge; /* that descriptor */
 };

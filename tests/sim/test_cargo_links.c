@@ -156,6 +156,30 @@ static void test_forgetting_with_messages_waiting(void **state)
     assert_int_equal(sim_fds_open(), 0);
 }
 
+/* Others may be thousands, and each body may have a buffer of its own. */
+static void test_taking_a_buffer_back_asks_no_more_links_than_know_it(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *c = cargo_subscriber(w, &(struct world_sub){"a", .window = 9});
+    struct sim_client *p = cargo_publisher(w);
+    uint64_t before;
+
+    for (unsigned i = 0; i < 8; i++) {
+        (void) world_join(w);
+    }
+    assert_true(sim_register(&w->s, p, 2, SLOT_BYTES, false));
+    before = w->s.router->work;
+    sim_unregister(&w->s, p, 2);
+    assert_int_equal(w->s.router->work - before, 1);
+    cargo_publish(w, p, 0);
+    sim_settle(&w->s);
+    world_clear(w, c);
+    before = w->s.router->work;
+    sim_unregister(&w->s, p, 1);
+    assert_int_equal(w->s.router->work - before, 2);
+    world_expect(w, c, "UNBUFFER 1\n");
+}
+
 static void test_sixteen_buffers_are_on_their_way_at_most(void **state)
 {
     struct world *w = *state;
@@ -581,6 +605,7 @@ int main(void)
         WORLD_CASE(test_each_link_is_told_of_a_buffer_before_its_first_message),
         WORLD_CASE(test_what_was_forgotten_is_introduced_again),
         WORLD_CASE(test_forgetting_with_messages_waiting),
+        WORLD_CASE(test_taking_a_buffer_back_asks_no_more_links_than_know_it),
         WORLD_CASE(test_sixteen_buffers_are_on_their_way_at_most),
         cmocka_unit_test(test_leases_are_limited),
         cmocka_unit_test(test_bytes_of_leases_are_limited_but_one_always_goes),
