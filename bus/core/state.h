@@ -70,8 +70,8 @@ struct peer {
      * that is out */
     uint32_t fds_flying, fds_pinged;
     uint64_t n_pings, ping_token; /* of the last one */
-    uint64_t buffer_bytes; /* registered */
-    uint64_t lease_bytes;  /* of the messages in leases */
+    uint64_t buffer_bytes;        /* registered */
+    uint64_t lease_bytes;         /* of the messages in leases */
     uint32_t inline_max;
     enum peer_state state;
     enum bus_goodbye goodbye;

@@ -117,8 +117,7 @@ static inline bool body_fits(const struct peer *p, const struct message_parts *p
 bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
 {
     return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
-           body_fits(s->peer, parts) &&
-           (!has_cargo(parts) || cargo_may_go(s, parts->whole)) &&
+           body_fits(s->peer, parts) && (!has_cargo(parts) || cargo_may_go(s, parts->whole)) &&
            message_put(s, match, parts);
 }
 
