@@ -15,6 +15,8 @@ struct scene {
     struct bus_message *kept;
     unsigned n_other;
     unsigned n_closed;
+    const void *place; /* where the publisher wrote what is kept */
+    unsigned n_reused; /* how often it wrote there again */
 };
 
 static void on_held(struct bus_sub *sub, const struct bus_message *message, void *userdata)
@@ -47,13 +49,21 @@ static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char
     x->n_closed++;
 }
 
-static void publish(struct scene *x, int fill)
+static struct bus_loan *borrow(struct scene *x, int fill)
 {
     struct bus_loan *loan = NULL;
-    int r;
 
     assert_int_equal(bus_loan(x->topic, BODY, &loan), 0);
+    x->n_reused += bus_loan_data(loan) == x->place;
+    x->place = x->place ? x->place : bus_loan_data(loan);
     memset(bus_loan_data(loan), fill, BODY);
+    return loan;
+}
+
+static void publish(struct scene *x, struct bus_loan *loan)
+{
+    int r;
+
     while ((r = bus_loan_publish(loan, BODY, NULL)) == -EAGAIN) {
         assert_int_equal(bus_wait_writable(x->publisher, FIXTURE_TIMEOUT_MS), 0);
     }
@@ -65,8 +75,14 @@ static void publish(struct scene *x, int fill)
 static void publish_rounds(struct scene *x)
 {
     for (unsigned i = 0; i < ROUNDS; i++) {
-        publish(x, 0x55);
+        struct bus_loan *loans[] = {borrow(x, 0x55), borrow(x, 0x55), borrow(x, 0x55),
+                                    borrow(x, 0x55)};
+
+        for (unsigned k = 0; k < ARRAY_LEN(loans); k++) {
+            publish(x, loans[k]); /* several at a time, so that all places come by */
+        }
         assert_int_equal(bus_flush(x->other, FIXTURE_TIMEOUT_MS), 0);
+        assert_int_equal(bus_flush(x->publisher, FIXTURE_TIMEOUT_MS), 0);
     }
 }
 
@@ -103,7 +119,7 @@ static void scene_start(struct scene *x, bool packets, enum bus_policy policy)
     assert_int_equal(bus_subscribe(x->other, "t", NULL, on_other, x, NULL), 0);
     assert_int_equal(bus_flush(x->holder, FIXTURE_TIMEOUT_MS), 0);
     assert_int_equal(bus_flush(x->other, FIXTURE_TIMEOUT_MS), 0);
-    publish(x, 0xAA);
+    publish(x, borrow(x, 0xAA));
     assert_int_equal(bus_flush(x->holder, FIXTURE_TIMEOUT_MS), 0);
     assert_non_null(x->kept);
     assert_kept(x);
@@ -124,6 +140,7 @@ static void what_is_kept_outlives_bus_close(bool packets)
     scene_start(&x, packets, BUS_POLICY_DROP_OLDEST);
     bus_close(x.holder);
     publish_rounds(&x);
+    assert_true(x.n_reused > 0);
     assert_kept(&x);
     scene_stop(&x);
 }
@@ -134,6 +151,7 @@ static void what_is_kept_outlives_being_disconnected(bool packets)
 
     scene_start(&x, packets, BUS_POLICY_DISCONNECT);
     publish_rounds(&x); /* the holder does not read: it is told to go */
+    assert_int_equal(x.n_reused, 0);
     assert_kept(&x);
     while (x.n_closed == 0) {
         assert_true(bus_wait(x.holder, FIXTURE_TIMEOUT_MS) >= 0);
