@@ -3,12 +3,15 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/macros.h"
+#include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
 #include "session.h"
@@ -55,6 +58,7 @@ static void broker_close_handles(struct broker *b)
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
+    uv_stop(&b->uv); /* the rest is broker_finish() */
 }
 
 /* The files go before the clients do: the next router can start at once. */
@@ -255,6 +259,7 @@ static int broker_open_loop(struct broker *b)
         (void) uv_loop_close(&b->uv);
         return r;
     }
+    closer_init(&b->uv);
     acceptor_open(&b->acceptor, &b->uv, &broker_acceptor_ops);
     /* these cannot fail */
     (void) uv_timer_init(&b->uv, &b->deadline);
@@ -372,9 +377,34 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     return 0;
 }
 
+static void on_walk(uv_handle_t *handle, void *n)
+{
+    (void) handle;
+    ++*(unsigned *) n;
+}
+
+/* Nothing but descriptors that do not want to be closed: nobody waits for these. */
+static bool only_closing_is_left(struct broker *b)
+{
+    unsigned n = 0;
+
+    if (b->state == BROKER_CLOSING && closer_pending() > 0) {
+        uv_walk(&b->uv, on_walk, &n);
+        return n == 0;
+    }
+    return false;
+}
+
+static void broker_finish(struct broker *b)
+{
+    while (!only_closing_is_left(b) && uv_run(&b->uv, UV_RUN_ONCE) != 0) {
+    }
+}
+
 void broker_run(struct broker *b)
 {
     (void) uv_run(&b->uv, UV_RUN_DEFAULT);
+    broker_finish(b);
     log(LOG_INFO, LOG_ROUTER_STOPPED,
         log_number("clients_total", router_counters(b->router)->clients_total));
 }
@@ -389,12 +419,16 @@ struct broker *broker_free(struct broker *b)
     broker_stop_listening(b);
     if (b->state != BROKER_CLOSING) {
         broker_close_handles(b);
-        (void) uv_run(&b->uv, UV_RUN_DEFAULT);
+        broker_finish(b);
+    }
+    closer_abandon();
+    (void) router_free(b->router);
+    if (closer_pending() > 0) {
+        _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }
     r = uv_loop_close(&b->uv);
     assert(r == 0); /* a handle was forgotten */
     (void) r;
-    (void) router_free(b->router);
     free(b);
     return NULL;
 }

@@ -6,12 +6,13 @@
 #include <sys/socket.h>
 #include "base/macros.h"
 #include "base/sock.h"
+#include "io/closer.h"
 
 /* Steps in which the buffer for a partial frame grows: what a client makes us allocate stays in
  * proportion to what it has sent, whatever length it announced. */
 #define REST_BYTES_MIN 512u
 /* Reads with which a closing link empties its receive queue. */
-#define DRAIN_READS_MAX 1024
+#define DRAIN_READS_MAX 16384
 
 /* ---- polling ---- */
 
@@ -230,6 +231,14 @@ static int link_receive_iov(struct link *l, struct iovec iov[2])
     return n + 1;
 }
 
+static void parcel_discard(struct parcel *parcel)
+{
+    if (parcel) {
+        parcel->close = closer_close;
+        parcel_unref(parcel);
+    }
+}
+
 /* The other side went away, or reads no more. What it sent before is still there to be read, up to
  * the end of file; on seqpacket the error comes before it. */
 static void link_deafen(struct link *l)
@@ -259,6 +268,7 @@ static void on_received(struct link *l, const struct sock_received *in, const ui
                         size_t to_rest, size_t n)
 {
     if (UNLIKELY(in->parcel != NULL)) {
+        in->parcel->close = closer_close;
         l->has_parcels = true;
         l->ops->on_parcel(l, in->parcel);
     }
@@ -288,7 +298,7 @@ static void link_read(struct link *l)
     if (n < 0) {
         on_receive_error(l, (int) n);
     } else if (n == 0) {
-        parcel_unref(in.parcel);
+        parcel_discard(in.parcel);
         link_end(l, 0);
     } else {
         on_received(l, &in, iov[n_iov - 1].iov_base, MIN((size_t) n, first), (size_t) n);
@@ -440,7 +450,14 @@ static void link_drain(struct link *l)
 {
     (void) shutdown(l->fd, SHUT_RDWR);
     for (int i = 0; i < DRAIN_READS_MAX; i++) {
-        if (recv(l->fd, l->loop->buffer, LOOP_BUFFER_BYTES, MSG_DONTWAIT) <= 0) {
+        struct iovec iov = {l->loop->buffer, LOOP_BUFFER_BYTES};
+        struct sock_received in;
+        ssize_t n = sock_receive(l->fd, &iov, 1, MSG_DONTWAIT, &in);
+
+        if (n >= 0) {
+            parcel_discard(in.parcel); /* not by the kernel: it would wait for them here */
+        }
+        if (n <= 0) {
             return;
         }
     }

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The largest batch that is received: a buffer and BUS_FDS_MAX of an application. */
-#define PARCEL_FDS_MAX 17u
+/* The largest batch that is received: as many as the kernel passes at a time (SCM_MAX_FD). No frame
+ * has so many, but what is not received the kernel would close itself, here and now, and that may
+ * take as long as the sender likes. */
+#define PARCEL_FDS_MAX 253u
 
 struct parcel {
     uint32_t refs;

@@ -5,7 +5,7 @@
 #include "support/unit.h"
 #include "wire/outq.h"
 
-static unsigned n_closed, n_closed_of[64];
+static unsigned n_closed, n_closed_of[PARCEL_FDS_MAX];
 
 static void count_close(int fd)
 {

@@ -33,29 +33,6 @@ static struct parcel *parcel_of(unsigned n)
     return p;
 }
 
-/* More than sock_send() would ever send. */
-static ssize_t send_many(int fd, unsigned n)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * 253)];
-    } control = {0};
-    struct iovec iov = {"x", 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = CMSG_SPACE(sizeof(int) * n)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * n);
-    for (unsigned i = 0; i < n; i++) {
-        memcpy(CMSG_DATA(c) + i * sizeof(int), &fd, sizeof(int));
-    }
-    return sendmsg(fd, &msg, 0);
-}
-
 static ssize_t receive(int fd, void *buf, size_t bytes, struct sock_received *ret)
 {
     struct iovec iov = {buf, bytes};
@@ -135,29 +112,6 @@ static void test_errors_of_sending(void **state)
     (void) close(s[0]);
     assert_int_equal(fcntl(p->fds[0], F_GETFD), FD_CLOEXEC); /* they stay the sender's */
     parcel_unref(p);
-}
-
-static void test_more_than_are_received_is_truncated(void **state)
-{
-    (void) state;
-    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        for (unsigned n = PARCEL_FDS_MAX + 1; n <= 253; n += n < 40 ? 1 : 71) {
-            unsigned before = fds_open();
-            struct sock_received in;
-            char buf[8];
-            int s[2];
-
-            pair(types[t], s);
-            assert_int_equal(send_many(s[0], n), 1);
-            assert_int_equal(receive(s[1], buf, sizeof(buf), &in), 1);
-            assert_non_null(in.parcel);
-            assert_true(in.parcel->truncated);
-            assert_true(in.parcel->n <= PARCEL_FDS_MAX);
-            parcel_unref(in.parcel);
-            unpair(s);
-            assert_int_equal(fds_open(), before);
-        }
-    }
 }
 
 /* The limit with which so many more descriptors can be opened. */
@@ -274,7 +228,6 @@ int main(void)
         cmocka_unit_test(test_every_number_of_descriptors_arrives),
         cmocka_unit_test(test_no_parcel_is_no_descriptors),
         cmocka_unit_test(test_errors_of_sending),
-        cmocka_unit_test(test_more_than_are_received_is_truncated),
         cmocka_unit_test(test_a_full_table_truncates),
         cmocka_unit_test(test_without_memory_nothing_leaks),
         cmocka_unit_test(test_batches_on_a_stream_come_one_by_one),
