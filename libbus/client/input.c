@@ -104,6 +104,7 @@ static void on_pong(struct bus_conn *c, const struct wire_pong *m)
         return;
     }
     c->pong_token = m->token;
+    bus__pool_settle(&c->pool, m->token);
 }
 
 static void on_status(struct bus_conn *c, const struct wire_status *m)

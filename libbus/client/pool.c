@@ -130,6 +130,7 @@ static int segment_new(struct pool *pool, unsigned shift, uint32_t n_slots, size
 static void segment_remove(struct pool *pool, struct segment *s)
 {
     pool->segments.at[s->number] = NULL;
+    pool->n_leaving -= s->left_at != 0;
     bus__numbers_give(&pool->numbers, s->number);
     segment_free(s);
 }
@@ -290,6 +291,24 @@ void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop)
     pool->bytes -= s->once ? 0 : s->bytes;
     *ret_drop = s->announced ? s->number : 0;
     segment_remove(pool, s);
+}
+
+void bus__pool_leave(struct pool *pool, struct segment *s, uint64_t token)
+{
+    s->announced = false;
+    s->left_at = token;
+    pool->n_leaving++;
+}
+
+void bus__pool_settle(struct pool *pool, uint64_t token)
+{
+    for (uint32_t i = 0; i < pool->segments.n && pool->n_leaving > 0; i++) {
+        struct segment *s = pool->segments.at[i];
+
+        if (s && s->left_at && s->left_at <= token) {
+            segment_remove(pool, s);
+        }
+    }
 }
 
 struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t offset)

@@ -25,9 +25,10 @@ struct segment {
     uint32_t number; /* BUFFER.id; index into pool.segments */
     uint8_t shift;   /* a slot has 1 << shift bytes */
     bool dead;      /* the router refused it, or an earlier one of that number: not used any more */
-    bool once;      /* for one body; unregistered when that is returned: the router says so even
-                       if it has done with it at once, and must not mean another buffer */
+    bool once;      /* for one body; unregistered as soon as that is published */
     bool announced; /* BUFFER is sent */
+    uint64_t left_at; /* unregistered: the router may still have said RETURNED before, so that the
+                         number is not free before the PONG of this token; 0: registered */
     struct parcel *parcel; /* its descriptor as long as it is needed, or NULL */
     uint8_t *data;         /* NULL: sealed, nobody can write it */
     size_t bytes;
@@ -56,7 +57,8 @@ struct pool {
     uint32_t numbers_max;
     size_t bytes; /* of all segments that are kept */
     size_t bytes_max;
-    bool no_memfd; /* this system has none, or none that can be sealed */
+    uint32_t n_leaving; /* segments whose numbers wait for a PONG */
+    bool no_memfd;      /* this system has none, or none that can be sealed */
     struct slot_list sizes[SLOT_SIZES];
 };
 
@@ -79,6 +81,10 @@ void bus__pool_publish(struct slot slot);
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop);
 /* The slot at that place if it is published, else one without a segment. */
 struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t offset);
+/* A segment is unregistered: its number is free when it is returned, or with that PONG. */
+void bus__pool_leave(struct pool *pool, struct segment *segment, uint64_t token);
+/* The PONG of that token has come. */
+void bus__pool_settle(struct pool *pool, uint64_t token);
 /* The router has refused a segment of that number. It is not used any more; one that holds a single
  * body is gone, for that will not be returned. */
 void bus__pool_refused(struct pool *pool, uint32_t number);

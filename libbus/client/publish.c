@@ -359,6 +359,22 @@ static void note_handed_over(struct bus_conn *c, size_t bytes)
     }
 }
 
+/* Nothing else will lie in it: the router keeps it for those who get it, however long they do, and
+ * its number can be another's. */
+static void unregister(struct bus_conn *c, struct segment *s)
+{
+    struct wire_unbuffer unbuffer = {s->number};
+    struct wire_ping ping = {c->ping_token + 1};
+
+    if (c->out_dead || bus__send(c, VERB_UNBUFFER, &unbuffer, CONTROL_HEADER_MAX) < 0) {
+        return; /* then when it is returned */
+    }
+    bus__pool_leave(&c->pool, s, ping.token);
+    if (bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) == 0) {
+        c->ping_token++; /* else it is the next one's */
+    }
+}
+
 static int publish_from_slot(struct bus_conn *c, const struct publish *p)
 {
     struct segment *s = p->slot.segment;
@@ -371,6 +387,8 @@ static int publish_from_slot(struct bus_conn *c, const struct publish *p)
     }
     if (s->once && r < 0) {
         s->dead = true; /* the router will refuse it, for it is not sealed */
+    } else if (s->once) {
+        unregister(c, s);
     }
     return r;
 }
