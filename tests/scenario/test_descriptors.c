@@ -933,6 +933,8 @@ static void every_byte(const char *address)
     raw_close(&c);
 }
 
+#define FLOOD 500
+
 static void flood(const char *address, bool announced)
 {
     struct raw_client c;
@@ -940,7 +942,7 @@ static void flood(const char *address, bool announced)
     size_t len = publish_frame(buf, sizeof(buf), announced ? 4 : 0);
 
     raw_greet(&c, address);
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < FLOOD; i++) {
         if (raw_try_send_fds(&c, buf, len, four, 4) < 0) {
             struct pollfd p = {.fd = c.fd, .events = POLLOUT};
 
