@@ -135,9 +135,13 @@ static void say_release(struct bus_conn *c, const struct lease *l)
     if (c->out_dead || bus__is_over(c)) {
         return;
     }
-    dst =
-        l->mapping->data ? outq_reserve(&c->outq, FRAME_PREFIX_BYTES + HOT_SUBSCRIPTION_MAX) : NULL;
+    /* FORGET once: said again it could concern the next BUFFER of that id, which then would stay
+     * mapped without an UNBUFFER */
+    dst = l->mapping->data || l->mapping->forgotten
+              ? outq_reserve(&c->outq, FRAME_PREFIX_BYTES + HOT_SUBSCRIPTION_MAX)
+              : NULL;
     if (!dst) {
+        l->mapping->forgotten = true;
         bus__send_or_fail(c, VERB_RELEASE, &m); /* without flags the same would fail */
         return;
     }

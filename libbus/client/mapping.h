@@ -20,6 +20,7 @@ struct mapping {
     uint32_t refs;        /* its place in bus_conn.buffers, and each lease */
     enum bus_loss_reason why;
     bool immutable;
+    bool forgotten; /* the router has been told that it could not be mapped */
 };
 
 /* One message's hold on a mapping. */

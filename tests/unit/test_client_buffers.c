@@ -350,6 +350,27 @@ static void test_a_buffer_that_did_not_come_is_forgotten_and_its_message_lost(vo
     (void) close(fd);
 }
 
+/* By the second time the router may have bound it anew: that one must not be forgotten. */
+static void test_a_buffer_is_forgotten_once(void **state)
+{
+    struct fake *f = *state;
+    struct wire_buffer m = {1, BYTES, 0};
+    struct seen s;
+    int fd;
+
+    (void) begin(f, &s, 0);
+    fd = memfd_of('x', BYTES - 1);
+    fake_say(f, VERB_BUFFER, &m);
+    fake_send_fds(f, &fd, 1, 1);
+    say_in_buffer(f, 1, 0, 10, 5);
+    say_in_buffer(f, 1, 10, 10, 6);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(s.n_lost, 2);
+    hear_release(f, 5, RELEASE_FORGET);
+    hear_release(f, 6, 0);
+    (void) close(fd);
+}
+
 /* Not what the router has checked: smaller than it says, or no file at all. */
 static void test_a_buffer_that_cannot_be_mapped_is_lost(void **state)
 {
@@ -621,6 +642,7 @@ int main(void)
         ON_BOTH_LINKS(test_headers_go_with_a_body_in_a_buffer),
         ON_BOTH_LINKS(test_immutable_subscriptions_copy_what_could_change),
         ON_BOTH_LINKS(test_a_buffer_that_did_not_come_is_forgotten_and_its_message_lost),
+        ON_BOTH_LINKS(test_a_buffer_is_forgotten_once),
         ON_BOTH_LINKS(test_a_buffer_that_cannot_be_mapped_is_lost),
         ON_BOTH_LINKS(test_descriptors_belong_to_their_message),
         ON_BOTH_LINKS(test_a_batch_of_another_size_is_as_good_as_none),
