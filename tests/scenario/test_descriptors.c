@@ -389,6 +389,7 @@ static void lose_with_full_table(struct scene *x, struct taker *t, uint32_t flag
     table_restore(&old);
     assert_int_equal(t->lost, lost + 3);
     assert_int_equal(t->reason, BUS_LOSS_NO_DESCRIPTORS);
+    assert_int_equal(bus_flush(t->conn, FIXTURE_TIMEOUT_MS), 0); /* the router knows, too */
     for (unsigned i = 0; i < 3; i++) {
         publish_large(x, flags);
         taker_reach(t, bus_sequence(x->publisher));
