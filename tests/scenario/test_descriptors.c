@@ -743,7 +743,7 @@ static void deaf_answer(struct deaf *d)
 
 #define IGNORED 60
 
-/* By turns with three descriptors and in a buffer of its own; refused ones are waited out. */
+/* By turns with three descriptors and in a buffer of its own. */
 static void publish_to_deaf(struct scene *x, struct taker *t)
 {
     for (unsigned i = 0; i < IGNORED; i++) {
@@ -792,7 +792,7 @@ ON_BOTH_LINKS(who_does_not_read_has_few_on_their_way)
 
 static size_t publish_frame(uint8_t *dst, size_t cap, unsigned fds)
 {
-    const struct wire_publish publish = {.topic = text_from("hostile/0")};
+    const struct wire_publish publish = {.topic = text_from("fds/hostile")};
 
     return raw_frame_fds(dst, cap, VERB_PUBLISH, &publish, fds);
 }
@@ -1022,26 +1022,31 @@ static void be_hostile(const char *address, bool packets)
     strange_kinds(address);
 }
 
-/* A subscriber that asks, so that what is accepted goes somewhere. */
+/* First for nobody; then what is accepted waits for subscribers who do not read, among it the ends
+ * of connections. */
 static void hostile_descriptors_harm_nobody_else(bool packets)
 {
     const char *const args[] = {"--stall-timeout", "300ms", NULL};
     const struct router_options o = {.args = args};
+    unsigned open = fds_open();
     struct healthy_pair pair;
     struct taker taker;
+    struct deaf deaf;
     struct scene x;
-    unsigned open;
 
     scene_start(&x, packets, &o);
     pair_start(&pair, &x.f);
-    taker_start(&taker, x.address, &opts_fds);
-    open = fds_open();
     be_hostile(x.address, packets);
     pair_watch(&pair, 100, 0);
-    assert_int_equal(fds_open(), open);
+    deaf_start(&deaf, x.address, 0);
+    taker_start(&taker, x.address, &opts_fds);
+    be_hostile(x.address, packets);
+    pair_watch(&pair, 100, 0);
+    raw_close(&deaf.c);
     taker_stop(&taker);
     (void) pair_finish(&pair);
     scene_stop(&x);
+    assert_int_equal(fds_open(), open);
 }
 ON_BOTH_LINKS(hostile_descriptors_harm_nobody_else)
 
