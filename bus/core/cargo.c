@@ -101,6 +101,10 @@ static const char *buffer_check(struct peer *p, const struct wire_buffer *m,
     const struct limits *l = &p->router->config.limits;
     struct descriptor_info info = {0};
 
+    *ret = BUS_STATUS_LIMIT;
+    if (!parcel && p->is_over_limit) {
+        return "client_descriptors_max or user_descriptors_max";
+    }
     *ret = BUS_STATUS_BAD_DESCRIPTORS;
     if (!parcel || parcel->n != 1) {
         return "one descriptor is needed and did not arrive";
@@ -335,7 +339,7 @@ static const char *cargo_check(struct peer *p, const struct wire_publish *m, uns
     if (m->bytes > p->router->config.limits.body_max) {
         return "body_max";
     }
-    if (n_fds > 0 && parcel && !quota_allows(&p->sender->descriptors, n_fds)) {
+    if (n_fds > 0 && (parcel ? !quota_allows(&p->sender->descriptors, n_fds) : p->is_over_limit)) {
         return "client_descriptors_max or user_descriptors_max";
     }
     *ret = BUS_STATUS_BAD_DESCRIPTORS;
@@ -703,9 +707,7 @@ void cargo_drop_all(struct peer *p)
     p->buffers = NULL;
     p->n_buffers_max = 0;
     cargo_return_all(p);
-    while (p->n_parcels > 0) {
-        parcel_unref(p->parcels[--p->n_parcels]);
-    }
+    router_settle_parcels(p);
 }
 
 /* ---- descriptors that arrive ---- */
@@ -739,15 +741,31 @@ void router_add_parcel(struct router *r, struct peer *p, struct parcel *parcel,
         parcel_unref(parcel); /* more than a client can have sent by the rules */
         return;
     }
+    /* no frame can have so many, or they are more than this client may make us keep */
+    if (parcel->n > FRAME_FDS_MAX || !charge_add(&p->parcels_charge, parcel->n)) {
+        parcel->refused = parcel->n <= FRAME_FDS_MAX;
+        parcel_empty(parcel);
+    }
     p->parcels[p->n_parcels++] = parcel;
     parcels_watch(p);
+}
+
+/* The first is somebody else's now. */
+static struct parcel *parcels_shift(struct peer *p)
+{
+    struct parcel *first = p->parcels[0];
+
+    p->n_parcels--;
+    memmove(p->parcels, p->parcels + 1, p->n_parcels * sizeof(*p->parcels));
+    charge_release(&p->parcels_charge, first->n);
+    return first;
 }
 
 void router_settle_parcels(struct peer *p)
 {
     parcels_unwatch(p);
     while (p->n_parcels > 0) {
-        parcel_unref(p->parcels[--p->n_parcels]);
+        parcel_unref(parcels_shift(p));
     }
 }
 
@@ -758,11 +776,10 @@ struct parcel *peer_claim_parcel(struct peer *p, unsigned n)
     if (p->n_parcels == 0) {
         return NULL;
     }
-    first = p->parcels[0];
-    p->n_parcels--;
-    memmove(p->parcels, p->parcels + 1, p->n_parcels * sizeof(*p->parcels));
+    first = parcels_shift(p);
     parcels_unwatch(p);
     parcels_watch(p);
+    p->is_over_limit = first->refused;
     if (first->truncated || first->n != n) {
         parcel_unref(first);
         return NULL;

@@ -178,7 +178,7 @@ void peer_pump_waiting(struct peer *p)
 
     descriptors_ping(p);
     /* each one once: those that must wait again go to the end */
-    while (p->waiting && p->out.bytes < p->output_max) {
+    while (p->waiting && p->out.bytes < p->output_max && p->state == PEER_READY) {
         uint32_t number = p->waiting;
 
         p->router->work++; /* who releases pays for all that look whether they may go on */

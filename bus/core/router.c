@@ -146,6 +146,7 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     p->output_max = r->config.limits.output_bytes_max;
     outq_init(&p->out, &r->pool);
     quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
+    charge_init(&p->parcels_charge, &p->sender->descriptors);
     charge_init(&p->charge, &p->quota);
     windows_init(&p->windows, &p->quota);
     charge_force(&p->charge, sizeof(*p) + sizeof(*p->sender)); /* bounded by clients_max */
@@ -460,6 +461,7 @@ static void frame_handle(struct peer *p, const struct frame *f)
         LIKELY(release_plain(p, f->header, f->header_bytes))) {
         return;
     }
+    p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);

@@ -54,6 +54,7 @@ struct peer {
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
     struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
+    struct charge parcels_charge;             /* of these, in descriptors */
     uint32_t waiting; /* number of the first, of sub.waiting_next; 0 if none */
     uint32_t waiting_last;
     struct windows windows; /* of its subscriptions */
@@ -81,8 +82,9 @@ struct peer {
     bool is_doomed; /* on router.doomed */
     bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
-    bool is_claiming; /* on router.claiming */
-    bool has_spoken;  /* a whole frame has come */
+    bool is_over_limit; /* why the parcel that was claimed last was empty */
+    bool is_claiming;   /* on router.claiming */
+    bool has_spoken;    /* a whole frame has come */
     /* publishing: what it has used of its window, and how much of that can be given back */
     uint64_t sequence;
     uint32_t used_messages, free_messages;

@@ -17,6 +17,14 @@ struct parcel *parcel_new(const int *fds, unsigned n, void (*close)(int fd))
     return p;
 }
 
+void parcel_empty(struct parcel *p)
+{
+    while (p->n > 0) {
+        p->close(p->fds[--p->n]);
+    }
+    p->truncated = true;
+}
+
 void parcel_unref(struct parcel *p)
 {
     if (!p || --p->refs > 0) {

@@ -15,6 +15,7 @@
 struct parcel {
     uint32_t refs;
     uint8_t n;
+    bool refused;   /* emptied, for its owner may not have so many */
     bool truncated; /* there were more, which the kernel has closed */
     void (*close)(int fd);
     int fds[];
@@ -25,6 +26,8 @@ struct parcel {
 struct parcel *parcel_new(const int *fds, unsigned n, void (*close)(int fd));
 /* NULL is fine. */
 void parcel_unref(struct parcel *p);
+/* Closes what is in it; a frame that asks for it finds it truncated. */
+void parcel_empty(struct parcel *p);
 
 static inline struct parcel *parcel_ref(struct parcel *p)
 {

@@ -316,7 +316,7 @@ int main(void)
         CASE(numbers_are_limited),
         CASE(spare_segments_are_dropped_after_a_while),
         CASE(refused_segments_are_not_used_again),
-        CASE(places_are_found_if_they_are_in_use),
+        CASE(places_are_found_if_they_are_published),
         CASE(only_this_mapping_can_write_a_pooled_segment),
         CASE(a_segment_for_one_body_is_sealed_when_it_is_full),
         CASE(refused_segments_for_one_body),
