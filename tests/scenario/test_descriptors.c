@@ -1026,7 +1026,7 @@ static void be_hostile(const char *address, bool packets)
  * of connections. */
 static void hostile_descriptors_harm_nobody_else(bool packets)
 {
-    const char *const args[] = {"--stall-timeout", "300ms", NULL};
+    const char *const args[] = {"--stall-timeout", "2s", NULL};
     const struct router_options o = {.args = args};
     unsigned open = fds_open();
     struct healthy_pair pair;

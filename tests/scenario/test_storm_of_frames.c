@@ -55,7 +55,7 @@ static void print_counters(struct bus_conn *conn)
 static void test_a_storm_of_frames_costs_nobody_else_anything(void **state)
 {
     /* hostile subscriptions that match the healthy ones' topic may block them for that long */
-    const char *const args[] = {"--stall-timeout", "20ms", "--log-level", "error", NULL};
+    const char *const args[] = {"--stall-timeout", "200ms", "--log-level", "error", NULL};
     const struct router_options o = {.args = args};
     struct child hostile[HOSTILE];
     struct router_state before;
