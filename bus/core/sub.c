@@ -137,6 +137,7 @@ static struct sub_queue *queue_new(struct sub *s)
         charge_force(&sq->charge, sizeof(*sq)); /* allowed, as was seen above */
         subq_init(&sq->q, &sq->charge);
         sq->q.wants_fds = s->flags & SUB_DESCRIPTORS;
+        sq->q.bounds_fds = s->policy != BUS_POLICY_BLOCK;
     }
     return sq;
 }
@@ -488,6 +489,7 @@ void sub_end_blocking(struct sub *s)
 
     stalling_remove(s->queue);
     s->policy = BUS_POLICY_DROP_OLDEST;
+    s->queue->q.bounds_fds = true;
     subq_release_all(&s->queue->q, publish_release);
     while (subq_exceeds(&s->queue->q, &bounds) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
     }

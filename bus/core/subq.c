@@ -26,8 +26,14 @@ void subq_init(struct subq *q, struct charge *charge)
     *q = (struct subq){.charge = charge};
 }
 
+static unsigned fds_of(const struct subq *q, const struct message *m)
+{
+    return m->cargo && q->wants_fds ? cargo_n_fds(m->cargo) : 0;
+}
+
 static void message_drop(struct subq *q, struct message *m)
 {
+    q->n_fds -= fds_of(q, m);
     q->n_messages--;
     q->bytes -= m->size;
     charge_release(q->charge, message_memory(m));
@@ -47,7 +53,7 @@ void subq_fini(struct subq *q, subq_release_fn release)
     }
     charge_release(q->charge, ring_memory(q->capacity));
     free(q->ring);
-    *q = (struct subq){.charge = q->charge, .wants_fds = q->wants_fds};
+    *q = (struct subq){.charge = q->charge, .wants_fds = q->wants_fds, .bounds_fds = q->bounds_fds};
 }
 
 /* ---- room ---- */
@@ -136,6 +142,10 @@ static bool ring_make_room(struct subq *q, uint32_t n)
 bool subq_prepare(struct subq *q, const struct message *m)
 {
     if (!ring_make_room(q, 2 + SUBQ_SPARE)) {
+        return false;
+    }
+    if (q->bounds_fds && q->n_fds > 0 && fds_of(q, m) > 0 &&
+        q->n_fds + fds_of(q, m) > SUBQ_FDS_MAX) {
         return false;
     }
     return charge_add(q->charge, message_memory(m));
@@ -251,6 +261,7 @@ void subq_push(struct subq *q, struct message *m, struct match *match)
     q->tail++;
     q->n_messages++;
     q->bytes += m->size;
+    q->n_fds += fds_of(q, m);
     if (m->cargo && q->wants_fds) {
         m->cargo->n_wanted++;
     }

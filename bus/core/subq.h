@@ -17,6 +17,10 @@ struct match;
 #define SUBQ_PREFETCH 6u
 #define SUBQ_REASONS 6u /* enum bus_loss_reason, NONE included */
 
+/* Descriptors that wait in one queue: whoever does not read must not use up what their publisher
+ * may have on its way. */
+#define SUBQ_FDS_MAX 64u
+
 struct gap {
     uint64_t count;
     uint64_t bytes;
@@ -47,7 +51,9 @@ struct subq {
     uint64_t held_from;
     uint32_t n_inside;
     uint64_t bytes_inside;
-    bool wants_fds; /* the subscription gets descriptors: they are kept for it */
+    uint32_t n_fds;  /* that wait with messages */
+    bool bounds_fds; /* to SUBQ_FDS_MAX, or those of one message: not for policy block */
+    bool wants_fds;  /* the subscription gets descriptors: they are kept for it */
 };
 
 /* Called when a message stops holding its publisher's credit. */
@@ -80,7 +86,8 @@ static inline bool subq_exceeds(const struct subq *q, const struct subq_bounds *
     return q->n_messages > 1 && (q->n_messages > b->messages || q->bytes > b->bytes);
 }
 
-/* Memory for one more message: false if the quota or malloc says no. Must precede subq_push(). */
+/* Memory for one more message: false if the quota, SUBQ_FDS_MAX or malloc says no. Must precede
+ * subq_push(). */
 bool subq_prepare(struct subq *q, const struct message *m);
 /* Appends a message and takes a reference. */
 void subq_push(struct subq *q, struct message *m, struct match *match);

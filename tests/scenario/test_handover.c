@@ -257,6 +257,42 @@ static void test_a_full_table_of_descriptors_is_told_as_loss(void **state)
     }
 }
 
+/* What waits for it is bounded, so that the sender's own limit is left for others. */
+static void test_who_does_not_read_takes_nobodys_descriptors(void **state)
+{
+    struct bus_publish_opts opts = BUS_PUBLISH_OPTS_INIT;
+    struct bus_sub_opts sub = BUS_SUB_OPTS_INIT;
+    int fds[8];
+
+    (void) state;
+    for (unsigned packets = 0; packets < 2; packets++) {
+        struct bus_conn *idle;
+        struct seen unseen = {0};
+        struct scene x;
+
+        scene_start(&x, packets, BUS_SUB_DESCRIPTORS);
+        sub.flags = BUS_SUB_DESCRIPTORS;
+        assert_int_equal(bus_open(packets ? x.f.seqpacket : x.f.stream, NULL, &idle), 0);
+        assert_int_equal(bus_subscribe(idle, "t", &sub, on_message, &unseen, NULL), 0);
+        assert_int_equal(bus_flush(idle, 5000), 0);
+        for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+            fds[i] = STDERR_FILENO;
+        }
+        fds[0] = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        opts.fds = fds;
+        opts.n_fds = ARRAY_LEN(fds);
+        for (unsigned i = 0; i < 100; i++) {
+            publish(&x, 1, 10, &opts);
+            settle(&x, i + 1);
+        }
+        assert_int_equal(x.s.n, 100); /* with 800 descriptors; none was refused */
+        assert_int_equal(x.s.n_bad, 0);
+        (void) close(fds[0]);
+        bus_close(idle);
+        scene_stop(&x);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_immutable_bodies_for_nobody),
         cmocka_unit_test(test_kept_messages_stay_when_their_publisher_dies),
         cmocka_unit_test(test_descriptors_go_along_and_nothing_stays_open),
+        cmocka_unit_test(test_who_does_not_read_takes_nobodys_descriptors),
         cmocka_unit_test(test_a_full_table_of_descriptors_is_told_as_loss),
     };
 
