@@ -43,6 +43,9 @@ struct cargo {
 
 struct buffer *buffer_ref(struct buffer *b);
 void buffer_unref(struct buffer *b);
+/* Lets its descriptor go if nobody will have to be sent it: it is held, or nothing is in it, and
+ * nothing more will be. */
+void buffer_close(struct buffer *b);
 
 /* With its references to the buffer and the parcel, both may be NULL; NULL if out of memory. The
  * charge is empty. */

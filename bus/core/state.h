@@ -198,14 +198,33 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 
-/* ---- cargo.c ---- */
+/* ---- buffer.c ---- */
 
 void buffer_handle(struct peer *p, const struct wire_buffer *m, struct parcel *parcel);
 void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m);
+/* NULL if the client has registered none under that number. */
+struct buffer *buffer_by_number(const struct peer *p, uint32_t number);
+/* The client does not know it any more. */
+void buffer_unlearn(struct peer *p, struct buffer *b);
+/* Those that a peer has registered, when it goes. */
+void buffers_drop_all(struct peer *p);
+
+/* ---- descriptors.c ---- */
+
+void pong_handle(struct peer *p, const struct wire_pong *m);
+/* Asks the client to answer if there are descriptors on its link that no PING is behind of. */
+void descriptors_ping(struct peer *p);
+/* Parcels wait for the rest of their frames since now, or not any more. */
+void parcels_watch(struct peer *p);
+void parcels_unwatch(struct peer *p);
+/* The descriptors of a frame that announces n: a reference, or NULL if they did not arrive. */
+struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
+
+/* ---- cargo.c ---- */
+
 /* RELEASE without flags. False if it is not that, or there is no such lease. */
 bool release_plain(struct peer *p, const uint8_t *header, size_t bytes);
 void release_handle(struct peer *p, const struct wire_release *m);
-void pong_handle(struct peer *p, const struct wire_pong *m);
 /* Buffers and descriptors of a peer that is going. */
 void cargo_drop_all(struct peer *p);
 /* Its leases, when it is gone: until then it reads messages that are in its output. */
@@ -217,11 +236,6 @@ const char *cargo_load(struct peer *p, const struct wire_publish *m, unsigned n_
 void cargo_refused(struct peer *p, const struct wire_publish *m);
 /* RETURNED frames for which there was no memory. */
 void cargo_return_all(struct peer *p);
-/* Parcels wait for the rest of their frames since now, or not any more. */
-void parcels_watch(struct peer *p);
-void parcels_unwatch(struct peer *p);
-/* The descriptors of a frame that announces n: a reference, or NULL if they did not arrive. */
-struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
 /* Whether the client can get such a body at all. */
 bool cargo_fits(const struct peer *p, const struct cargo *c);
 /* Whether it can get it now, or must return something or answer first. */
@@ -230,8 +244,6 @@ bool cargo_may_go(const struct sub *s, const struct message *m);
 bool cargo_put(struct sub *s, struct message *m);
 /* The first bytes of a body in a buffer. */
 bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t bytes);
-/* Asks the client to answer if there are descriptors on its link that no PING is behind of. */
-void descriptors_ping(struct peer *p);
 
 /* ---- tap.c ---- */
 
