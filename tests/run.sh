@@ -62,9 +62,10 @@ run_ctest() { # preset, more arguments of ctest
     ctest --test-dir "$root/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
 }
 
+# The scenarios run with sanitizers and optimised.
 test_dev() {
     build dev
-    run_ctest dev
+    run_ctest dev -LE scenario
 }
 
 test_asan() {

@@ -11,6 +11,8 @@
 enum { PUB_UNMATCHED = 4 };
 
 /* After a signal the router gets so long to take what is on its way. */
+/* A signal may come between looking for it and waiting: so often it is looked for again. */
+#define SIGNAL_MS 200
 #define LAST_FLUSH_MS 2000
 
 static void on_status(struct bus_conn *conn, const struct bus_status_event *event, void *userdata)
@@ -132,8 +134,9 @@ static int wait_for_room(struct sender *s)
 
     sender_release(s);
     do {
-        r = bus_wait_writable(s->conn, -1);
-    } while (r == -EINTR && !tool_interrupted());
+        r = bus_wait_writable(s->conn, SIGNAL_MS);
+    } while ((r == -EINTR || r == -ETIMEDOUT) && !tool_interrupted());
+    r = r == -ETIMEDOUT ? -EINTR : r;
     if (was_corked) {
         sender_hold(s);
     }
