@@ -7,11 +7,9 @@
 #include "loan.h"
 #include "parties.h"
 
-/* Held-back messages go out, and the answers of the router come in, once in so many. Large ones are
- * not held back, because a subscriber may read the first while the second is being written; and a
- * publisher that has to wait gets its answers then, as that of the floor does. */
+/* Held-back messages go out, and the answers of the router come in, once in so many; large ones go
+ * out at once, because a subscriber may read the first while the second is being written. */
 #define BATCH 4096
-#define LARGE_BATCH 8
 #define BATCH_BYTES_MAX PACKET_BYTES_MAX /* of a message */
 
 static const char flow_topic[] = "bench/flow";
@@ -83,8 +81,7 @@ static int publish_next(struct party *p, struct stint *stint, struct outlet *o)
 
 int bus_publisher(struct party *p)
 {
-    bool is_large = p->spec->bytes > BATCH_BYTES_MAX;
-    unsigned batch = is_large ? LARGE_BATCH : BATCH;
+    unsigned batch = p->spec->bytes <= BATCH_BYTES_MAX ? BATCH : 1;
     struct client c;
     struct outlet outlet;
     uint64_t start_ns;
@@ -96,18 +93,14 @@ int bus_publisher(struct party *p)
     }
     stint_init(&stint, p->spec, start_ns);
     while (r == 0) {
-        if (!is_large) {
-            bus_cork(c.conn);
-        }
+        bus_cork(c.conn);
         for (unsigned i = 0; i < batch && r == 0; i++) {
             r = publish_next(p, &stint, &outlet);
         }
         if (r < 0) {
             return 1;
         }
-        if (!is_large) {
-            (void) bus_uncork(c.conn);
-        }
+        (void) bus_uncork(c.conn);
         if (bus_process(c.conn) < 0) {
             return 1;
         }
