@@ -37,6 +37,8 @@
     X(queue_messages_max, 1048576, 1, 1048576, "messages",                                         \
       "largest queue a subscription may ask for")                                                  \
     X(queue_bytes_default, 8 * MIB, 1, 1024 * MIB, "bytes", "queue of a subscription")             \
+    X(block_queue_bytes_default, MIB, 1, 1024 * MIB, "bytes",                                      \
+      "queue of a subscription with policy block")                                                 \
     X(queue_bytes_max, 64 * MIB, 1, 1024 * MIB, "bytes",                                           \
       "largest queue a subscription may ask for")                                                  \
     X(output_bytes_max, 512 * KIB, 4096, 64 * MIB, "bytes",                                        \

@@ -69,13 +69,20 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     return ok();
 }
 
+/* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier they
+ * are in the caches. */
+static uint64_t queue_bytes_default(const struct limits *l, uint32_t policy)
+{
+    return policy == BUS_POLICY_BLOCK ? l->block_queue_bytes_default : l->queue_bytes_default;
+}
+
 static struct sub_window window_of(const struct limits *l, const struct wire_subscribe *m)
 {
     return (struct sub_window){
         .messages = m->window_messages ? m->window_messages : (uint32_t) l->window_messages_default,
         .bytes = m->window_bytes ? m->window_bytes : l->window_bytes_default,
         .queue = {m->queue_messages ? m->queue_messages : (uint32_t) l->queue_messages_default,
-                  m->queue_bytes ? m->queue_bytes : l->queue_bytes_default}};
+                  m->queue_bytes ? m->queue_bytes : queue_bytes_default(l, m->policy)}};
 }
 
 static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)

@@ -597,7 +597,7 @@ struct bus_sub_opts {
     uint32_t window_messages; /**< how many messages may be on their way unconsumed; 0: 16,384 */
     uint64_t window_bytes;    /**< how many bytes of them; 0: 4 MiB */
     uint32_t queue_messages;  /**< how many more may wait in the router; 0: 16,384 */
-    uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB */
+    uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB, with BUS_POLICY_BLOCK 1 MiB */
     bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
     bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
 };
