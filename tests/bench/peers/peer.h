@@ -69,10 +69,10 @@ struct subscriber {
 /* All functions return 0, or -1 after job_fail(), if not said otherwise. */
 struct peer {
     const char *name;
-    const char *about;                       /* how it is used here */
-    const char *program;                     /* of its server; NULL: a process of ours */
-    const char *version;                     /* argument that makes the program say its version */
-    void (*library)(char *buf, size_t size); /* the library's name and version */
+    const char *about;   /* how it is used here */
+    const char *program; /* of its server; NULL: a process of ours */
+    const char *version; /* argument that makes the program say its version */
+    void (*client_library)(char *buf, size_t size); /* the library's name and version */
 
     /* In the parent, which must not use the peer's library: starts the server. Its end is the same
      * for all, server_stop(). */

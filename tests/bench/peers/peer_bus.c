@@ -209,39 +209,23 @@ static int subscribe(struct subscriber *s)
     return s->is_done && !c.failed ? 0 : -1;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     (void) snprintf(buf, size, "libbus %s", bus_version());
 }
 
-const struct peer peer_bus = {
-    .name = "bus",
-    .about = "bus-router, Unix socket of the default kind (seqpacket); subscriptions block",
-    .program = BUS_ROUTER,
-    .version = "--version",
-    .library = library,
-    .start = start_default,
-    .open = publisher_open,
-    .send = publisher_send,
-    .flush = publisher_flush,
-    .watch = publisher_watch,
-    .service = publisher_service,
-    .close = publisher_close,
-    .subscribe = subscribe,
-};
+/* The kind of socket is all they differ in. */
+#define BUS_PEER(name_of, about_of, start_of)                                                      \
+    {                                                                                              \
+        .name = (name_of), .about = (about_of), .program = BUS_ROUTER, .version = "--version",     \
+        .client_library = client_library, .start = (start_of), .open = publisher_open,             \
+        .send = publisher_send, .flush = publisher_flush, .watch = publisher_watch,                \
+        .service = publisher_service, .close = publisher_close, .subscribe = subscribe,            \
+    }
 
-const struct peer peer_bus_stream = {
-    .name = "bus-stream",
-    .about = "bus-router, Unix stream socket; subscriptions block",
-    .program = BUS_ROUTER,
-    .version = "--version",
-    .library = library,
-    .start = start_stream,
-    .open = publisher_open,
-    .send = publisher_send,
-    .flush = publisher_flush,
-    .watch = publisher_watch,
-    .service = publisher_service,
-    .close = publisher_close,
-    .subscribe = subscribe,
-};
+const struct peer peer_bus =
+    BUS_PEER("bus", "bus-router, Unix socket of the default kind (seqpacket); subscriptions block",
+             start_default);
+
+const struct peer peer_bus_stream =
+    BUS_PEER("bus-stream", "bus-router, Unix stream socket; subscriptions block", start_stream);

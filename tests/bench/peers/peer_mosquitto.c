@@ -231,7 +231,7 @@ static int subscribe(struct subscriber *s)
     return s->is_done ? 0 : -1;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     int major, minor, revision;
 
@@ -244,7 +244,7 @@ const struct peer peer_mosquitto = {
     .about = "mosquitto, Unix socket; MQTT with QoS 0, nothing stored",
     .program = "mosquitto",
     .version = "-h",
-    .library = library,
+    .client_library = client_library,
     .start = start,
     .open = publisher_open,
     .send = publisher_send,

@@ -180,7 +180,7 @@ static int subscribe(struct subscriber *s)
     return s->is_done ? 0 : -1;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     (void) snprintf(buf, size, "libnats %s", nats_GetVersion());
 }
@@ -190,7 +190,7 @@ const struct peer peer_nats = {
     .about = "nats-server, TCP on loopback; client flushes when the window is full",
     .program = "nats-server",
     .version = "--version",
-    .library = library,
+    .client_library = client_library,
     .start = start,
     .open = publisher_open,
     .send = publisher_send,

@@ -176,7 +176,7 @@ static int subscribe(struct subscriber *s)
     return r;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     (void) snprintf(buf, size, "libnng %s", nng_version());
 }
@@ -184,7 +184,7 @@ static void library(char *buf, size_t size)
 const struct peer peer_nng = {
     .name = "nng",
     .about = "nng_device() between raw sub0 and pub0, ipc; largest buffers",
-    .library = library,
+    .client_library = client_library,
     .start = start,
     .open = publisher_open,
     .send = publisher_send,

@@ -191,7 +191,7 @@ static int subscribe(struct subscriber *s)
     return r;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     (void) snprintf(buf, size, "hiredis %d.%d.%d", HIREDIS_MAJOR, HIREDIS_MINOR, HIREDIS_PATCH);
 }
@@ -201,7 +201,7 @@ const struct peer peer_redis = {
     .about = "redis-server, Unix socket; pipelined PUBLISH, nothing stored",
     .program = "redis-server",
     .version = "--version",
-    .library = library,
+    .client_library = client_library,
     .start = start,
     .open = publisher_open,
     .send = publisher_send,

@@ -173,7 +173,7 @@ static int subscribe(struct subscriber *s)
     return r;
 }
 
-static void library(char *buf, size_t size)
+static void client_library(char *buf, size_t size)
 {
     int major, minor, patch;
 
@@ -184,7 +184,7 @@ static void library(char *buf, size_t size)
 const struct peer peer_zmq = {
     .name = "zmq",
     .about = "zmq_proxy() between XSUB and XPUB, ipc; no high-water marks",
-    .library = library,
+    .client_library = client_library,
     .start = start,
     .open = publisher_open,
     .send = publisher_send,

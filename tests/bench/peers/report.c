@@ -118,7 +118,7 @@ static void table_peer(const struct plan *p, unsigned i)
                       entry->peer ? entry->peer->program : entry->package);
         return;
     }
-    entry->peer->library(library, sizeof(library));
+    entry->peer->client_library(library, sizeof(library));
     program_version(entry->peer, program, sizeof(program));
     (void) printf("%-10s %s (%s%s%s)\n", entry->name, entry->peer->about, program,
                   program[0] ? ", " : "", library);
@@ -202,7 +202,7 @@ static void json_peer(const struct plan *p, unsigned i)
         json_text("about", entry->peer->about);
         program_version(entry->peer, text, sizeof(text));
         json_text("server", text);
-        entry->peer->library(text, sizeof(text));
+        entry->peer->client_library(text, sizeof(text));
         json_text("library", text);
     }
     (void) printf("}");
