@@ -32,7 +32,6 @@ static void buffer_forget(struct buffer *b)
     }
 }
 
-/* Nobody will have to be sent it: it is held, or nothing is in it, and nothing more will be. */
 void buffer_close(struct buffer *b)
 {
     if (b->parcel && !b->registered && b->n_open == 0) {

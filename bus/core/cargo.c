@@ -247,19 +247,25 @@ bool cargo_may_go(const struct sub *s, const struct message *m)
            (idset_has(&p->known_buffers, c->buffer->id) || p->fds_flying < BUFFERS_FLYING_MAX);
 }
 
+/* The end of what outq_reserve_with() began, with the same parcel, which may be NULL. */
+static void frame_commit(struct peer *p, size_t bytes, struct parcel *parcel)
+{
+    outq_commit_with(&p->out, bytes, parcel);
+    p->fds_flying += parcel_count(parcel);
+}
+
 /* A frame with descriptors, at the beginning of a packet. header is not in r->scratch. */
 static bool put_with_parcel(struct peer *p, enum verb verb, const uint8_t *header, size_t bytes,
                             struct parcel *parcel)
 {
-    uint8_t *dst = outq_reserve_first(&p->out, FRAME_PREFIX_BYTES + bytes);
+    uint8_t *dst = outq_reserve_with(&p->out, FRAME_PREFIX_BYTES + bytes, parcel);
 
     if (!dst) {
         return false;
     }
-    frame_write_prefix_fds(dst, verb, bytes, parcel->n);
+    frame_write_prefix_fds(dst, verb, bytes, 0, parcel->n);
     memcpy(dst + FRAME_PREFIX_BYTES, header, bytes);
-    outq_commit_parcel(&p->out, FRAME_PREFIX_BYTES + bytes, parcel);
-    p->fds_flying += parcel->n;
+    frame_commit(p, FRAME_PREFIX_BYTES + bytes, parcel);
     peer_mark_dirty(p);
     return true;
 }
@@ -305,22 +311,15 @@ static bool put_reference(struct sub *s, const struct message *m, uint32_t lease
 {
     size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX;
     struct peer *p = s->peer;
-    uint8_t *dst;
+    uint8_t *dst = outq_reserve_with(&p->out, FRAME_PREFIX_BYTES + most, parcel);
     size_t n;
 
-    dst = parcel ? outq_reserve_first(&p->out, FRAME_PREFIX_BYTES + most)
-                 : outq_reserve(&p->out, FRAME_PREFIX_BYTES + most);
     if (!dst) {
         return false;
     }
     n = put_header(dst + FRAME_PREFIX_BYTES, s, m, lease);
-    frame_write_prefix_fds(dst, VERB_MESSAGE, n, parcel ? parcel->n : 0);
-    if (parcel) {
-        outq_commit_parcel(&p->out, FRAME_PREFIX_BYTES + n, parcel);
-        p->fds_flying += parcel->n;
-    } else {
-        outq_commit(&p->out, FRAME_PREFIX_BYTES + n);
-    }
+    frame_write_prefix_fds(dst, VERB_MESSAGE, n, 0, parcel_count(parcel));
+    frame_commit(p, FRAME_PREFIX_BYTES + n, parcel);
     return true;
 }
 
@@ -333,13 +332,12 @@ static bool put_inline(struct sub *s, const struct message *m, struct parcel *pa
     size_t header_bytes = (size_t) s->field_bytes + m->header_bytes;
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
     struct peer *p = s->peer;
-    uint8_t *dst = parcel ? outq_reserve_first(&p->out, bytes) : outq_reserve(&p->out, bytes);
+    uint8_t *dst = outq_reserve_with(&p->out, bytes, parcel);
 
     if (!dst) {
         return false;
     }
-    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, body_bytes);
-    dst[FRAME_PREFIX_BYTES - 1] = parcel ? parcel->n : 0;
+    frame_write_prefix_fds(dst, VERB_MESSAGE, header_bytes, body_bytes, parcel_count(parcel));
     dst += FRAME_PREFIX_BYTES;
     dst += put_header(dst, s, m, 0);
     if (!c->buffer) {
@@ -347,12 +345,7 @@ static bool put_inline(struct sub *s, const struct message *m, struct parcel *pa
     } else if (!cargo_read(p->router, c, dst, body_bytes)) {
         return false;
     }
-    if (parcel) {
-        outq_commit_parcel(&p->out, bytes, parcel);
-        p->fds_flying += parcel->n;
-    } else {
-        outq_commit(&p->out, bytes);
-    }
+    frame_commit(p, bytes, parcel);
     return true;
 }
 
@@ -423,7 +416,7 @@ bool release_plain(struct peer *p, const uint8_t *header, size_t bytes)
 {
     uint32_t lease = 0;
 
-    if (!hot_get_publish(header, bytes, &lease) || !idpool_get(&p->leases, lease)) {
+    if (!hot_get_field_1(header, bytes, &lease) || !idpool_get(&p->leases, lease)) {
         return false;
     }
     lease_end(p, lease);

@@ -70,5 +70,5 @@ static inline void cargo_note_unref(struct cargo *c, uint32_t refs)
 
 static inline unsigned cargo_n_fds(const struct cargo *c)
 {
-    return c->parcel ? c->parcel->n : 0;
+    return parcel_count(c->parcel);
 }

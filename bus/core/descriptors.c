@@ -119,6 +119,5 @@ void pong_handle(struct peer *p, const struct wire_pong *m)
     }
     p->fds_flying -= p->fds_pinged;
     p->fds_pinged = 0;
-    descriptors_ping(p);
-    peer_pump_waiting(p);
+    peer_pump_waiting(p); /* also asks anew, if others have flown meanwhile */
 }

@@ -438,7 +438,7 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     uint32_t alias = 0;
     struct topic *t;
 
-    if (!hot_get_publish(f->header, f->header_bytes, &alias)) {
+    if (!hot_get_field_1(f->header, f->header_bytes, &alias)) {
         return publish_plain_place(p, f);
     }
     t = plain_topic(p, alias);

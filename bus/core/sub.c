@@ -409,7 +409,8 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
     return true;
 }
 
-enum pump_step { PUMP_DONE, PUMP_NO_CREDIT, PUMP_NO_OUTPUT, PUMP_NO_MEMORY };
+/* PUMP_WAITS: for room in the output, for a lease, or for a PONG. */
+enum pump_step { PUMP_DONE, PUMP_NO_CREDIT, PUMP_WAITS, PUMP_NO_MEMORY };
 
 static enum pump_step pump_one(struct sub *s)
 {
@@ -420,7 +421,7 @@ static enum pump_step pump_one(struct sub *s)
     bool sent;
 
     if (s->peer->out.bytes >= s->peer->output_max) {
-        return PUMP_NO_OUTPUT;
+        return PUMP_WAITS;
     }
     m = backlog_front(s, &match, &gap, &reason);
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
@@ -428,7 +429,7 @@ static enum pump_step pump_one(struct sub *s)
         return PUMP_NO_CREDIT;
     }
     if (m && m->cargo && !cargo_may_go(s, m)) {
-        return PUMP_NO_OUTPUT;
+        return PUMP_WAITS;
     }
     sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);
     if (!sent) {
@@ -450,7 +451,7 @@ void sub_pump(struct sub *s)
     while (step == PUMP_DONE && sub_has_backlog(s)) {
         step = pump_one(s);
     }
-    if (step == PUMP_NO_OUTPUT || step == PUMP_NO_MEMORY) {
+    if (step == PUMP_WAITS || step == PUMP_NO_MEMORY) {
         waiting_set(s);
     } else {
         waiting_clear(s);

@@ -52,7 +52,7 @@ struct sub {
     struct match *matches;   /* of match.sub_next: topics that have found this subscription */
     struct sub *filter_prev; /* filter_node.subs, or those of the same text */
     struct sub *filter_next;
-    uint32_t waiting_prev; /* peer.waiting, by number: could go on if the output had room */
+    uint32_t waiting_prev; /* peer.waiting, by number: for room, a lease or a PONG */
     uint32_t waiting_next;
 };
 

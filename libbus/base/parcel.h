@@ -24,6 +24,12 @@ struct parcel {
 /* Takes the descriptors; one reference. NULL if out of memory, and then they are still the
  * caller's. */
 struct parcel *parcel_new(const int *fds, unsigned n, void (*close)(int fd));
+/* 0 for NULL. */
+static inline unsigned parcel_count(const struct parcel *p)
+{
+    return p ? p->n : 0;
+}
+
 /* NULL is fine. */
 void parcel_unref(struct parcel *p);
 /* Closes what is in it; a frame that asks for it finds it truncated. */

@@ -263,27 +263,11 @@ static int confirm_new(const struct publish *p, struct confirm **ret)
     return 0;
 }
 
-/* Where the frame is to be written; with descriptors it begins a packet. */
-static uint8_t *frame_reserve(struct bus_conn *c, const struct publish *p, size_t bytes)
-{
-    return p->parcel ? outq_reserve_first(&c->outq, bytes) : outq_reserve(&c->outq, bytes);
-}
-
-static void frame_commit(struct bus_conn *c, const struct publish *p, size_t bytes)
-{
-    if (p->parcel) {
-        outq_commit_parcel(&c->outq, bytes, p->parcel);
-        c->urgent = true;
-    } else {
-        outq_commit(&c->outq, bytes);
-    }
-}
-
 /* A publish with an alias, options or descriptors, or with its body in a buffer. */
 static int publish_encoded(struct bus_conn *c, const struct publish *p)
 {
     size_t body_bytes = p->slot.segment ? 0 : p->bytes;
-    uint8_t *dst = frame_reserve(c, p, frame_max(p) + body_bytes);
+    uint8_t *dst = outq_reserve_with(&c->outq, frame_max(p) + body_bytes, p->parcel);
     AUTO_FREE struct confirm *confirm = NULL;
     long header_bytes;
 
@@ -295,8 +279,8 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (header_bytes < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix(dst, VERB_PUBLISH, (size_t) header_bytes, body_bytes);
-    dst[FRAME_PREFIX_BYTES - 1] = p->parcel ? p->parcel->n : 0;
+    frame_write_prefix_fds(dst, VERB_PUBLISH, (size_t) header_bytes, body_bytes,
+                           parcel_count(p->parcel));
     if (body_bytes > 0) {
         memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, body_bytes);
     }
@@ -308,7 +292,8 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
         DL_APPEND(c->confirms, confirm);
         confirm = NULL;
     }
-    frame_commit(c, p, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes);
+    outq_commit_with(&c->outq, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes, p->parcel);
+    c->urgent = c->urgent || p->parcel;
     account(c, p->text_bytes + p->bytes);
     return 0;
 }
@@ -339,7 +324,7 @@ static int announce(struct bus_conn *c, struct segment *s)
     if (bytes < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix_fds(dst, VERB_BUFFER, (size_t) bytes, 1);
+    frame_write_prefix_fds(dst, VERB_BUFFER, (size_t) bytes, 0, 1);
     outq_commit_parcel(&c->outq, FRAME_PREFIX_BYTES + (size_t) bytes, s->parcel);
     s->announced = true;
     if (!s->once) {

@@ -102,17 +102,16 @@ static inline void store_u64le(void *p, uint64_t v)
 
 /* The prefix is one little-endian number of 64 bits, and handled as one. */
 static inline void frame_write_prefix_fds(uint8_t *dst, enum verb verb, size_t header_bytes,
-                                          unsigned fds)
+                                          size_t body_bytes, unsigned fds)
 {
-    store_u64le(dst, (uint64_t) (uint16_t) header_bytes << 32 | (uint64_t) verb << 48 |
-                         (uint64_t) fds << 56);
+    store_u64le(dst, (uint64_t) (uint32_t) body_bytes | (uint64_t) (uint16_t) header_bytes << 32 |
+                         (uint64_t) verb << 48 | (uint64_t) fds << 56);
 }
 
 static inline void frame_write_prefix(uint8_t *dst, enum verb verb, size_t header_bytes,
                                       size_t body_bytes)
 {
-    store_u64le(dst, (uint64_t) (uint32_t) body_bytes | (uint64_t) (uint16_t) header_bytes << 32 |
-                         (uint64_t) verb << 48);
+    frame_write_prefix_fds(dst, verb, header_bytes, body_bytes, 0);
 }
 
 /* First frame in data. *ret_bytes: its length, or what is needed for FRAME_PARTIAL. */

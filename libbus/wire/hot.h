@@ -72,10 +72,10 @@ static inline size_t hot_put_field_1(uint8_t dst[HOT_SUBSCRIPTION_MAX], uint32_t
     return (size_t) (hot_put_varint(dst + 1, v) - dst);
 }
 
-/* PUBLISH {alias} and nothing else. */
-static inline bool hot_get_publish(const uint8_t *header, size_t bytes, uint32_t *ret_alias)
+/* Field 1 and nothing else: PUBLISH {alias}, RELEASE {lease}. */
+static inline bool hot_get_field_1(const uint8_t *header, size_t bytes, uint32_t *ret)
 {
-    return hot_get_u32(header, header + bytes, HOT_TAG_1_VARINT, ret_alias) == header + bytes;
+    return hot_get_u32(header, header + bytes, HOT_TAG_1_VARINT, ret) == header + bytes;
 }
 
 /* Where a body is: PUBLISH fields 4 to 6, MESSAGE fields 7 to 10, with the numbers of the fields

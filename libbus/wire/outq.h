@@ -109,6 +109,21 @@ static inline void outq_commit(struct outq *q, size_t bytes)
 uint8_t *outq_reserve_first(struct outq *q, size_t bytes);
 void outq_commit_parcel(struct outq *q, size_t bytes, struct parcel *parcel);
 
+/* The same for a frame that may be without descriptors: parcel may be NULL. */
+static inline uint8_t *outq_reserve_with(struct outq *q, size_t bytes, const struct parcel *parcel)
+{
+    return parcel ? outq_reserve_first(q, bytes) : outq_reserve(q, bytes);
+}
+
+static inline void outq_commit_with(struct outq *q, size_t bytes, struct parcel *parcel)
+{
+    if (parcel) {
+        outq_commit_parcel(q, bytes, parcel);
+    } else {
+        outq_commit(q, bytes);
+    }
+}
+
 /* Room for the beginning of a frame whose last span_bytes lie in a slab, or NULL: out of memory, or
  * the queue pins enough already; then they are to be copied. Nothing is queued before
  * outq_commit_shared(). */

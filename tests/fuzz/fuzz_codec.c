@@ -15,7 +15,7 @@ static void check_hot(const uint8_t *header, size_t len, enum codec_verdict v,
     struct hot_message hot;
     uint32_t alias;
 
-    if (verb == VERB_PUBLISH && hot_get_publish(header, len, &alias)) {
+    if (verb == VERB_PUBLISH && hot_get_field_1(header, len, &alias)) {
         CHECK(v == CODEC_OK && m->publish.alias == alias);
         CHECK(m->publish.topic.len == 0 && m->publish.flags == 0 && m->publish.n_headers == 0);
     }

@@ -92,7 +92,7 @@ static void test_publish_by_alias_is_read_as_the_codec_reads_it(void **state)
 
         assert_int_equal(hot_put_field_1(hot, m.alias), n);
         assert_memory_equal(hot, codec, (size_t) n);
-        assert_true(hot_get_publish(codec, (size_t) n, &alias));
+        assert_true(hot_get_field_1(codec, (size_t) n, &alias));
         assert_int_equal(alias, m.alias);
     }
 }
@@ -203,7 +203,7 @@ static void test_everything_else_is_left_to_the_codec(void **state)
         long n = codec_encode(*state, VERB_PUBLISH, &rows[i], bytes, sizeof(bytes));
         uint32_t alias;
 
-        assert_false(hot_get_publish(bytes, (size_t) n, &alias));
+        assert_false(hot_get_field_1(bytes, (size_t) n, &alias));
     }
 }
 
@@ -236,7 +236,7 @@ static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size
 
     memcpy(copy, bytes, n);
     arena_reset(a);
-    if (hot_get_publish(copy, n, &alias)) {
+    if (hot_get_field_1(copy, n, &alias)) {
         assert_int_equal(codec_decode(a, VERB_PUBLISH, copy, n, &m), CODEC_OK);
         assert_int_equal(m.publish.alias, alias);
         assert_int_equal(m.publish.topic.len + m.publish.flags + m.publish.n_headers, 0);
@@ -307,11 +307,11 @@ static void test_padded_and_too_long_varints(void **state)
                                      0x80, 0x80, 0x80, 0x80, 0x80, 0x01};
     uint32_t alias;
 
-    assert_true(hot_get_publish(padded, sizeof(padded), &alias));
+    assert_true(hot_get_field_1(padded, sizeof(padded), &alias));
     assert_int_equal(alias, 5);
-    assert_false(hot_get_publish(beyond_u32, sizeof(beyond_u32), &alias));
-    assert_false(hot_get_publish(unfinished, sizeof(unfinished), &alias));
-    assert_false(hot_get_publish(eleven, sizeof(eleven), &alias));
+    assert_false(hot_get_field_1(beyond_u32, sizeof(beyond_u32), &alias));
+    assert_false(hot_get_field_1(unfinished, sizeof(unfinished), &alias));
+    assert_false(hot_get_field_1(eleven, sizeof(eleven), &alias));
     assert_agrees_with_codec(*state, padded, sizeof(padded));
 }
 
