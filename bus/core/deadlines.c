@@ -5,6 +5,8 @@
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+/* The rest is due at once in the next turn. */
+#define TIMERS_IN_A_TURN 1024u
 
 static uint64_t stall_deadline(const struct router *r)
 {
@@ -28,6 +30,7 @@ uint64_t router_deadline(const struct router *r)
     if (r->lingering) {
         deadline = MIN(deadline, r->lingering->deadline_ns);
     }
+    deadline = MIN(deadline, timers_next_ns(&r->timers));
     if (r->retry_ns) {
         deadline = MIN(deadline, r->retry_ns);
     }
@@ -82,6 +85,7 @@ void router_tick(struct router *r, const struct now *now)
     while (stall_deadline(r) <= t) {
         sub_end_blocking(r->stalling->sub);
     }
+    timers_run(&r->timers, r, t, TIMERS_IN_A_TURN);
     if (r->retry_ns && r->retry_ns <= t) {
         retry_all(r);
     }

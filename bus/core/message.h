@@ -31,6 +31,9 @@ struct sender {
     char name[BUS_NAME_MAX + 1];
 };
 
+/* The router made it: its publisher has used no credit for it. */
+enum { MESSAGE_UNCREDITED = 1 };
+
 struct message {
     uint32_t refs;
     /* Queues of block subscriptions in which it waits beyond the bounds, and 1 for the fan-out that
@@ -43,6 +46,7 @@ struct message {
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */
     uint16_t topic_bytes;  /* what its topic costs, which lives as long as it waits */
+    uint8_t flags;         /* MESSAGE_ flags */
     uint8_t data[];        /* that header, then the body */
 };
 
@@ -73,6 +77,7 @@ struct message_parts {
     size_t size;
     struct message *whole; /* the message, if it is one already; it is if it has cargo */
     struct slab *slab;     /* where the body lies, if outputs may keep it there; or NULL */
+    uint8_t flags;         /* MESSAGE_ flags */
 };
 
 /* A message with one reference and one hold, or NULL if out of memory. */

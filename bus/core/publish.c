@@ -44,7 +44,7 @@ static void credit_free(struct peer *p, uint64_t bytes)
 
 void publish_release(struct message *m)
 {
-    if (m->sender->peer) {
+    if (m->sender->peer && !(m->flags & MESSAGE_UNCREDITED)) {
         credit_free(m->sender->peer, m->size);
     }
 }
@@ -59,7 +59,8 @@ static bool credit_left(const struct peer *p)
 /* ---- fan-out ---- */
 
 struct fan_out {
-    struct peer *from;
+    struct router *router;
+    struct peer *from; /* NULL: the router itself */
     const struct message_parts *parts;
     struct message *message; /* made when the first subscription has to queue it */
     bool tapped;
@@ -79,7 +80,7 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
     }
     f->parts->topic->lost_messages += o->evicted;
     if (UNLIKELY(f->tapped)) {
-        tap_note(f->from->router, s, o);
+        tap_note(f->router, s, o);
     }
 }
 
@@ -114,7 +115,7 @@ static void fan_out_missing(struct sub *s, void *ctx)
     struct fan_out *f = ctx;
     struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
 
-    f->from->router->work++;
+    f->router->work++;
     if (sub_is_served(s, f->from)) {
         sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
         outcome_count(f, s, &o);
@@ -123,13 +124,11 @@ static void fan_out_missing(struct sub *s, void *ctx)
 
 static void fan_out_count(struct fan_out *f)
 {
-    struct counters *c = &f->from->router->counters;
+    struct counters *c = &f->router->counters;
     struct topic *t = f->parts->topic;
     uint64_t size = f->parts->size;
 
-    f->from->router->order++;
-    f->from->published_messages++;
-    f->from->published_bytes += size;
+    f->router->order++;
     t->published_messages++;
     t->published_bytes += size;
     c->messages_published++;
@@ -137,31 +136,49 @@ static void fan_out_count(struct fan_out *f)
     c->messages_matched += f->counts.matched;
     c->messages_delivered += f->counts.delivered;
     c->bytes_delivered += f->counts.delivered * size;
-    f->from->router->work += t->n_matches; /* those passed over cost time too */
+    f->router->work += t->n_matches; /* those passed over cost time too */
 }
 
 static void fan_out(struct fan_out *f)
 {
     struct topic *t = f->parts->topic;
-    struct peer *p = f->from;
 
-    p->used_messages++;
-    p->used_bytes += f->parts->size;
     if (UNLIKELY(!topic_is_resolved(t))) {
-        p->router->work += topic_resolve(t, fan_out_missing, f);
+        f->router->work += topic_resolve(t, fan_out_missing, f);
     }
     for (uint32_t i = 0; i < t->n_matches; i++) {
         fan_out_one(f, t->matches[i]);
     }
     fan_out_count(f);
-    if (!f->message || --f->message->holds == 0) {
-        credit_free(p, f->parts->size);
-    }
+}
+
+/* Lets go of the message, if one had to be made. Whether no queue holds it beyond its bounds. */
+static bool fan_out_end(struct fan_out *f)
+{
+    bool is_free = !f->message || --f->message->holds == 0;
+
     if (f->message) {
         if (f->message->cargo) {
             cargo_unwant(f->message->cargo);
         }
         message_unref(f->message);
+    }
+    return is_free;
+}
+
+/* What a client publishes, for which it uses credit. */
+static void fan_out_credited(struct fan_out *f)
+{
+    uint64_t size = f->parts->size;
+    struct peer *p = f->from;
+
+    p->used_messages++;
+    p->used_bytes += size;
+    p->published_messages++;
+    p->published_bytes += size;
+    fan_out(f);
+    if (fan_out_end(f)) {
+        credit_free(p, size);
     }
 }
 
@@ -287,7 +304,7 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
                                  const struct frame *f)
 {
     struct message_parts parts = {t,         p->sender, NULL, 0, f->body, f->body_bytes,
-                                  pub->size, NULL,      NULL};
+                                  pub->size, NULL,      NULL, 0};
     struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, pub->status,
                                 0,      pub->n_fds};
 
@@ -335,15 +352,18 @@ static bool publish_load(struct peer *p, struct publish *pub, struct message_par
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
 {
-    struct fan_out out = {
-        .from = p, .parts = parts, .message = parts->whole, .tapped = tap_wants(p->router)};
+    struct fan_out out = {.router = p->router,
+                          .from = p,
+                          .parts = parts,
+                          .message = parts->whole,
+                          .tapped = tap_wants(p->router)};
     struct tap_record record = {parts, pub->m.headers, pub->m.n_headers, p->sequence, 0,
                                 0,     pub->n_fds};
 
     if (parts->whole) {
         (void) message_ref(parts->whole); /* for the record */
     }
-    fan_out(&out);
+    fan_out_credited(&out);
     if (out.tapped) {
         record.n_matched = out.counts.matched;
         tap_emit(p->router, &record);
@@ -417,7 +437,7 @@ static bool publish_plain_place(struct peer *p, const struct frame *f)
         .m = {.buffer = place.buffer, .offset = place.offset, .bytes = place.bytes},
         .size = place.bytes};
     struct message_parts parts = {.topic = t, .sender = p->sender, .header = header};
-    struct fan_out out = {.from = p, .parts = &parts};
+    struct fan_out out = {.router = p->router, .from = p, .parts = &parts};
 
     parts.size = place.bytes;
     parts.header_bytes =
@@ -426,7 +446,7 @@ static bool publish_plain_place(struct peer *p, const struct frame *f)
         return false;
     }
     out.message = parts.whole;
-    fan_out(&out);
+    fan_out_credited(&out);
     return true;
 }
 
@@ -447,12 +467,12 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     }
 
     struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
-                                  NULL, r->slab};
-    struct fan_out out = {.from = p, .parts = &parts};
+                                  NULL, r->slab,   0};
+    struct fan_out out = {.router = p->router, .from = p, .parts = &parts};
 
     parts.header_bytes =
         hot_put_message(header, t->id, p->sender->id, p->sequence, r->now.realtime_ns);
-    fan_out(&out);
+    fan_out_credited(&out);
     return true;
 }
 
@@ -488,6 +508,48 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
     if (UNLIKELY(f->fds != 0) || !publish_plain(p, f)) {
         publish_decoded(p, f, parcel, fds_allowed);
     }
+}
+
+/* ---- what the router publishes ---- */
+
+bool publish_as(struct router *r, const struct publication *pub)
+{
+    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+    AUTO_FREE uint8_t *header = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
+    struct topic *t = topics_get(&r->topics, pub->topic.data, pub->topic.len);
+    struct message_parts parts = {.topic = t,
+                                  .sender = pub->sender,
+                                  .header = header,
+                                  .body = pub->body,
+                                  .body_bytes = pub->body_bytes,
+                                  .size = pub->body_bytes,
+                                  .flags = MESSAGE_UNCREDITED};
+    struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
+    struct tap_record record = {&parts, pub->headers, pub->n_headers, pub->sequence, 0, 0, 0};
+    struct wire_message m = {.topic = t ? t->id : 0,
+                             .sender = pub->sender->id,
+                             .sequence = pub->sequence,
+                             .time = r->now.realtime_ns,
+                             .headers = pub->headers,
+                             .n_headers = pub->n_headers};
+    long n = t && header ? codec_encode(&r->arena, VERB_MESSAGE, &m, header, cap) : -1;
+
+    for (size_t i = 0; i < pub->n_headers; i++) {
+        parts.size += pub->headers[i].name.len + pub->headers[i].value.len;
+    }
+    parts.header_bytes = (size_t) MAX(n, 0L);
+    if (n > 0) {
+        fan_out(&out);
+        if (out.tapped) {
+            record.n_matched = out.counts.matched;
+            tap_emit(r, &record);
+        }
+        (void) fan_out_end(&out);
+    }
+    if (t) {
+        topic_unref(t);
+    }
+    return n > 0;
 }
 
 /* ---- ADVERTISE, UNADVERTISE ---- */

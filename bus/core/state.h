@@ -8,6 +8,7 @@
 #include "core/quota.h"
 #include "core/router.h"
 #include "core/sub.h"
+#include "core/timers.h"
 #include "core/topics.h"
 #include "core/user.h"
 #include "core/windows.h"
@@ -108,6 +109,7 @@ struct router {
     struct peer *doomed;        /* of peer.doomed_next: closing; what they own is to be dropped */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
+    struct timers timers;       /* all other deadlines */
     struct topics topics;
     struct idpool sender_ids;
     struct idpool buffer_ids;
@@ -187,6 +189,18 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
 void alias_drop(struct peer *p, uint32_t alias);
+/* A message that no client sends: the router publishes it in the name of a sender. */
+struct publication {
+    struct sender *sender;
+    uint64_t sequence; /* 0: it is none of the sender's publishes */
+    struct text topic; /* valid */
+    const struct wire_header *headers;
+    size_t n_headers;
+    const void *body;
+    size_t body_bytes;
+};
+/* False if out of memory: then nobody got it. */
+bool publish_as(struct router *r, const struct publication *pub);
 /* Credit for one message comes back to its publisher. */
 void publish_release(struct message *m);
 /* Gives back the credit that is due, if there was no memory to say so before. */

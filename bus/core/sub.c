@@ -397,7 +397,7 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
     struct message_parts parts = {
         m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL};
+        m->size,  m,         NULL,    m->flags};
 
     if (!message_put(s, match, &parts)) {
         return false;

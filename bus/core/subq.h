@@ -15,7 +15,7 @@ struct match;
 
 /* How far ahead subq_prefetch() looks. */
 #define SUBQ_PREFETCH 6u
-#define SUBQ_REASONS 6u /* enum bus_loss_reason, NONE included */
+#define SUBQ_REASONS 7u /* enum bus_loss_reason, NONE included */
 
 /* Descriptors that wait in one queue: whoever does not read must not use up what their publisher
  * may have on its way. */

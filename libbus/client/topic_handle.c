@@ -20,7 +20,7 @@ static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t 
 
 static int send_advertise(struct bus_conn *c, const struct bus_topic *t)
 {
-    struct wire_advertise m = {t->alias, {t->name, t->len}};
+    struct wire_advertise m = {.alias = t->alias, .topic = {t->name, t->len}};
 
     return bus__send(c, VERB_ADVERTISE, &m, CONTROL_HEADER_MAX);
 }

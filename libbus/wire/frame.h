@@ -33,6 +33,9 @@
     X(BUFFER, 21, Buffer, buffer, 0)                                                               \
     X(UNBUFFER, 22, Unbuffer, unbuffer, 0)                                                         \
     X(RETURNED, 23, Returned, returned, 0)                                                         \
+    X(CLEAR, 27, Clear, clear, 0)                                                                  \
+    X(INTEREST, 28, Interest, interest, 0)                                                         \
+    X(WILL, 29, Will, will, 1)                                                                     \
     X(SUBSCRIBE, 32, Subscribe, subscribe, 0)                                                      \
     X(UNSUBSCRIBE, 33, Unsubscribe, unsubscribe, 0)                                                \
     X(MESSAGE, 34, Message, message, 1)                                                            \
@@ -41,13 +44,21 @@
     X(CREDIT, 37, Credit, credit, 0)                                                               \
     X(LOSS, 38, Loss, loss, 0)                                                                     \
     X(RELEASE, 39, Release, release, 0)                                                            \
+    X(ACK, 41, Ack, ack, 0)                                                                        \
+    X(SILENCE, 42, Silence, silence, 0)                                                            \
     X(MONITOR, 48, Monitor, monitor, 0)                                                            \
     X(MONITORED, 49, Monitored, monitored, 1)                                                      \
     X(SNAPSHOT, 50, Snapshot, snapshot, 0)                                                         \
     X(CLIENT_STATS, 51, ClientStats, client_stats, 0)                                              \
     X(TOPIC_STATS, 52, TopicStats, topic_stats, 0)                                                 \
     X(COUNTER, 53, Counter, counter, 0)                                                            \
-    X(SNAPSHOT_END, 54, SnapshotEnd, snapshot_end, 0)
+    X(SNAPSHOT_END, 54, SnapshotEnd, snapshot_end, 0)                                              \
+    X(REQUEST, 64, Request, request, 1)                                                            \
+    X(CALL, 65, Call, call, 1)                                                                     \
+    X(REPLY, 66, Reply, reply, 1)                                                                  \
+    X(ANSWER, 67, Answer, answer, 1)                                                               \
+    X(DONE, 68, Done, done, 0)                                                                     \
+    X(CANCEL, 69, Cancel, cancel, 0)
 
 enum verb {
 #define X(name, number, pb, member, body) VERB_##name = number,
@@ -83,7 +94,8 @@ const char *verb_name(uint8_t verb);
 /* Whether frames of this verb may have a body; unknown verbs may not. */
 static inline bool verb_has_body(uint8_t verb)
 {
-    return verb == VERB_PUBLISH || verb == VERB_MESSAGE || verb == VERB_MONITORED;
+    return verb == VERB_PUBLISH || verb == VERB_MESSAGE || verb == VERB_MONITORED ||
+           (verb >= VERB_REQUEST && verb <= VERB_ANSWER) || verb == VERB_WILL;
 }
 
 static inline uint64_t load_u64le(const void *p)

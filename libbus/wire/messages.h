@@ -37,16 +37,20 @@ struct wire_recipient {
     U32(inline_max) U32(publish_window_messages) U64(publish_window_bytes) U32(aliases_max)        \
     U32(subscriptions_max) U32(queue_messages_max) U64(queue_bytes_max) U32(window_messages_max)   \
     U64(window_bytes_max) U32(stall_timeout_ms) U64(body_max) U32(buffers_max)                     \
-    U64(buffer_bytes_max) U32(descriptors_max) U32(leases_max)
+    U64(buffer_bytes_max) U32(descriptors_max) U32(leases_max) U32(requests_max)                   \
+    U32(request_timeout_max_ms)
 #define WIRE_FIELDS_STATUS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
-    U32(code) U32(verb) U32(alias) U32(subscription) U64(sequence) TEXT(text) U32(buffer)
+    U32(code) U32(verb) U32(alias) U32(subscription) U64(sequence) TEXT(text) U32(buffer)   \
+    U64(call)
 #define WIRE_FIELDS_GOODBYE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(reason) TEXT(text)
 #define WIRE_FIELDS_PING(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
 #define WIRE_FIELDS_PONG(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(token)
-#define WIRE_FIELDS_ADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias) TEXT(topic)
+#define WIRE_FIELDS_ADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
+    U32(alias) TEXT(topic) U32(flags) U32(retain_messages) U32(retain_ttl_ms)
 #define WIRE_FIELDS_UNADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias)
 #define WIRE_FIELDS_PUBLISH(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
-    U32(alias) TEXT(topic) U32(flags) U32(buffer) U64(offset) U64(bytes) HEADERS(headers)
+    U32(alias) TEXT(topic) U32(flags) U32(buffer) U64(offset) U64(bytes) TEXT(key) U32(ttl_ms)     \
+    HEADERS(headers)
 #define WIRE_FIELDS_PUBLISH_CREDIT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                     \
     U32(messages) U64(bytes)
 #define WIRE_FIELDS_CONFIRM(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
@@ -57,11 +61,13 @@ struct wire_recipient {
 #define WIRE_FIELDS_RETURNED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(buffer) U64(offset)
 #define WIRE_FIELDS_SUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
     U32(subscription) TEXT(filter) U32(policy) U32(window_messages) U64(window_bytes)              \
-    U32(queue_messages) U64(queue_bytes) U32(flags)
+    U32(queue_messages) U64(queue_bytes) U32(flags) TEXT(group) U32(retained)                      \
+    U32(min_interval_ms) U32(silence_ms) U32(deliveries_max) TEXT(dead_letter)
 #define WIRE_FIELDS_UNSUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(subscription)
-#define WIRE_FIELDS_MESSAGE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
+#define WIRE_FIELDS_MESSAGE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
     U32(subscription) U32(topic) U32(sender) U64(sequence) U64(time) U32(flags) U32(buffer)        \
-    U64(offset) U64(bytes) U32(lease) U32(descriptors) HEADERS(headers)
+    U64(offset) U64(bytes) U32(lease) U32(descriptors) HEADERS(headers) U32(delivery)              \
+    U32(deliveries)
 #define WIRE_FIELDS_TOPIC(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(id) TEXT(name)
 #define WIRE_FIELDS_PEER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(id) U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name)
@@ -74,7 +80,8 @@ struct wire_recipient {
     TEXTS(filters) U32(snap_bytes) U64(queue_bytes)
 #define WIRE_FIELDS_MONITORED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
     U64(order) U32(topic) U32(sender) U64(sequence) U64(time) U64(body_bytes) U32(status)          \
-    RECIPIENTS(recipients) U32(recipients_omitted) U32(descriptors) HEADERS(headers)
+    RECIPIENTS(recipients) U32(recipients_omitted) U32(descriptors) U32(kind) U64(call)            \
+    HEADERS(headers)
 #define WIRE_FIELDS_SNAPSHOT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                           \
     U32(kind) U64(after) U32(limit)
 #define WIRE_FIELDS_CLIENT_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \
@@ -86,7 +93,31 @@ struct wire_recipient {
     U32(id) TEXT(name) U64(published_messages) U64(published_bytes) U64(delivered_messages)        \
     U64(lost_messages) U32(publishers) U32(subscriptions)
 #define WIRE_FIELDS_COUNTER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) TEXT(name) U64(value)
-#define WIRE_FIELDS_SNAPSHOT_END(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(kind) U64(next)
+#define WIRE_FIELDS_SNAPSHOT_END(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \
+    U32(kind) U64(next) U32(subscription) U64(messages)
+#define WIRE_FIELDS_CLEAR(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias) TEXT(topic)
+#define WIRE_FIELDS_INTEREST(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                           \
+    U32(alias) U32(subscriptions)
+#define WIRE_FIELDS_WILL(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
+    TEXT(topic) U32(flags) U32(delay_ms) HEADERS(headers)
+#define WIRE_FIELDS_ACK(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                                \
+    U32(subscription) U32(delivery) U32(flags)
+#define WIRE_FIELDS_SILENCE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
+    U32(subscription) U64(since_ms)
+#define WIRE_FIELDS_REQUEST(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
+    U32(alias) TEXT(topic) U32(flags) U32(buffer) U64(offset) U64(bytes) U32(call)                 \
+    U32(timeout_ms) HEADERS(headers)
+#define WIRE_FIELDS_CALL(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
+    U32(subscription) U32(topic) U32(sender) U64(call) U64(time) U32(flags) U32(buffer)            \
+    U64(offset) U64(bytes) U32(lease) U32(descriptors) U32(timeout_ms) HEADERS(headers)
+#define WIRE_FIELDS_REPLY(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                              \
+    U64(call) U32(flags) U32(buffer) U64(offset) U64(bytes) U32(error) HEADERS(headers)
+#define WIRE_FIELDS_ANSWER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
+    U32(call) U32(sender) U64(time) U32(flags) U32(buffer) U64(offset) U64(bytes) U32(lease)       \
+    U32(descriptors) U32(error) HEADERS(headers)
+#define WIRE_FIELDS_DONE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
+    U32(call) U32(status) U32(replied) U32(gone) U32(timed_out) TEXT(text)
+#define WIRE_FIELDS_CANCEL(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(call) U32(reason)
 
 /* clang-format on */
 

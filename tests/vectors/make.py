@@ -118,6 +118,50 @@ def watching():
     accept("SNAPSHOT_END", "next", "section 9: to be asked for next", kind=1, next=1000)
 
 
+def requests():
+    accept("REQUEST", "plain", "section 12: a call number and a topic", b"body", alias=1, call=2, timeout_ms=5000)
+    accept("REQUEST", "all", "section 12: every field", b"", topic="a", flags=1, buffer=3, offset=4, bytes=5,
+           call=BIG32, timeout_ms=BIG32, headers=HEADERS)
+    accept("CALL", "plain", "section 12: time is a fixed64", b"body", subscription=1, topic=2, sender=3, call=BIG64, time=5,
+           timeout_ms=6)
+    accept("CALL", "all", "section 12: every field", b"", subscription=1, topic=2, sender=3, call=4, time=5, flags=1,
+           buffer=7, offset=8, bytes=9, lease=10, descriptors=11, timeout_ms=12, headers=HEADERS)
+    accept("REPLY", "plain", "section 12: the only reply", b"body", call=BIG64)
+    accept("REPLY", "all", "section 12: every field", b"", call=1, flags=1, buffer=2, offset=3, bytes=4, error=BIG32,
+           headers=HEADERS)
+    accept("ANSWER", "plain", "section 12: to the requester", b"body", call=1, sender=2, time=3)
+    accept("ANSWER", "all", "section 12: every field", b"", call=1, sender=3, time=5, flags=1, buffer=7, offset=8,
+           bytes=9, lease=10, descriptors=11, error=12, headers=HEADERS)
+    accept("DONE", "all", "section 12: the end of a request", call=1, status=20, replied=3, gone=4, timed_out=5, text="t")
+    accept("CANCEL", "plain", "section 12: the requester's number, or the router's", call=BIG64, reason=21)
+
+
+def sharing():
+    accept("ACK", "all", "section 13: a message is done", subscription=1, delivery=2, flags=1)
+    accept("SUBSCRIBE", "group", "section 13: a member of a group", subscription=1, filter="a", flags=8, group="workers",
+           deliveries_max=3, dead_letter="dead/a")
+    accept("MESSAGE", "delivery", "section 13: to be acknowledged", b"body", subscription=1, topic=2, sender=3, sequence=4,
+           time=5, flags=2, delivery=6, deliveries=7)
+
+
+def keeping():
+    accept("ADVERTISE", "retain", "section 14: what is kept", alias=1, topic="a", flags=3, retain_messages=4,
+           retain_ttl_ms=5)
+    accept("CLEAR", "all", "section 14: nothing is kept any more", alias=1, topic="a")
+    accept("SUBSCRIBE", "retained", "section 14: what was kept comes first", subscription=1, filter="a", retained=2,
+           min_interval_ms=3)
+    accept("SNAPSHOT_END", "subscription", "section 14: from here on live", subscription=1, messages=2)
+    accept("PUBLISH", "ttl", "section 14: a time to live, and a key", b"body", alias=1, key="k", ttl_ms=1000)
+
+
+def presence():
+    accept("WILL", "all", "section 15: what is published at the end", b"body", topic="a", flags=1, delay_ms=2,
+           headers=HEADERS)
+    accept("INTEREST", "all", "section 15: how many listen", alias=1, subscriptions=2)
+    accept("SUBSCRIBE", "silence", "section 15: an alarm", subscription=1, filter="a", silence_ms=1000)
+    accept("SILENCE", "all", "section 15: nothing came", subscription=1, since_ms=BIG64)
+
+
 def refused_frames():
     ping, publish = VERBS["PING"], VERBS["PUBLISH"]
     refuse("prefix_cut", "PARTIAL", "section 2: a prefix has 8 bytes", frame("PING", token=1)[:7])
@@ -159,5 +203,5 @@ def refused_headers():
 
 
 if __name__ == "__main__":
-    for make in (greeting, publishing, cargo, subscribing, watching, refused_frames, refused_headers):
+    for make in (greeting, publishing, cargo, subscribing, watching, requests, sharing, keeping, presence, refused_frames, refused_headers):
         make()

@@ -47,7 +47,13 @@ extern "C" {
     X(STALLED, 14, "no progress for too long: the subscription may no longer block publishers")    \
     X(UNSUPPORTED, 15, "this frame takes no descriptors")                                          \
     X(UNKNOWN_BUFFER, 16, "no buffer is registered under that number")                             \
-    X(BAD_DESCRIPTORS, 17, "descriptors are missing, or not of the kind that is needed here")
+    X(BAD_DESCRIPTORS, 17, "descriptors are missing, or not of the kind that is needed here")      \
+    X(NO_RESPONDER, 18, "nobody serves that topic")                                                \
+    X(RESPONDER_GONE, 19, "who was to answer has gone")                                            \
+    X(TIMEOUT, 20, "no answer in time")                                                            \
+    X(CANCELLED, 21, "the requester has cancelled it")                                             \
+    X(UNKNOWN_CALL, 22, "no such call is open here")                                               \
+    X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")
 
 /** What the router says about a request. */
 enum bus_status {
@@ -80,7 +86,8 @@ enum bus_goodbye {
     X(CONFLATED, 2, "replaced by a newer value")                                                   \
     X(NO_MEMORY, 3, "router memory limit")                                                         \
     X(TOO_LARGE, 4, "too large for the receiver's link")                                           \
-    X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")
+    X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")     \
+    X(EXPIRED, 6, "older than its time to live")
 
 /** Why messages did not reach a subscription. */
 enum bus_loss_reason {
