@@ -32,7 +32,7 @@ struct sender {
 };
 
 /* The router made it: its publisher has used no credit for it. */
-enum { MESSAGE_UNCREDITED = 1 };
+enum { MESSAGE_UNCREDITED = 128 };
 
 struct message {
     uint32_t refs;

@@ -56,7 +56,14 @@ struct sub {
     uint32_t waiting_next;
 };
 
-enum { SUB_NO_LOCAL = 1, SUB_DESCRIPTORS = 2, SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS };
+enum {
+    SUB_NO_LOCAL = 1,
+    SUB_DESCRIPTORS = 2,
+    SUB_ACK = 8,
+    SUB_STICKY = 16,
+    SUB_SERVE = 32,
+    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS /* those that are understood */
+};
 
 static inline bool sub_has_credit(const struct sub *s)
 {

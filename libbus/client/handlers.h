@@ -19,6 +19,8 @@ struct bus_sub {
     bus_message_fn on_message;
     bus_loss_fn on_loss;
     bus_ready_fn on_ready;
+    bus_live_fn on_live;
+    bus_silence_fn on_silence;
     void *userdata;
     uint64_t used_bytes; /* consumed since the last CREDIT */
     uint64_t half_bytes; /* of the window: time for a CREDIT */

@@ -314,6 +314,9 @@ static void on_message(struct bus_conn *c, struct arena *a, const struct wire_me
     m.lease = NULL;
     m.parcel = parcel;
     m.n_fds = w->descriptors;
+    m.flags = w->flags;
+    m.delivery = w->delivery;
+    m.deliveries = w->deliveries;
     m.refs = 0;
     if (w->buffer && !bus__body_find(c, &h.place, &m)) {
         return;
@@ -362,6 +365,9 @@ static void on_message_hot(struct bus_conn *c, const struct hot_message *h, cons
         m.lease = NULL;
         m.parcel = NULL;
         m.n_fds = 0;
+        m.flags = 0;
+        m.delivery = 0;
+        m.deliveries = 0;
         m.refs = 0;
         deliver(c, sub, &m, f->body_bytes);
     }

@@ -21,5 +21,8 @@ struct bus_message {
     struct lease *lease;   /* holds data that is in a buffer */
     struct parcel *parcel; /* descriptors that came along, or NULL */
     uint32_t n_fds;        /* that were published with it */
+    uint32_t flags;        /* of MESSAGE */
+    uint32_t delivery;     /* number to acknowledge it by, or 0 */
+    uint32_t deliveries;   /* that went before this one */
     uint32_t refs;         /* 0: on the dispatcher's stack */
 };

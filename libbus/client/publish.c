@@ -170,9 +170,11 @@ static int opts_check(struct publish *p)
     if (!opts) {
         return 0;
     }
+    p->header_max += opts->key ? BUS_TOPIC_MAX : 0;
     if (opts->size != sizeof(*opts) || (opts->flags & ~PUBLISH_FLAGS) != 0 ||
         opts->n_headers > BUS_HEADERS_MAX || (!opts->headers && opts->n_headers > 0) ||
-        ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm)) {
+        ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm) ||
+        (opts->key && (!*opts->key || strnlen(opts->key, BUS_TOPIC_MAX + 1) > BUS_TOPIC_MAX))) {
         return -EINVAL;
     }
     for (size_t i = 0; i < opts->n_headers; i++) {
@@ -210,7 +212,7 @@ static long encode(const struct publish *p, uint8_t *dst)
     _Alignas(16) uint8_t memory[CODEC_SCRATCH_BYTES];
     struct arena scratch = {memory, 0, sizeof(memory)};
     struct wire_header headers[BUS_HEADERS_MAX];
-    struct wire_publish m = {.topic = {"", 0}, .headers = headers};
+    struct wire_publish m = {.topic = {"", 0}, .key = {"", 0}, .headers = headers};
 
     if (p->topic) {
         m.alias = p->topic->alias;
@@ -225,6 +227,8 @@ static long encode(const struct publish *p, uint8_t *dst)
     if (p->opts) {
         m.flags = p->opts->flags & BUS_PUBLISH_CONFIRM;
         m.n_headers = p->opts->n_headers;
+        m.key = text_from(p->opts->key ? p->opts->key : "");
+        m.ttl_ms = p->opts->ttl_ms;
     }
     for (size_t i = 0; i < m.n_headers; i++) {
         headers[i].name = text_from(p->opts->headers[i].name);
@@ -302,7 +306,7 @@ static bool is_plain(const struct publish *p)
 {
     return p->topic && !p->slot.segment &&
            (!p->opts || ((p->opts->flags & BUS_PUBLISH_CONFIRM) == 0 && p->opts->n_headers == 0 &&
-                         p->opts->n_fds == 0));
+                         p->opts->n_fds == 0 && !p->opts->key && p->opts->ttl_ms == 0));
 }
 
 /* ---- bodies in buffers ---- */

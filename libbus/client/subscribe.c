@@ -12,13 +12,24 @@
 #define WINDOW_MESSAGES 16384u
 #define WINDOW_BYTES (4u * 1024u * 1024u)
 /* What the router knows of, and all. */
-#define SUB_WIRE_FLAGS (BUS_SUB_NO_LOCAL | BUS_SUB_DESCRIPTORS)
+#define SUB_WIRE_FLAGS (BUS_SUB_NO_LOCAL | BUS_SUB_DESCRIPTORS | BUS_SUB_ACK | BUS_SUB_STICKY)
 #define SUB_FLAGS (SUB_WIRE_FLAGS | BUS_SUB_IMMUTABLE)
+
+/* A filter, a group and a topic, and the numbers. */
+#define SUBSCRIBE_HEADER_MAX (2 * BUS_TOPIC_MAX + BUS_NAME_MAX + 128u)
+
+/* NULL, or a text of that length. */
+static bool text_fits(const char *text, size_t max)
+{
+    return !text || (*text && strnlen(text, max + 1) <= max);
+}
 
 static int opts_check(const struct bus_sub_opts *opts)
 {
     if (opts->size != sizeof(*opts) || (opts->flags & ~SUB_FLAGS) != 0 ||
-        (unsigned) opts->policy > BUS_POLICY_DISCONNECT) {
+        (unsigned) opts->policy > BUS_POLICY_DISCONNECT ||
+        (unsigned) opts->retained > BUS_RETAINED_ALL || !text_fits(opts->group, BUS_NAME_MAX) ||
+        !text_fits(opts->dead_letter, BUS_TOPIC_MAX) || (opts->silence_ms && !opts->on_silence)) {
         return -EINVAL;
     }
     return 0;
@@ -36,6 +47,8 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
         sub->on_loss = opts->on_loss;
         sub->immutable = opts->flags & BUS_SUB_IMMUTABLE;
         sub->on_ready = opts->on_ready;
+        sub->on_live = opts->on_live;
+        sub->on_silence = opts->on_silence;
         sub->half_messages = MAX(messages / 2, 1u);
         sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
         memcpy(sub->filter, filter, len);
@@ -54,9 +67,15 @@ static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_s
         .queue_messages = opts->queue_messages,
         .queue_bytes = opts->queue_bytes,
         .flags = opts->flags & SUB_WIRE_FLAGS,
+        .group = text_from(opts->group ? opts->group : ""),
+        .deliveries_max = opts->deliveries_max,
+        .dead_letter = text_from(opts->dead_letter ? opts->dead_letter : ""),
+        .retained = (uint32_t) opts->retained,
+        .min_interval_ms = opts->min_interval_ms,
+        .silence_ms = opts->silence_ms,
     };
 
-    return bus__send(c, VERB_SUBSCRIBE, &m, CONTROL_HEADER_MAX);
+    return bus__send(c, VERB_SUBSCRIBE, &m, SUBSCRIBE_HEADER_MAX);
 }
 
 static int subscribe(struct bus_conn *c, const struct bus_sub_opts *opts, struct bus_sub *sub)

@@ -20,7 +20,11 @@ static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t 
 
 static int send_advertise(struct bus_conn *c, const struct bus_topic *t)
 {
-    struct wire_advertise m = {.alias = t->alias, .topic = {t->name, t->len}};
+    struct wire_advertise m = {.alias = t->alias,
+                               .topic = {t->name, t->len},
+                               .flags = t->flags | (t->on_interest ? ADVERTISE_INTEREST : 0),
+                               .retain_messages = t->retain_messages,
+                               .retain_ttl_ms = t->retain_ttl_ms};
 
     return bus__send(c, VERB_ADVERTISE, &m, CONTROL_HEADER_MAX);
 }
@@ -67,6 +71,13 @@ static void topic_remove(struct bus_conn *c, struct bus_topic *t)
 
 int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic)
 {
+    return bus_advertise_with(conn, topic, NULL, ret_topic);
+}
+
+int bus_advertise_with(struct bus_conn *conn, const char *topic, const struct bus_topic_opts *opts,
+                       struct bus_topic **ret_topic)
+{
+    static const struct bus_topic_opts defaults = BUS_TOPIC_OPTS_INIT;
     AUTO_FREE struct bus_topic *t = NULL;
     size_t len = topic ? strnlen(topic, BUS_TOPIC_MAX + 1) : 0;
     int r = bus__usable(conn);
@@ -74,7 +85,9 @@ int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **r
     if (r < 0) {
         return r;
     }
-    if (!topic_valid(topic, len)) {
+    opts = opts ? opts : &defaults;
+    if (!topic_valid(topic, len) || opts->size != sizeof(*opts) ||
+        (opts->flags & ~BUS_TOPIC_OWNED) != 0) {
         return -EINVAL;
     }
     r = conn->monitor.on_record ? -EBUSY : bus__room(conn);
@@ -82,7 +95,15 @@ int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **r
         return r;
     }
     t = topic_new(conn, topic, len);
-    r = t ? advertise(conn, t) : -ENOMEM;
+    if (!t) {
+        return -ENOMEM;
+    }
+    t->flags = opts->flags;
+    t->retain_messages = opts->retain_messages;
+    t->retain_ttl_ms = opts->retain_ttl_ms;
+    t->on_interest = opts->on_interest;
+    t->userdata = opts->userdata;
+    r = advertise(conn, t);
     if (r < 0) {
         return r;
     }

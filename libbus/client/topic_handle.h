@@ -20,6 +20,11 @@ struct bus_topic {
     uint8_t lead[PUBLISH_LEAD_BYTES];
     uint32_t refused; /* status with which the router refused the ADVERTISE, or 0 */
     bool automatic;
+    uint32_t flags; /* BUS_TOPIC_ flags */
+    uint32_t retain_messages;
+    uint32_t retain_ttl_ms;
+    bus_interest_fn on_interest;
+    void *userdata;
     uint64_t since;    /* publishes up to this number may have used the alias for another topic */
     UT_hash_handle hh; /* bus_conn.by_name, if automatic */
     struct bus_topic *prev; /* bus_conn.lru, if automatic */

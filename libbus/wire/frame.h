@@ -68,6 +68,15 @@ enum verb {
 
 /* Bits of HELLO.features and WELCOME.features. */
 enum { FEATURE_BUFFERS = 1, FEATURE_DESCRIPTORS = 2 };
+/* Bits of ADVERTISE.flags, SUBSCRIBE.flags (beyond those of bus_sub_opts), MESSAGE.flags and
+ * ACK.flags. */
+enum { ADVERTISE_OWNED = 1, ADVERTISE_INTEREST = 2 };
+enum { SUBSCRIBE_SERVE = 32 };
+enum { MESSAGE_RETAINED = 1, MESSAGE_REDELIVERED = 2 };
+enum { ACK_REFUSE = 1 };
+/* Bits of REQUEST.flags and CALL.flags, and of REPLY.flags and ANSWER.flags. */
+enum { REQUEST_ALL = 1 };
+enum { REPLY_MORE = 1 };
 /* Bits of BUFFER.flags and of RELEASE.flags. */
 enum { BUFFER_IMMUTABLE = 1 };
 enum { RELEASE_FORGET = 1 };

@@ -44,7 +44,7 @@ static void test_subscribe_arguments(void **state)
     fake_start(f);
     assert_int_equal(bus_subscribe(f->conn, "a", NULL, NULL, NULL, &sub), -EINVAL);
     assert_int_equal(bus_subscribe(f->conn, "a#", NULL, on_message, NULL, &sub), -EINVAL);
-    opts.flags = 8;
+    opts.flags = 0x20;
     assert_int_equal(bus_subscribe(f->conn, "a", &opts, on_message, NULL, &sub), -EINVAL);
     opts.flags = 0;
     opts.policy = (enum bus_policy) 5;

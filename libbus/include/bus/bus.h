@@ -94,6 +94,12 @@ typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, vo
 /** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED). */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);
+/** Called when all retained messages have come: so many did; from here on they are live. */
+typedef void (*bus_live_fn)(struct bus_sub *sub, uint64_t messages, void *userdata);
+/** Called when no message came for bus_sub_opts.silence_ms; since_ms is how long it has been. */
+typedef void (*bus_silence_fn)(struct bus_sub *sub, uint64_t since_ms, void *userdata);
+/** Called with how many subscriptions match an advertised topic. */
+typedef void (*bus_interest_fn)(struct bus_topic *topic, uint32_t subscriptions, void *userdata);
 /** Called with the outcome of a publish that asked for it, unless the connection ends before. */
 typedef void (*bus_confirm_fn)(struct bus_conn *conn, const struct bus_confirmation *confirmation,
                                void *userdata);
@@ -346,8 +352,11 @@ struct bus_publish_opts {
     void *userdata;                   /**< for on_confirm */
     const int *fds;                   /**< descriptors that go with the message; duplicated, so they stay the caller's */
     size_t n_fds;                     /**< 0 to BUS_FDS_MAX */
+    const char *key;                  /**< messages of one key go to one member of a group with BUS_SUB_STICKY; 1 to 255 bytes, or NULL */
+    uint32_t ttl_ms;                  /**< what still waits after that time is lost as BUS_LOSS_EXPIRED; 0: waits for ever */
 };
-#define BUS_PUBLISH_OPTS_INIT {sizeof(struct bus_publish_opts), 0, NULL, 0, NULL, NULL, NULL, 0}
+#define BUS_PUBLISH_OPTS_INIT                                                                      \
+    {sizeof(struct bus_publish_opts), 0, NULL, 0, NULL, NULL, NULL, 0, NULL, 0}
 
 /**
  * bus_publish() - publish one message to a topic by name
@@ -428,6 +437,39 @@ BUS_API int bus_publish_with(struct bus_conn *conn, const char *topic, const voi
  * Since: 0.1
  */
 BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic);
+
+/** What is kept of the topic goes when this connection ends. */
+#define BUS_TOPIC_OWNED 0x1u
+
+/** Options of bus_advertise_with(). */
+struct bus_topic_opts {
+    uint32_t size;
+    uint32_t flags;           /**< BUS_TOPIC_ flags */
+    uint32_t retain_messages; /**< how many of the last messages the router keeps for later subscriptions; 0: none */
+    uint32_t retain_ttl_ms;   /**< for how long each; 0: until it is replaced or cleared */
+    bus_interest_fn on_interest; /**< called with the number of matching subscriptions, now and whenever it changes; or NULL */
+    void *userdata;           /**< for on_interest */
+};
+#define BUS_TOPIC_OPTS_INIT {sizeof(struct bus_topic_opts), 0, 0, 0, NULL, NULL}
+
+/**
+ * bus_advertise_with() - the same with options
+ * @conn:       connection
+ * @topic:      topic, as for bus_publish(); copied
+ * @opts:       options, or NULL for defaults; read during the call only
+ * @ret_topic:  receives the handle
+ *
+ * Returns: 0.
+ *
+ * Errors: those of bus_advertise(), and
+ *   -EINVAL  opts->size or a flag is unknown
+ *
+ * Ownership: as for bus_advertise(). @opts->userdata must stay valid until the handle is ended.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_advertise_with(struct bus_conn *conn, const char *topic,
+                               const struct bus_topic_opts *opts, struct bus_topic **ret_topic);
 
 /**
  * bus_topic_publish() - publish one message to an advertised topic
@@ -589,6 +631,11 @@ BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
 /** Bodies cannot change while they are looked at, whatever the publisher does: those that could are copied before @on_message. */
 #define BUS_SUB_IMMUTABLE 0x4u
 
+/** Each message is to be acknowledged with bus_message_ack(); only in a group. */
+#define BUS_SUB_ACK 0x8u
+/** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
+#define BUS_SUB_STICKY 0x10u
+
 /** Options of bus_subscribe(). Zeros are the router's defaults. */
 struct bus_sub_opts {
     uint32_t size;
@@ -600,9 +647,18 @@ struct bus_sub_opts {
     uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB, with BUS_POLICY_BLOCK 1 MiB */
     bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
     bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
+    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL */
+    uint32_t deliveries_max;  /**< with BUS_SUB_ACK: after so many deliveries without acknowledgement it is given up; 0: 5 */
+    const char *dead_letter;  /**< topic to which such messages are then published, or NULL */
+    enum bus_retained retained; /**< what was kept of matching topics comes first */
+    bus_live_fn on_live;      /**< called when all of that has come, or NULL */
+    uint32_t min_interval_ms; /**< of each topic at most one message in that time, the newest; 0: all */
+    uint32_t silence_ms;      /**< on_silence is called when no message came for so long; 0: never */
+    bus_silence_fn on_silence; /**< required with silence_ms */
 };
 #define BUS_SUB_OPTS_INIT                                                                          \
-    {sizeof(struct bus_sub_opts), 0, BUS_POLICY_DROP_OLDEST, 0, 0, 0, 0, NULL, NULL}
+    {sizeof(struct bus_sub_opts), 0, BUS_POLICY_DROP_OLDEST, 0, 0, 0, 0, NULL, NULL, NULL, 0, NULL, \
+     BUS_RETAINED_NONE, NULL, 0, 0, NULL}
 
 /**
  * bus_subscribe() - receive messages whose topic matches a filter

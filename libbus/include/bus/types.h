@@ -124,6 +124,13 @@ enum bus_policy {
 #undef X
 };
 
+/** What a subscription gets of what was published before it. */
+enum bus_retained {
+    BUS_RETAINED_NONE = 0,
+    BUS_RETAINED_LAST = 1, /**< the last message of each topic */
+    BUS_RETAINED_ALL = 2,  /**< all that are kept of it */
+};
+
 /** Kinds of snapshot, see bus_snapshot(). */
 enum bus_snapshot_kind {
     BUS_SNAPSHOT_CLIENTS = 1,
