@@ -4,6 +4,7 @@
 #include "core/cargo.h"
 #include <stdlib.h>
 #include <string.h>
+#include "core/envelope.h"
 #include "core/state.h"
 #include "wire/hot.h"
 
@@ -203,9 +204,9 @@ static bool goes_by_reference(const struct peer *p, const struct cargo *c)
     return c->buffer && takes_buffers(p);
 }
 
-static unsigned fds_for(const struct sub *s, const struct cargo *c)
+static unsigned fds_for(const struct envelope *e, const struct cargo *c)
 {
-    return s->flags & SUB_DESCRIPTORS ? cargo_n_fds(c) : 0;
+    return e->wants_fds ? cargo_n_fds(c) : 0;
 }
 
 bool cargo_fits(const struct peer *p, const struct cargo *c)
@@ -229,15 +230,15 @@ static bool may_lease(const struct peer *p, const struct message *m)
                                      quota_allows(&p->quota, lease_memory(m)));
 }
 
-bool cargo_may_go(const struct sub *s, const struct message *m)
+bool cargo_may_go(const struct envelope *e, const struct message *m)
 {
-    const struct peer *p = s->peer;
+    const struct peer *p = e->peer;
     const struct cargo *c = m->cargo;
 
     if (p->router->is_shutting_down) {
         return true;
     }
-    if (fds_for(s, c) > 0 && p->fds_flying > 0) {
+    if (fds_for(e, c) > 0 && p->fds_flying > 0) {
         return false;
     }
     if (!goes_by_reference(p, c)) {
@@ -288,12 +289,14 @@ static bool buffer_introduce(struct peer *p, struct buffer *b)
     return true;
 }
 
-/* What precedes the body in a MESSAGE frame. */
-static size_t put_header(uint8_t *dst, const struct sub *s, const struct message *m, uint32_t lease)
+/* The header; with a lease it says where the body is. The fields for that have the same numbers in
+ * all verbs that have them. */
+static size_t put_header(uint8_t *dst, const struct envelope *e, const struct message *m,
+                         uint32_t lease)
 {
-    size_t n = s->field_bytes;
+    size_t n = e->lead_bytes;
 
-    memcpy(dst, s->field, n);
+    memcpy(dst, e->lead, n);
     memcpy(dst + n, m->data, m->header_bytes);
     n += m->header_bytes;
     if (lease) {
@@ -306,46 +309,44 @@ static size_t put_header(uint8_t *dst, const struct sub *s, const struct message
 }
 
 /* The frame of a message whose body is a reference, with or without descriptors. */
-static bool put_reference(struct sub *s, const struct message *m, uint32_t lease,
+static bool put_reference(const struct envelope *e, const struct message *m, uint32_t lease,
                           struct parcel *parcel)
 {
-    size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX;
-    struct peer *p = s->peer;
-    uint8_t *dst = outq_reserve_with(&p->out, FRAME_PREFIX_BYTES + most, parcel);
+    size_t most = e->lead_bytes + m->header_bytes + HOT_PLACE_MAX;
+    uint8_t *dst = outq_reserve_with(&e->peer->out, FRAME_PREFIX_BYTES + most, parcel);
     size_t n;
 
     if (!dst) {
         return false;
     }
-    n = put_header(dst + FRAME_PREFIX_BYTES, s, m, lease);
-    frame_write_prefix_fds(dst, VERB_MESSAGE, n, 0, parcel_count(parcel));
-    frame_commit(p, FRAME_PREFIX_BYTES + n, parcel);
+    n = put_header(dst + FRAME_PREFIX_BYTES, e, m, lease);
+    frame_write_prefix_fds(dst, e->verb, n, 0, parcel_count(parcel));
+    frame_commit(e->peer, FRAME_PREFIX_BYTES + n, parcel);
     return true;
 }
 
 /* The body in the frame: it always was there, or it is read from its buffer for a client that
  * cannot map it. */
-static bool put_inline(struct sub *s, const struct message *m, struct parcel *parcel)
+static bool put_inline(const struct envelope *e, const struct message *m, struct parcel *parcel)
 {
     const struct cargo *c = m->cargo;
     size_t body_bytes = c->buffer ? c->bytes : m->body_bytes;
-    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes;
+    size_t header_bytes = e->lead_bytes + m->header_bytes;
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
-    struct peer *p = s->peer;
-    uint8_t *dst = outq_reserve_with(&p->out, bytes, parcel);
+    uint8_t *dst = outq_reserve_with(&e->peer->out, bytes, parcel);
 
     if (!dst) {
         return false;
     }
-    frame_write_prefix_fds(dst, VERB_MESSAGE, header_bytes, body_bytes, parcel_count(parcel));
+    frame_write_prefix_fds(dst, e->verb, header_bytes, body_bytes, parcel_count(parcel));
     dst += FRAME_PREFIX_BYTES;
-    dst += put_header(dst, s, m, 0);
+    dst += put_header(dst, e, m, 0);
     if (!c->buffer) {
         memcpy(dst, m->data + m->header_bytes, body_bytes);
-    } else if (!cargo_read(p->router, c, dst, body_bytes)) {
+    } else if (!cargo_read(e->peer->router, c, dst, body_bytes)) {
         return false;
     }
-    frame_commit(p, bytes, parcel);
+    frame_commit(e->peer, bytes, parcel);
     return true;
 }
 
@@ -385,10 +386,10 @@ static void lease_end(struct peer *p, uint32_t lease)
     message_unref(m);
 }
 
-bool cargo_put(struct sub *s, struct message *m)
+bool cargo_put(const struct envelope *e, struct message *m)
 {
-    struct parcel *parcel = fds_for(s, m->cargo) > 0 ? m->cargo->parcel : NULL;
-    struct peer *p = s->peer;
+    struct parcel *parcel = fds_for(e, m->cargo) > 0 ? m->cargo->parcel : NULL;
+    struct peer *p = e->peer;
     uint32_t lease = 0;
     bool done;
 
@@ -402,7 +403,7 @@ bool cargo_put(struct sub *s, struct message *m)
             return false;
         }
     }
-    done = lease ? put_reference(s, m, lease, parcel) : put_inline(s, m, parcel);
+    done = lease ? put_reference(e, m, lease, parcel) : put_inline(e, m, parcel);
     if (!done && lease) {
         lease_end(p, lease);
     }

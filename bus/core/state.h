@@ -14,6 +14,11 @@
 #include "core/windows.h"
 #include "wire/codec.h"
 
+struct envelope;
+struct request;
+struct answer;
+struct call_queue;
+
 /* A monitor's own state: docs/protocol.md, section 9. */
 struct tap {
     struct idset known_topics;
@@ -253,9 +258,9 @@ void cargo_return_all(struct peer *p);
 /* Whether the client can get such a body at all. */
 bool cargo_fits(const struct peer *p, const struct cargo *c);
 /* Whether it can get it now, or must return something or answer first. */
-bool cargo_may_go(const struct sub *s, const struct message *m);
-/* The MESSAGE frame and what must precede it. False if out of memory. */
-bool cargo_put(struct sub *s, struct message *m);
+bool cargo_may_go(const struct envelope *e, const struct message *m);
+/* The frame of a message with cargo, and what must precede it. False if out of memory. */
+bool cargo_put(const struct envelope *e, struct message *m);
 /* The first bytes of a body in a buffer. */
 bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t bytes);
 

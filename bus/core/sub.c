@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/envelope.h"
 #include "core/state.h"
 
 /* ---- onto the link ---- */
@@ -18,64 +19,10 @@ static bool sub_introduce(struct sub *s, struct match *match, struct sender *sen
     return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
 }
 
-/* Bodies from here on are not copied into each output. A shorter one is copied in less time than a
- * piece of its own costs in the kernel, and would pin a whole slab. */
-#define SHARED_BODY_MIN 4096u
-
-/* Prefix and header of a MESSAGE; returns its end. */
-static inline uint8_t *message_put_header(uint8_t *dst, const struct sub *s,
-                                          const struct message_parts *parts)
+static inline struct envelope sub_envelope(const struct sub *s)
 {
-    frame_write_prefix(dst, VERB_MESSAGE, s->field_bytes + parts->header_bytes, parts->body_bytes);
-    dst += FRAME_PREFIX_BYTES;
-    memcpy(dst, s->field, SUB_FIELD_BYTES); /* a fixed size; there is slack */
-    dst += s->field_bytes;
-    memcpy(dst, parts->header, parts->header_bytes);
-    return dst + parts->header_bytes;
-}
-
-/* False if the body is to be copied. */
-static bool message_put_shared(struct sub *s, const struct message_parts *parts)
-{
-    struct outq *q = &s->peer->out;
-    size_t bytes = FRAME_PREFIX_BYTES + s->field_bytes + parts->header_bytes;
-    uint8_t *dst = outq_reserve_shared(q, bytes, parts->slab, parts->body_bytes);
-
-    if (!dst) {
-        return false;
-    }
-    (void) message_put_header(dst, s, parts);
-    outq_commit_shared(q, bytes, parts->slab, parts->body, parts->body_bytes);
-    return true;
-}
-
-static inline bool message_put_copied(struct sub *s, const struct message_parts *parts)
-{
-    struct outq *q = &s->peer->out;
-    size_t bytes = FRAME_PREFIX_BYTES + s->field_bytes + parts->header_bytes + parts->body_bytes;
-    uint8_t *dst = outq_reserve(q, bytes);
-
-    if (UNLIKELY(!dst)) {
-        return false;
-    }
-    dst = message_put_header(dst, s, parts);
-    if (parts->body_bytes > 0) {
-        memcpy(dst, parts->body, parts->body_bytes);
-    }
-    outq_commit(q, bytes);
-    return true;
-}
-
-static inline bool message_is_shared(const struct message_parts *parts)
-{
-    return parts->body_bytes >= SHARED_BODY_MIN && parts->slab;
-}
-
-/* The frame of a plain message. False if out of memory. */
-static inline bool frame_put(struct sub *s, const struct message_parts *parts)
-{
-    return (UNLIKELY(message_is_shared(parts)) && message_put_shared(s, parts)) ||
-           message_put_copied(s, parts);
+    return (struct envelope){s->peer,        VERB_MESSAGE,    s->field,
+                             s->field_bytes, SUB_FIELD_BYTES, s->flags & SUB_DESCRIPTORS};
 }
 
 static inline bool has_cargo(const struct message_parts *parts)
@@ -88,13 +35,14 @@ static inline bool has_cargo(const struct message_parts *parts)
 static inline bool message_put(struct sub *s, struct match *match,
                                const struct message_parts *parts)
 {
+    const struct envelope e = sub_envelope(s);
     struct peer *p = s->peer;
 
     if (UNLIKELY(!match->announced || !idset_has(&p->known, parts->sender->id)) &&
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(has_cargo(parts) ? cargo_put(s, parts->whole) : frame_put(s, parts))) {
+    if (!(has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&p->out, &e, parts))) {
         return false;
     }
     sub_take_credit(s, (uint32_t) parts->size);
@@ -107,6 +55,13 @@ static inline bool message_put(struct sub *s, struct match *match,
     return true;
 }
 
+static bool sub_takes_cargo(const struct sub *s, const struct message *m)
+{
+    const struct envelope e = sub_envelope(s);
+
+    return cargo_may_go(&e, m);
+}
+
 /* Whether a body of this kind and size can be given to that client at all. */
 static inline bool body_fits(const struct peer *p, const struct message_parts *parts)
 {
@@ -117,7 +72,7 @@ static inline bool body_fits(const struct peer *p, const struct message_parts *p
 bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
 {
     return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
-           body_fits(s->peer, parts) && (!has_cargo(parts) || cargo_may_go(s, parts->whole)) &&
+           body_fits(s->peer, parts) && (!has_cargo(parts) || sub_takes_cargo(s, parts->whole)) &&
            message_put(s, match, parts);
 }
 
@@ -428,7 +383,7 @@ static enum pump_step pump_one(struct sub *s)
     if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
-    if (m && m->cargo && !cargo_may_go(s, m)) {
+    if (m && m->cargo && !sub_takes_cargo(s, m)) {
         return PUMP_WAITS;
     }
     sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);

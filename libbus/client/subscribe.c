@@ -251,7 +251,8 @@ void bus__on_loss(struct bus_conn *c, const struct wire_loss *m)
 
 void bus__give_credit(struct bus_conn *c, struct bus_sub *sub)
 {
-    struct wire_credit m = {sub->number, sub->used_messages, sub->used_bytes};
+    struct wire_credit m = {
+        .subscription = sub->number, .messages = sub->used_messages, .bytes = sub->used_bytes};
 
     sub->used_messages = 0;
     sub->used_bytes = 0;

@@ -72,7 +72,7 @@ struct wire_recipient {
 #define WIRE_FIELDS_PEER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(id) U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name)
 #define WIRE_FIELDS_CREDIT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
-    U32(subscription) U32(messages) U64(bytes)
+    U32(subscription) U32(messages) U64(bytes) U64(call) U32(part)
 #define WIRE_FIELDS_LOSS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(subscription) U64(count) U64(bytes) U32(reason)
 #define WIRE_FIELDS_RELEASE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(lease) U32(flags)
@@ -113,8 +113,8 @@ struct wire_recipient {
 #define WIRE_FIELDS_REPLY(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                              \
     U64(call) U32(flags) U32(buffer) U64(offset) U64(bytes) U32(error) HEADERS(headers)
 #define WIRE_FIELDS_ANSWER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
-    U32(call) U32(sender) U64(time) U32(flags) U32(buffer) U64(offset) U64(bytes) U32(lease)       \
-    U32(descriptors) U32(error) HEADERS(headers)
+    U32(call) U32(part) U32(sender) U64(time) U32(flags) U32(buffer) U64(offset) U64(bytes)        \
+    U32(lease) U32(descriptors) U32(error) HEADERS(headers)
 #define WIRE_FIELDS_DONE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(call) U32(status) U32(replied) U32(gone) U32(timed_out) TEXT(text)
 #define WIRE_FIELDS_CANCEL(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(call) U32(reason)
