@@ -421,7 +421,7 @@ bool release_plain(struct peer *p, const uint8_t *header, size_t bytes)
         return false;
     }
     lease_end(p, lease);
-    if (UNLIKELY(p->waiting != 0)) {
+    if (UNLIKELY(p->waiting != 0 || p->answers)) {
         peer_pump_waiting(p);
     }
     return true;

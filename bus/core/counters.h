@@ -30,6 +30,12 @@
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
+    X(requests, "requests", "accepted from requesters")                                            \
+    X(requests_now, "requests", "open now")                                                        \
+    X(requests_failed, "requests", "that ended without their answer, or were refused")             \
+    X(calls_now, "calls", "open at servers, or waiting for one")                                   \
+    X(replies, "replies", "handed on to requesters")                                               \
+    X(replies_refused, "replies", "refused to servers")                                            \
     X(monitor_records, "records", "records given to monitors")                                     \
     X(monitor_records_lost, "records", "records dropped because a monitor was too slow")           \
     X(charged_bytes_now, "bytes", "memory held for clients now")

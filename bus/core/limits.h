@@ -56,6 +56,9 @@
       "descriptors that one client can make the router keep")                                      \
     X(user_descriptors_max, 4096, 1, 1000000, "descriptors",                                       \
       "descriptors that all clients of one user can make the router keep")                         \
+    X(requests_max, 65536, 1, 1000000, "requests", "open requests of one client")                  \
+    X(request_timeout_max_ms, 3600000, 10, 86400000, "ms",                                         \
+      "longest time that a request may wait for an answer")                                        \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

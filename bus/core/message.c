@@ -126,3 +126,11 @@ size_t message_parts_body_bytes(const struct message_parts *parts)
 
     return c && c->buffer ? c->bytes : parts->body_bytes;
 }
+
+void message_release(struct message *m)
+{
+    if (m->cargo) {
+        cargo_unwant(m->cargo);
+    }
+    message_unref(m);
+}

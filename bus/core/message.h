@@ -4,6 +4,7 @@
  * counted; a message holds its topic and its sender. */
 
 #include <bus/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "core/idpool.h"
@@ -86,6 +87,22 @@ struct message *message_new(const struct message_parts *parts);
 size_t message_parts_body_bytes(const struct message_parts *parts);
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m);
+
+/* A message that is one already, in parts. */
+static inline struct message_parts message_parts_of(struct message *m)
+{
+    return (struct message_parts){
+        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
+        m->size,  m,         NULL,    m->flags};
+}
+
+static inline bool has_cargo(const struct message_parts *parts)
+{
+    return parts->whole && parts->whole->cargo;
+}
+
+/* Drops a reference whose owner wanted the descriptors of the message, too. */
+void message_release(struct message *m);
 
 /* Memory that a waiting message costs at most: it may be all that keeps its topic alive. */
 static inline uint64_t message_memory(const struct message *m)

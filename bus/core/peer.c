@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/request.h"
 #include "core/state.h"
 
 void peer_mark_dirty(struct peer *p)
@@ -177,6 +178,7 @@ void peer_pump_waiting(struct peer *p)
     uint32_t last = p->waiting_last;
 
     descriptors_ping(p);
+    answers_pump(p);
     /* each one once: those that must wait again go to the end */
     while (p->waiting && p->out.bytes < p->output_max && p->state == PEER_READY) {
         uint32_t number = p->waiting;

@@ -86,7 +86,8 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
 
 static inline bool sub_is_served(const struct sub *s, const struct peer *from)
 {
-    return s->peer->state != PEER_CLOSING && !((s->flags & SUB_NO_LOCAL) && s->peer == from);
+    return s->peer->state != PEER_CLOSING && (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_SERVE))) ||
+                                              (!(s->flags & SUB_SERVE) && s->peer != from));
 }
 
 static inline void fan_out_one(struct fan_out *f, struct match *match)
@@ -158,10 +159,7 @@ static bool fan_out_end(struct fan_out *f)
     bool is_free = !f->message || --f->message->holds == 0;
 
     if (f->message) {
-        if (f->message->cargo) {
-            cargo_unwant(f->message->cargo);
-        }
-        message_unref(f->message);
+        message_release(f->message);
     }
     return is_free;
 }
@@ -202,26 +200,33 @@ static bool publish_fail(struct publish *pub, enum bus_status status, const char
     return false;
 }
 
-static struct topic *alias_topic(const struct peer *p, uint32_t alias)
+struct topic *alias_topic(const struct peer *p, uint32_t alias)
 {
     return alias > 0 && alias <= p->n_aliases_max ? p->aliases[alias - 1] : NULL;
 }
 
-static bool headers_check(struct publish *pub)
+const char *text_headers_check(const struct wire_header *headers, size_t n, uint64_t *size)
 {
-    for (size_t i = 0; i < pub->m.n_headers; i++) {
-        const struct wire_header *h = &pub->m.headers[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct wire_header *h = &headers[i];
 
         if (h->name.len == 0 || h->name.len > BUS_TOPIC_MAX ||
             !utf8_valid_printable(h->name.data, h->name.len)) {
-            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header name");
+            return "header name";
         }
         if (!utf8_valid(h->value.data, h->value.len)) {
-            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header value");
+            return "header value";
         }
-        pub->size += h->name.len + h->value.len;
+        *size += h->name.len + h->value.len;
     }
-    return true;
+    return NULL;
+}
+
+static bool headers_check(struct publish *pub)
+{
+    const char *why = text_headers_check(pub->m.headers, pub->m.n_headers, &pub->size);
+
+    return !why || publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, why);
 }
 
 static bool topic_check(struct publish *pub, struct text topic)
@@ -305,8 +310,12 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
 {
     struct message_parts parts = {t,         p->sender, NULL, 0, f->body, f->body_bytes,
                                   pub->size, NULL,      NULL, 0};
-    struct tap_record record = {&parts, pub->m.headers, pub->m.n_headers, p->sequence, pub->status,
-                                0,      pub->n_fds};
+    struct tap_record record = {.parts = &parts,
+                                .headers = pub->m.headers,
+                                .n_headers = pub->m.n_headers,
+                                .sequence = p->sequence,
+                                .status = pub->status,
+                                .n_fds = pub->n_fds};
 
     if (tap_wants(p->router)) {
         tap_emit(p->router, &record);
@@ -329,25 +338,34 @@ static bool publish_check(struct peer *p, struct publish *pub, const struct fram
     return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
 }
 
-/* With a buffer or descriptors it becomes a message at once: there is something to be counted. */
-static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
+const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                         struct parcel *parcel, struct message_parts *parts, enum bus_status *ret)
 {
     struct cargo *cargo = NULL;
+    const char *why;
 
-    if (pub->m.buffer == 0 && pub->n_fds == 0 && pub->m.offset == 0 && pub->m.bytes == 0) {
-        return true;
+    *ret = BUS_STATUS_OK;
+    if (m->buffer == 0 && n_fds == 0 && m->offset == 0 && m->bytes == 0) {
+        return "";
     }
-    pub->why = cargo_load(p, &pub->m, pub->n_fds, pub->parcel, &cargo, &pub->status);
+    why = cargo_load(p, m, n_fds, parcel, &cargo, ret);
     if (!cargo) {
-        return false;
+        return why;
     }
     parts->whole = message_new(parts);
     if (!parts->whole) {
         cargo_discard(cargo);
-        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+        *ret = BUS_STATUS_NO_MEMORY;
+        return "out of memory";
     }
     parts->whole->cargo = cargo;
-    return true;
+    return "";
+}
+
+static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
+{
+    pub->why = message_load(p, &pub->m, pub->n_fds, pub->parcel, parts, &pub->status);
+    return pub->status == BUS_STATUS_OK;
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
@@ -357,8 +375,11 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
                           .parts = parts,
                           .message = parts->whole,
                           .tapped = tap_wants(p->router)};
-    struct tap_record record = {parts, pub->m.headers, pub->m.n_headers, p->sequence, 0,
-                                0,     pub->n_fds};
+    struct tap_record record = {.parts = parts,
+                                .headers = pub->m.headers,
+                                .n_headers = pub->m.n_headers,
+                                .sequence = p->sequence,
+                                .n_fds = pub->n_fds};
 
     if (parts->whole) {
         (void) message_ref(parts->whole); /* for the record */
@@ -525,7 +546,10 @@ bool publish_as(struct router *r, const struct publication *pub)
                                   .size = pub->body_bytes,
                                   .flags = MESSAGE_UNCREDITED};
     struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
-    struct tap_record record = {&parts, pub->headers, pub->n_headers, pub->sequence, 0, 0, 0};
+    struct tap_record record = {.parts = &parts,
+                                .headers = pub->headers,
+                                .n_headers = pub->n_headers,
+                                .sequence = pub->sequence};
     struct wire_message m = {.topic = t ? t->id : 0,
                              .sender = pub->sender->id,
                              .sequence = pub->sequence,

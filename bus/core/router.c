@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/request.h"
 #include "core/state.h"
 #include "wire/topic.h"
 
@@ -69,6 +70,7 @@ struct router *router_free(struct router *r)
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
     idpool_fini(&r->buffer_ids);
+    idpool_fini(&r->calls);
     idset_fini(&r->introduced);
     outq_pool_fini(&r->pool);
     arena_fini(&r->arena);
@@ -229,7 +231,8 @@ static bool peer_drop(struct peer *p, unsigned *budget)
 {
     tap_free(p);
     cargo_drop_all(p);
-    if (!subs_drop(p, budget) || !aliases_drop(p, budget)) {
+    answers_drop(p);
+    if (!requests_drop(p, budget) || !subs_drop(p, budget) || !aliases_drop(p, budget)) {
         return false;
     }
     windows_fini(&p->windows);
@@ -327,6 +330,8 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         .buffer_bytes_max = l->buffer_bytes_max,
         .descriptors_max = FRAME_FDS_MAX,
         .leases_max = (uint32_t) l->leases_max,
+        .requests_max = (uint32_t) l->requests_max,
+        .request_timeout_max_ms = (uint32_t) l->request_timeout_max_ms,
     };
 
     if (m->client_name.len > BUS_NAME_MAX ||
@@ -405,6 +410,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
     case VERB_SNAPSHOT:
         snapshot_handle(p, &m->snapshot);
         return;
+    case VERB_CANCEL:
+        cancel_handle(p, &m->cancel);
+        return;
     default:
         refuse_frame(p, f, BUS_STATUS_UNEXPECTED, "not in this direction, or not now");
     }
@@ -427,7 +435,14 @@ static void greeting_handle(struct peer *p, const struct frame *f)
 static bool takes_descriptors(const struct peer *p, const struct frame *f)
 {
     return p->router->config.descriptors && f->fds <= FRAME_FDS_MAX &&
-           (f->verb == VERB_PUBLISH || f->verb == VERB_BUFFER);
+           (f->verb == VERB_PUBLISH || f->verb == VERB_BUFFER || f->verb == VERB_REQUEST ||
+            f->verb == VERB_REPLY);
+}
+
+/* It answers for itself also if it must be refused for its descriptors. */
+static bool brings_message(uint8_t verb)
+{
+    return verb == VERB_PUBLISH || verb == VERB_REQUEST || verb == VERB_REPLY;
 }
 
 /* Whatever is not the usual PUBLISH. */
@@ -437,10 +452,14 @@ static void frame_handle_other(struct peer *p, const struct frame *f, struct par
 
     if (*verb_name(f->verb) == '?') {
         refuse_frame(p, f, BUS_STATUS_UNKNOWN_VERB, "unknown verb");
-    } else if (f->fds != 0 && !takes_descriptors(p, f) && f->verb != VERB_PUBLISH) {
+    } else if (f->fds != 0 && !takes_descriptors(p, f) && !brings_message(f->verb)) {
         refuse_frame(p, f, BUS_STATUS_UNSUPPORTED, "this verb takes no descriptors");
     } else if (f->verb == VERB_PUBLISH) {
-        publish_handle(p, f, parcel, takes_descriptors(p, f));
+        publish_handle(p, f, parcel, f->fds == 0 || takes_descriptors(p, f));
+    } else if (f->verb == VERB_REQUEST) {
+        request_handle(p, f, parcel, f->fds == 0 || takes_descriptors(p, f));
+    } else if (f->verb == VERB_REPLY) {
+        reply_handle(p, f, parcel, f->fds == 0 || takes_descriptors(p, f));
     } else if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &m) != 0) {
         refuse_frame(p, f, BUS_STATUS_MALFORMED, verb_name(f->verb));
     } else {

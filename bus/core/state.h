@@ -63,14 +63,17 @@ struct peer {
     struct charge parcels_charge;             /* of these, in descriptors */
     uint32_t waiting; /* number of the first, of sub.waiting_next; 0 if none */
     uint32_t waiting_last;
-    struct windows windows; /* of its subscriptions */
-    struct tap *tap;        /* if it is a monitor */
-    struct peer *tap_next;  /* router.taps */
+    struct windows windows;    /* of its subscriptions */
+    struct request **requests; /* by number - 1 */
+    struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
+    struct tap *tap;           /* if it is a monitor */
+    struct peer *tap_next;     /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
     uint32_t n_subs, n_subs_max;
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
+    uint32_t n_requests, n_requests_max;
     uint32_t n_parcels;
     uint32_t features; /* of HELLO */
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
@@ -118,6 +121,9 @@ struct router {
     struct topics topics;
     struct idpool sender_ids;
     struct idpool buffer_ids;
+    struct idpool calls;            /* struct call, by place */
+    struct call_queue *call_queues; /* of call_queue.next */
+    uint64_t n_calls, n_requests;   /* since the start */
     struct users users;
     struct quota descriptors; /* of all users */
     struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
@@ -206,10 +212,26 @@ struct publication {
 };
 /* False if out of memory: then nobody got it. */
 bool publish_as(struct router *r, const struct publication *pub);
+/* The topic advertised under an alias, or NULL. */
+struct topic *alias_topic(const struct peer *p, uint32_t alias);
+/* Checks text headers and adds their size. NULL, or what is wrong. */
+const char *text_headers_check(const struct wire_header *headers, size_t n, uint64_t *size);
+/* With a buffer or descriptors parts become a message at once, parts->whole: there is something to
+ * be counted. *ret is OK, or why it cannot be, and the reason is returned. */
+const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                         struct parcel *parcel, struct message_parts *parts, enum bus_status *ret);
 /* Credit for one message comes back to its publisher. */
 void publish_release(struct message *m);
 /* Gives back the credit that is due, if there was no memory to say so before. */
 void publish_retry(struct peer *p);
+
+/* ---- request.c, call.c: see also request.h ---- */
+
+void request_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
+void cancel_handle(struct peer *p, const struct wire_cancel *m);
+/* CREDIT for a call. */
+void request_credit(struct peer *p, const struct wire_credit *m);
+void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 
 /* ---- subscribe.c ---- */
 
@@ -257,6 +279,12 @@ void cargo_refused(struct peer *p, const struct wire_publish *m);
 void cargo_return_all(struct peer *p);
 /* Whether the client can get such a body at all. */
 bool cargo_fits(const struct peer *p, const struct cargo *c);
+/* Whether a body of this kind and size can. */
+static inline bool body_fits(const struct peer *p, const struct message_parts *parts)
+{
+    return parts->body_bytes <= p->inline_max &&
+           (!UNLIKELY(has_cargo(parts)) || cargo_fits(p, parts->whole->cargo));
+}
 /* Whether it can get it now, or must return something or answer first. */
 bool cargo_may_go(const struct envelope *e, const struct message *m);
 /* The frame of a message with cargo, and what must precede it. False if out of memory. */
@@ -272,6 +300,17 @@ void tap_flush_loss(struct peer *p);
 void tap_free(struct peer *p);
 bool tap_wants(const struct router *r);
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
+/* The same for a recipient that is no subscription. */
+void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verdict);
+
+/* MONITORED.kind */
+enum monitored_kind {
+    MONITORED_PUBLISH,
+    MONITORED_REQUEST,
+    MONITORED_REPLY,
+    MONITORED_DONE,
+    MONITORED_REPLY_MORE,
+};
 
 struct tap_record {
     const struct message_parts *parts;
@@ -281,6 +320,8 @@ struct tap_record {
     enum bus_status status;
     uint32_t n_matched;
     uint32_t n_fds;
+    enum monitored_kind kind;
+    uint64_t call; /* of which request, to monitors */
 };
 /* Shows a publish to the monitors, with what tap_note() collected. */
 void tap_emit(struct router *r, const struct tap_record *record);

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/request.h"
 #include "core/state.h"
 
 /* ---- onto the link ---- */
 
-static bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
+bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
 {
     if (!match->announced) {
         if (!peer_announce_topic(s->peer, match->topic)) {
@@ -23,11 +24,6 @@ static inline struct envelope sub_envelope(const struct sub *s)
 {
     return (struct envelope){s->peer,        VERB_MESSAGE,    s->field,
                              s->field_bytes, SUB_FIELD_BYTES, s->flags & SUB_DESCRIPTORS};
-}
-
-static inline bool has_cargo(const struct message_parts *parts)
-{
-    return UNLIKELY(parts->whole != NULL) && parts->whole->cargo;
 }
 
 /* One MESSAGE into the output: the only place where messages are put on a link. False if out of
@@ -60,13 +56,6 @@ static bool sub_takes_cargo(const struct sub *s, const struct message *m)
     const struct envelope e = sub_envelope(s);
 
     return cargo_may_go(&e, m);
-}
-
-/* Whether a body of this kind and size can be given to that client at all. */
-static inline bool body_fits(const struct peer *p, const struct message_parts *parts)
-{
-    return parts->body_bytes <= p->inline_max &&
-           (!has_cargo(parts) || cargo_fits(p, parts->whole->cargo));
 }
 
 bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
@@ -162,7 +151,7 @@ static uint32_t *waiting_prev_of(struct peer *p, uint32_t number)
     return number ? &p->subs[number - 1]->waiting_prev : &p->waiting_last;
 }
 
-static void waiting_clear(struct sub *s)
+void sub_unwait(struct sub *s)
 {
     if (s->is_waiting) {
         *waiting_next_of(s->peer, s->waiting_prev) = s->waiting_next;
@@ -171,11 +160,11 @@ static void waiting_clear(struct sub *s)
     }
 }
 
-static void waiting_set(struct sub *s)
+void sub_wait(struct sub *s)
 {
     struct peer *p = s->peer;
 
-    waiting_clear(s);
+    sub_unwait(s);
     s->is_waiting = true;
     s->waiting_prev = p->waiting_last;
     s->waiting_next = 0;
@@ -350,9 +339,7 @@ static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason
 
 static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
-    struct message_parts parts = {
-        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL,    m->flags};
+    const struct message_parts parts = message_parts_of(m);
 
     if (!message_put(s, match, &parts)) {
         return false;
@@ -403,13 +390,17 @@ void sub_pump(struct sub *s)
     if (s->peer->state == PEER_CLOSING) {
         return;
     }
+    if (s->flags & SUB_SERVE) {
+        server_pump(s);
+        return;
+    }
     while (step == PUMP_DONE && sub_has_backlog(s)) {
         step = pump_one(s);
     }
     if (step == PUMP_WAITS || step == PUMP_NO_MEMORY) {
-        waiting_set(s);
+        sub_wait(s);
     } else {
-        waiting_clear(s);
+        sub_unwait(s);
     }
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
@@ -472,7 +463,7 @@ static void sub_detach(struct sub *s)
     uint64_t memory = sub_memory(s);
 
     s->is_ended = true;
-    waiting_clear(s);
+    sub_unwait(s);
     if (sub_queue(s)) {
         stalling_remove(s->queue);
     }
@@ -508,6 +499,9 @@ bool sub_end(struct sub *s, unsigned *budget)
 {
     if (!s->is_ended) {
         sub_detach(s);
+    }
+    if (s->flags & SUB_SERVE && s->server && !server_end(s, budget)) {
+        return false;
     }
     /* what waits names matches, so it goes first */
     if (!queue_drop(s, budget) || !topics_forget_sub(s, budget)) {

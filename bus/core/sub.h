@@ -13,6 +13,8 @@
 struct match;
 struct message_parts;
 struct peer;
+struct sender;
+struct server;
 
 /* A subscription's queue and, for policy block, how long it has made no progress. */
 struct sub_queue {
@@ -36,6 +38,7 @@ struct sub {
     union {
         struct sub_queue *queue; /* NULL until something has to wait */
         uint64_t starved_bytes;  /* while starved_count > 0: there is no queue then */
+        struct server *server;   /* with SUB_SERVE; NULL once it has ended */
     };
     int64_t credit_bytes;
     uint32_t credit_messages;
@@ -62,7 +65,7 @@ enum {
     SUB_ACK = 8,
     SUB_STICKY = 16,
     SUB_SERVE = 32,
-    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS /* those that are understood */
+    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_SERVE /* those that are understood */
 };
 
 static inline bool sub_has_credit(const struct sub *s)
@@ -79,7 +82,7 @@ static inline void sub_take_credit(struct sub *s, uint32_t size)
 /* NULL if there is none. */
 static inline struct sub_queue *sub_queue(const struct sub *s)
 {
-    return s->starved_count > 0 ? NULL : s->queue;
+    return s->starved_count > 0 || (s->flags & SUB_SERVE) ? NULL : s->queue;
 }
 
 static inline bool sub_has_backlog(const struct sub *s)
@@ -111,6 +114,11 @@ bool sub_send(struct sub *s, struct match *match, const struct message_parts *pa
  * subscription needs it. */
 struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
                                const struct message_parts *parts, struct message **message);
+/* Binds the ids of topic and sender on the link, if they are not. False if out of memory. */
+bool sub_introduce(struct sub *s, struct match *match, struct sender *sender);
+/* sub_pump() is to be called when there is room on the link. */
+void sub_wait(struct sub *s);
+void sub_unwait(struct sub *s);
 /* Notes a loss and sends the notice as soon as its place has come. Cannot fail. */
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
 /* Sends what waits, as far as credit and output allow. */

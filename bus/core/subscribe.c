@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/request.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -60,6 +61,9 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if (m->flags & ~(uint32_t) SUB_FLAGS) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
     }
+    if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
+        return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
+    }
     if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
         return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
     }
@@ -99,6 +103,12 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
         free(s);
         return NULL;
     }
+    s->server = m->flags & SUB_SERVE ? server_new() : NULL;
+    if ((m->flags & SUB_SERVE) && !s->server) {
+        windows_put(&p->windows, s->window);
+        free(s);
+        return NULL;
+    }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
     s->flags = (uint8_t) m->flags;
@@ -112,6 +122,9 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
 
 static void sub_undo(struct sub *s)
 {
+    if (s->flags & SUB_SERVE) {
+        free(s->server);
+    }
     windows_put(&s->peer->windows, s->window);
     free(s);
 }
@@ -137,6 +150,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
         sub_undo(s);
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }
+    if (s->flags & SUB_SERVE) {
+        quota_force(&p->quota, sizeof(*s->server)); /* a few bytes more than was asked for */
+    }
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     p->router->counters.subscriptions_now++;
@@ -151,6 +167,9 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
         v = sub_add(p, m);
     }
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
+    if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {
+        server_welcome(p->subs[m->subscription - 1]);
+    }
 }
 
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m)
@@ -173,8 +192,12 @@ void credit_handle(struct peer *p, const struct wire_credit *m)
 {
     struct sub *s = sub_by_number(p, m->subscription);
 
+    if (m->call) {
+        request_credit(p, m);
+        return;
+    }
     /* after UNSUBSCRIBE credit may still be on its way: not worth an answer */
-    if (s) {
+    if (s && !(s->flags & SUB_SERVE)) {
         sub_add_credit(s, m->messages, m->bytes);
     }
 }

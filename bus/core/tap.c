@@ -23,6 +23,14 @@ void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o
     }
 }
 
+void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verdict)
+{
+    if (r->n_recipients < TAP_RECIPIENTS_MAX) {
+        r->recipients[r->n_recipients++] =
+            (struct wire_recipient){.peer = p->sender->id, .verdict = (uint32_t) verdict};
+    }
+}
+
 static bool tap_matches(const struct tap *tap, const struct topic *t)
 {
     for (uint32_t i = 0; i < tap->n_filters; i++) {
@@ -73,6 +81,8 @@ static long tap_encode(struct router *r, const struct tap_record *record)
                                .body_bytes = message_parts_body_bytes(record->parts),
                                .descriptors = record->n_fds,
                                .status = (uint32_t) record->status,
+                               .kind = (uint32_t) record->kind,
+                               .call = record->call,
                                .recipients = r->recipients,
                                .n_recipients = r->n_recipients,
                                .recipients_omitted = record->n_matched - r->n_recipients,

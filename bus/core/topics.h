@@ -12,6 +12,7 @@
 #include "core/message.h"
 #include "core/table.h"
 
+struct call_queue;
 struct sub;
 struct topics;
 
@@ -41,6 +42,8 @@ struct topic {
     uint64_t delivered_messages;
     uint64_t lost_messages;
     uint32_t n_publishers;
+    uint32_t last_server;     /* index of the match that got the last call */
+    struct call_queue *calls; /* calls that wait for any server; NULL if none does */
     uint8_t len;
     char name[];
 };

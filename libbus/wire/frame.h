@@ -75,7 +75,7 @@ enum { SUBSCRIBE_SERVE = 32 };
 enum { MESSAGE_RETAINED = 1, MESSAGE_REDELIVERED = 2 };
 enum { ACK_REFUSE = 1 };
 /* Bits of REQUEST.flags and CALL.flags, and of REPLY.flags and ANSWER.flags. */
-enum { REQUEST_ALL = 1 };
+enum { REQUEST_ALL = 1, REQUEST_DESCRIPTORS = 2 };
 enum { REPLY_MORE = 1 };
 /* Bits of BUFFER.flags and of RELEASE.flags. */
 enum { BUFFER_IMMUTABLE = 1 };

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* What goes to a requester: answers and the ends of its requests, in their order. If the client
+ * does not read they wait here, charged to it. */
+#include <stdlib.h>
+#include <utlist.h>
+#include "core/envelope.h"
+#include "core/request.h"
+#include "core/state.h"
+#include "wire/hot.h"
+
+/* Fields 1 and 2 of ANSWER: call and part. */
+#define ANSWER_LEAD_MAX (2 * HOT_SUBSCRIPTION_MAX)
+
+struct answer {
+    struct answer *prev, *next; /* peer.answers */
+    uint32_t number, part;
+    bool wants_fds;
+    struct message *message; /* NULL: the end */
+    struct wire_done done;   /* its text is static */
+};
+
+struct answer_lead {
+    uint8_t bytes[ANSWER_LEAD_MAX];
+    size_t n;
+};
+
+static struct answer_lead lead_of(uint32_t number, uint32_t part)
+{
+    struct answer_lead lead;
+
+    lead.n = hot_put_field_1(lead.bytes, number);
+    lead.n = (size_t) (hot_put_field(lead.bytes + lead.n, 2, part) - lead.bytes);
+    return lead;
+}
+
+static bool has_room(const struct peer *p)
+{
+    return p->out.bytes < p->output_max || p->router->is_shutting_down;
+}
+
+/* 1: it is on the link; 0: it has to wait; -1: out of memory. */
+static int answer_put(struct peer *p, const struct answer_lead *lead, bool wants_fds,
+                      const struct message_parts *parts)
+{
+    const struct envelope e = {p, VERB_ANSWER, lead->bytes, lead->n, lead->n, wants_fds};
+
+    if (!has_room(p) || (has_cargo(parts) && !cargo_may_go(&e, parts->whole))) {
+        return 0;
+    }
+    if (!idset_has(&p->known, parts->sender->id) && !peer_introduce(p, parts->sender)) {
+        return -1;
+    }
+    if (!(has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&p->out, &e, parts))) {
+        return -1;
+    }
+    peer_mark_dirty(p);
+    return 1;
+}
+
+static uint64_t answer_memory(const struct answer *a)
+{
+    return sizeof(*a) + (a->message ? message_memory(a->message) : 0);
+}
+
+static void answer_free(struct peer *p, struct answer *a)
+{
+    DL_DELETE(p->answers, a);
+    charge_release(&p->charge, answer_memory(a));
+    if (a->message) {
+        message_release(a->message);
+    }
+    free(a);
+}
+
+/* False if quota or memory forbid. */
+static bool answer_queue(const struct request *r, uint32_t part, const struct message_parts *parts)
+{
+    struct peer *p = r->peer;
+    struct answer *a = malloc(sizeof(*a));
+
+    if (!a) {
+        return false;
+    }
+    *a = (struct answer){.number = r->number, .part = part, .wants_fds = r->wants_fds};
+    a->message = parts->whole ? message_ref(parts->whole) : message_new(parts);
+    if (!a->message || !charge_add(&p->charge, answer_memory(a))) {
+        if (a->message) {
+            message_unref(a->message);
+        }
+        free(a);
+        return false;
+    }
+    if (a->message->cargo) {
+        a->message->cargo->n_wanted++;
+    }
+    DL_APPEND(p->answers, a);
+    return true;
+}
+
+const char *answer_send(const struct request *r, uint32_t part, const struct message_parts *parts)
+{
+    struct answer_lead lead = lead_of(r->number, part);
+    struct peer *p = r->peer;
+    int sent = 0;
+
+    if (p->state == PEER_CLOSING) {
+        return NULL;
+    }
+    if (!body_fits(p, parts)) {
+        return "the answer is too large for this link";
+    }
+    if (!p->answers) {
+        sent = answer_put(p, &lead, r->wants_fds, parts);
+    }
+    if (sent > 0 || (sent == 0 && answer_queue(r, part, parts))) {
+        return NULL;
+    }
+    return "no memory for the answers that wait to be read: client_bytes_max or total_bytes_max";
+}
+
+void answer_done(struct peer *p, const struct wire_done *done)
+{
+    struct answer *a;
+
+    if (p->state == PEER_CLOSING) {
+        return;
+    }
+    if (done->status != BUS_STATUS_OK) {
+        p->router->counters.requests_failed++;
+    }
+    if (!p->answers) {
+        peer_send(p, VERB_DONE, done);
+        return;
+    }
+    a = malloc(sizeof(*a));
+    if (!a) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
+    *a = (struct answer){.done = *done};
+    charge_force(&p->charge, answer_memory(a)); /* bounded by requests_max, or not read at all */
+    DL_APPEND(p->answers, a);
+}
+
+/* 1, 0 or -1 as answer_put(). */
+static int answer_out(struct peer *p, const struct answer *a)
+{
+    struct answer_lead lead = lead_of(a->number, a->part);
+    struct message *m = a->message;
+
+    if (m) {
+        const struct message_parts parts = message_parts_of(m);
+
+        return answer_put(p, &lead, a->wants_fds, &parts);
+    }
+    if (!has_room(p)) {
+        return 0;
+    }
+    return peer_try_send(p, VERB_DONE, &a->done) ? 1 : -1;
+}
+
+void answers_pump(struct peer *p)
+{
+    while (p->answers && p->state == PEER_READY) {
+        int sent = answer_out(p, p->answers);
+
+        if (sent < 0) {
+            peer_retry_later(p);
+        }
+        if (sent <= 0) {
+            return;
+        }
+        p->router->work++;
+        answer_free(p, p->answers);
+    }
+}
+
+void answers_drop(struct peer *p)
+{
+    while (p->answers) {
+        answer_free(p, p->answers);
+    }
+}

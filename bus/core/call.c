@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/* Servers: who gets a call, where it waits, and how it ends. */
+#include <stdlib.h>
+#include <utlist.h>
+#include "core/envelope.h"
+#include "core/request.h"
+#include "core/state.h"
+#include "wire/hot.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+/* Fields 1, 4 and 12 of CALL: subscription, call and timeout_ms. */
+#define CALL_LEAD_MAX (SUB_FIELD_BYTES + 11u + 6u)
+
+static struct sub *server_of(const struct call *c)
+{
+    return c->match ? c->match->sub : NULL;
+}
+
+struct server *server_new(void)
+{
+    return calloc(1, sizeof(struct server));
+}
+
+bool match_serves(const struct match *match)
+{
+    const struct sub *s = match->sub;
+
+    return (s->flags & SUB_SERVE) && !s->is_ended && s->peer->state == PEER_READY;
+}
+
+/* ---- who gets it ---- */
+
+/* Not whether it has credit, but whether its link has room. Otherwise it is pumped when it has. */
+static bool link_takes(struct sub *s, const struct message *m)
+{
+    const struct envelope e = {.peer = s->peer, .wants_fds = s->flags & SUB_DESCRIPTORS};
+
+    if (s->peer->out.bytes < s->peer->output_max && (!m || !m->cargo || cargo_may_go(&e, m))) {
+        return true;
+    }
+    sub_wait(s);
+    return false;
+}
+
+static bool can_take(struct sub *s, const struct message *m)
+{
+    return sub_has_credit(s) && link_takes(s, m);
+}
+
+static uint32_t n_open_at(const struct sub *s)
+{
+    return sub_window(s)->messages - s->credit_messages;
+}
+
+struct match *server_choose(struct topic *t, const struct message_parts *parts,
+                            enum server_choice *ret)
+{
+    struct match *best = NULL;
+    uint32_t fewest = UINT32_MAX;
+
+    *ret = SERVER_NONE;
+    for (uint32_t n = 0; n < t->n_matches && fewest > 0; n++) {
+        /* in turn: from behind the one that was chosen last */
+        struct match *match = t->matches[(t->last_server + 1 + n) % t->n_matches];
+
+        if (!match_serves(match)) {
+            continue;
+        }
+        if (!body_fits(match->sub->peer, parts)) {
+            *ret = MAX(*ret, SERVER_TOO_LARGE);
+            continue;
+        }
+        *ret = SERVER_BUSY;
+        if (n_open_at(match->sub) < fewest && can_take(match->sub, parts->whole)) {
+            fewest = n_open_at(match->sub);
+            best = match;
+        }
+    }
+    t->last_server = best ? best->index : t->last_server;
+    return best;
+}
+
+/* ---- to the server ---- */
+
+static uint32_t timeout_left_ms(const struct request *r)
+{
+    uint64_t now = r->peer->router->now.monotonic_ns;
+
+    /* rounded up: 0 would mean that there is no end */
+    return r->timer.ns > now ? (uint32_t) ((r->timer.ns - now + NS_PER_MS - 1) / NS_PER_MS) : 1;
+}
+
+static size_t lead_write(uint8_t lead[CALL_LEAD_MAX], const struct call *c, const struct sub *s)
+{
+    uint8_t *p = lead + s->field_bytes;
+
+    memcpy(lead, s->field, s->field_bytes);
+    p = hot_put_field(p, 4, c->id);
+    return (size_t) (hot_put_field(p, 12, timeout_left_ms(c->request)) - lead);
+}
+
+/* False if out of memory. */
+static bool call_put(struct call *c, const struct message_parts *parts)
+{
+    struct sub *s = server_of(c);
+    struct peer *p = s->peer;
+    uint8_t lead[CALL_LEAD_MAX];
+    size_t n = lead_write(lead, c, s);
+    const struct envelope e = {p, VERB_CALL, lead, n, n, s->flags & SUB_DESCRIPTORS};
+
+    if (!sub_introduce(s, c->match, parts->sender)) {
+        return false;
+    }
+    if (!(has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&p->out, &e, parts))) {
+        return false;
+    }
+    peer_mark_dirty(p);
+    return true;
+}
+
+bool call_deliver(struct call *c, const struct message_parts *parts)
+{
+    struct sub *s = server_of(c);
+
+    if (!can_take(s, parts->whole)) {
+        return false;
+    }
+    if (!call_put(c, parts)) {
+        sub_wait(s);
+        peer_retry_later(s->peer);
+        return false;
+    }
+    c->state = CALL_OPEN;
+    sub_take_credit(s, c->request->size);
+    DL_APPEND(s->server->open, c);
+    return true;
+}
+
+/* ---- waiting ---- */
+
+static struct call_queue *queue_new(struct topic *t, struct router *r)
+{
+    struct call_queue *q = malloc(sizeof(*q));
+
+    if (q) {
+        *q = (struct call_queue){.topic = t};
+        t->calls = q;
+        DL_APPEND(r->call_queues, q);
+    }
+    return q;
+}
+
+static void queue_remove(struct call *c)
+{
+    struct router *r = c->request->peer->router;
+    struct topic *t = c->request->topic;
+
+    DL_DELETE(t->calls->calls, c);
+    if (!t->calls->calls) {
+        DL_DELETE(r->call_queues, t->calls);
+        free(t->calls);
+        t->calls = NULL;
+    }
+}
+
+bool call_wait(struct call *c)
+{
+    struct topic *t = c->request->topic;
+
+    if (c->match) {
+        DL_APPEND(server_of(c)->server->waiting, c);
+        return true;
+    }
+    if (!t->calls && !queue_new(t, c->request->peer->router)) {
+        return false;
+    }
+    DL_APPEND(t->calls->calls, c);
+    return true;
+}
+
+static void call_unwait(struct call *c)
+{
+    if (c->match) {
+        DL_DELETE(server_of(c)->server->waiting, c);
+    } else {
+        queue_remove(c);
+    }
+}
+
+/* A call that has waited: gives it to that server. False if it has to wait on. */
+static bool call_take(struct call *c, struct match *match)
+{
+    const struct message_parts parts = message_parts_of(c->request->message);
+    struct match *was = c->match;
+
+    if (!was && !body_fits(match->sub->peer, &parts)) {
+        return false;
+    }
+    call_unwait(c);
+    c->match = match;
+    if (!call_deliver(c, &parts)) {
+        c->match = was;
+        if (was) {
+            DL_PREPEND(server_of(c)->server->waiting, c);
+        } else if (!c->request->topic->calls &&
+                   !queue_new(c->request->topic, match->sub->peer->router)) {
+            request_end(c->request, BUS_STATUS_NO_MEMORY, "out of memory");
+        } else {
+            DL_PREPEND(c->request->topic->calls->calls, c);
+        }
+        return false;
+    }
+    return true;
+}
+
+static void pump_topic(struct sub *s, struct match *match)
+{
+    struct topic *t = match->topic;
+
+    while (t->calls && can_take(s, t->calls->calls->request->message)) {
+        s->peer->router->work++;
+        if (!call_take(t->calls->calls, match)) {
+            return;
+        }
+    }
+}
+
+void server_pump(struct sub *s)
+{
+    struct match *match;
+
+    if (s->is_ended || s->peer->state != PEER_READY) {
+        return;
+    }
+    sub_unwait(s);
+    while (s->server->waiting && can_take(s, s->server->waiting->request->message)) {
+        struct call *c = s->server->waiting;
+
+        s->peer->router->work++;
+        if (!call_take(c, c->match)) {
+            return;
+        }
+    }
+    if (!s->peer->router->call_queues) {
+        return;
+    }
+    DL_FOREACH2(s->matches, match, sub_next)
+    {
+        pump_topic(s, match);
+    }
+}
+
+static void ignore_missing(struct sub *s, void *ctx)
+{
+    (void) s;
+    (void) ctx;
+}
+
+void server_welcome(struct sub *s)
+{
+    struct router *r = s->peer->router;
+    struct call_queue *q;
+
+    DL_FOREACH (r->call_queues, q) {
+        r->work++;
+        if (!topic_is_resolved(q->topic)) {
+            r->work += topic_resolve(q->topic, ignore_missing, NULL);
+        }
+    }
+    server_pump(s);
+}
+
+/* ---- the end ---- */
+
+void call_over(struct call *c)
+{
+    struct sub *s = server_of(c);
+    struct router *r = c->request->peer->router;
+
+    if (c->state == CALL_WAITING) {
+        call_unwait(c);
+    } else {
+        DL_DELETE(s->server->open, c);
+        s->credit_messages++;
+        s->credit_bytes += c->request->size;
+    }
+    c->state = CALL_OVER;
+    c->request->n_over++;
+    idpool_remove(&r->calls, (uint32_t) (c->id & CALLS_MAX));
+    r->counters.calls_now--;
+}
+
+void call_cancel(struct call *c, enum bus_status reason)
+{
+    struct wire_cancel m = {c->id, (uint32_t) reason};
+
+    if (c->state == CALL_OPEN) {
+        peer_send(server_of(c)->peer, VERB_CANCEL, &m);
+    }
+}
+
+/* The last server of a topic has gone: nobody will get what waits there. */
+static void topic_abandon(struct topic *t)
+{
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        if (match_serves(t->matches[i])) {
+            return;
+        }
+    }
+    while (t->calls) {
+        request_end(t->calls->calls->request, BUS_STATUS_NO_RESPONDER, "its last server has gone");
+    }
+}
+
+static void call_gone(struct call *c)
+{
+    struct request *r = c->request;
+
+    call_over(c);
+    r->n_gone++;
+    request_note_over(r);
+}
+
+bool server_end(struct sub *s, unsigned *budget)
+{
+    struct server *server = s->server;
+    struct match *match, *next;
+
+    for (; server->open || server->waiting; (*budget)--) {
+        if (*budget == 0) {
+            return false;
+        }
+        call_gone(server->open ? server->open : server->waiting);
+    }
+    DL_FOREACH_SAFE2(s->matches, match, next, sub_next)
+    {
+        if (match->topic->calls) {
+            topic_abandon(match->topic);
+        }
+    }
+    quota_release(&s->peer->quota, sizeof(*server));
+    free(server);
+    s->server = NULL;
+    return true;
+}
+
+/* ---- REPLY ---- */
+
+struct reply {
+    struct wire_reply m;
+    enum bus_status status;
+    const char *why; /* static */
+    struct call *call;
+    uint64_t size;
+    unsigned n_fds;
+    struct parcel *parcel; /* not owned */
+};
+
+static bool reply_fail(struct reply *reply, enum bus_status status, const char *why)
+{
+    reply->status = status;
+    reply->why = why;
+    return false;
+}
+
+static void reply_refuse(struct peer *p, const struct reply *reply)
+{
+    struct wire_status status = {.code = reply->status,
+                                 .verb = VERB_REPLY,
+                                 .call = reply->m.call,
+                                 .text = text_from(reply->why)};
+    struct wire_publish place = {
+        .buffer = reply->m.buffer, .offset = reply->m.offset, .bytes = reply->m.bytes};
+
+    p->router->counters.replies_refused++;
+    peer_send_status(p, &status);
+    if (place.buffer != 0) {
+        cargo_refused(p, &place);
+    }
+}
+
+static struct call *call_by_id(const struct router *r, uint64_t id)
+{
+    struct call *c = idpool_get(&r->calls, (uint32_t) (id & CALLS_MAX));
+
+    return c && c->id == id ? c : NULL;
+}
+
+static bool reply_check(struct peer *p, struct reply *reply, const struct frame *f)
+{
+    struct call *c = call_by_id(p->router, reply->m.call);
+
+    if (!c || c->state != CALL_OPEN || server_of(c)->peer != p) {
+        return reply_fail(reply, BUS_STATUS_UNKNOWN_CALL, "no such call is open here");
+    }
+    reply->call = c;
+    if (reply->m.flags & ~(uint32_t) REPLY_MORE) {
+        return reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    if (reply->m.buffer != 0 && f->body_bytes > 0) {
+        return reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, "a body in the frame and a buffer");
+    }
+    if ((reply->m.flags & REPLY_MORE) && c->n_ahead >= REPLIES_AHEAD_MAX) {
+        return reply_fail(reply, BUS_STATUS_NO_CREDIT,
+                          "the requester has not consumed the last ones");
+    }
+    reply->size = reply->m.buffer != 0 ? reply->m.bytes : f->body_bytes;
+    reply->why = text_headers_check(reply->m.headers, reply->m.n_headers, &reply->size);
+    return !reply->why || reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, reply->why);
+}
+
+static void reply_show(struct peer *p, const struct reply *reply, const struct message_parts *parts)
+{
+    const struct request *r = reply->call->request;
+    struct tap_record record = {.parts = parts,
+                                .headers = reply->m.headers,
+                                .n_headers = reply->m.n_headers,
+                                .n_fds = reply->n_fds,
+                                .n_matched = 1,
+                                .kind = reply->m.flags & REPLY_MORE ? MONITORED_REPLY_MORE
+                                                                    : MONITORED_REPLY,
+                                .call = r->id};
+
+    if (tap_wants(p->router)) {
+        tap_note_peer(p->router, r->peer, BUS_VERDICT_DELIVERED);
+        tap_emit(p->router, &record);
+    }
+}
+
+/* On its way, or the request has ended over it. */
+static void reply_forward(struct peer *p, struct reply *reply, const struct message_parts *parts)
+{
+    struct call *c = reply->call;
+    struct request *r = c->request;
+    uint32_t part = r->to_all ? (uint32_t) (c - r->calls) + 1 : 0;
+    struct sub *s = server_of(c);
+    const char *why;
+
+    reply_show(p, reply, parts);
+    why = answer_send(r, part, parts);
+    if (why) {
+        request_end(r, BUS_STATUS_LIMIT, why);
+        return;
+    }
+    p->router->counters.replies++;
+    if (reply->m.flags & REPLY_MORE) {
+        c->n_ahead++;
+        request_rearm(r);
+        return;
+    }
+    call_over(c);
+    r->n_replied++;
+    request_note_over(r);
+    server_pump(s);
+}
+
+static bool reply_load(struct peer *p, struct reply *reply, struct message_parts *parts)
+{
+    struct wire_publish place = {
+        .buffer = reply->m.buffer, .offset = reply->m.offset, .bytes = reply->m.bytes};
+
+    reply->why = message_load(p, &place, reply->n_fds, reply->parcel, parts, &reply->status);
+    return reply->status == BUS_STATUS_OK;
+}
+
+/* The ANSWER header that follows the requester's own fields. */
+static bool reply_header(struct peer *p, struct reply *reply, struct message_parts *parts,
+                         uint8_t *header, size_t cap)
+{
+    struct wire_answer m = {.sender = p->sender->id,
+                            .time = p->router->now.realtime_ns,
+                            .flags = reply->m.flags,
+                            .descriptors = reply->n_fds,
+                            .error = reply->m.error,
+                            .headers = reply->m.headers,
+                            .n_headers = reply->m.n_headers};
+    long n = codec_encode(&p->router->arena, VERB_ANSWER, &m, header, cap);
+
+    if (n < 0) {
+        return reply_fail(reply, BUS_STATUS_LIMIT, "the headers are too long together");
+    }
+    parts->header = header;
+    parts->header_bytes = (size_t) n;
+    return true;
+}
+
+static void reply_decoded(struct peer *p, struct reply *reply, const struct frame *f)
+{
+    size_t cap = reply->m.n_headers > 0 ? FRAME_HEADER_MAX - CALL_LEAD_MAX - HOT_PLACE_MAX
+                                        : HOT_MESSAGE_MAX + HOT_PLACE_MAX;
+    struct message_parts parts = {.sender = p->sender,
+                                  .body = f->body,
+                                  .body_bytes = f->body_bytes,
+                                  .slab = p->router->slab,
+                                  .flags = MESSAGE_UNCREDITED};
+    uint8_t small[HOT_MESSAGE_MAX + HOT_PLACE_MAX + OUTQ_SLACK_BYTES];
+    AUTO_FREE uint8_t *large = NULL;
+
+    if (reply_check(p, reply, f)) {
+        large = cap > sizeof(small) ? malloc(cap + OUTQ_SLACK_BYTES) : NULL;
+        parts.topic = reply->call->request->topic;
+        parts.size = reply->size;
+        if (cap > sizeof(small) && !large) {
+            (void) reply_fail(reply, BUS_STATUS_NO_MEMORY, "out of memory");
+        } else if (reply_header(p, reply, &parts, large ? large : small, cap) &&
+                   reply_load(p, reply, &parts)) {
+            reply_forward(p, reply, &parts);
+            if (parts.whole) {
+                message_release(parts.whole);
+            }
+            return;
+        }
+    }
+    reply_refuse(p, reply);
+}
+
+void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed)
+{
+    struct reply reply = {.n_fds = f->fds, .parcel = parcel};
+    union wire_any any;
+
+    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+        (void) reply_fail(&reply, BUS_STATUS_MALFORMED, "REPLY");
+        reply_refuse(p, &reply);
+        return;
+    }
+    reply.m = any.reply;
+    if (!fds_allowed) {
+        (void) reply_fail(&reply, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
+        reply_refuse(p, &reply);
+        return;
+    }
+    reply_decoded(p, &reply, f);
+}
