@@ -124,6 +124,13 @@ struct bus_conn {
     int64_t window_messages;
     int64_t window_bytes;
 
+    /* requests and calls */
+    struct table requests; /* struct bus_request, by its number */
+    struct numbers request_numbers;
+    uint32_t requests_max;
+    uint32_t request_timeout_max_ms;
+    struct bus_call *calls; /* uthash of those that are open here */
+
     struct monitor monitor;
     struct snapshot *snapshots; /* the first one is being answered */
 

@@ -72,6 +72,8 @@ static void on_welcome(struct bus_conn *c, const struct wire_welcome *m)
     bus__buffers_init(c, m);
     c->subscriptions_max = MIN(m->subscriptions_max, TABLE_INDEX_MAX);
     c->aliases_max = MIN(m->aliases_max, TABLE_INDEX_MAX);
+    c->requests_max = MIN(m->requests_max, TABLE_INDEX_MAX);
+    c->request_timeout_max_ms = m->request_timeout_max_ms;
     c->deadline_ns = 0;
     bus__sync_fd(c);
 }
@@ -126,6 +128,9 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
         return; /* of an alias whose ADVERTISE was refused: told already */
     case VERB_SUBSCRIBE:
         bus__on_subscribe_status(c, m);
+        return;
+    case VERB_REPLY:
+        bus__on_reply_status(c, m);
         return;
     case VERB_UNSUBSCRIBE:
         bus__on_unsubscribe_status(c, m);
@@ -245,7 +250,7 @@ static inline struct bus_sub *message_begin(struct bus_conn *c, const struct hot
 
     ret->topic = bus__table_get(&c->topics, h->topic);
     ret->sender = bus__table_get(&c->peers, h->sender);
-    if (UNLIKELY(!sub || !ret->topic || !ret->sender)) {
+    if (UNLIKELY(!sub || !ret->topic || !ret->sender || !sub->on_message)) {
         bus__fail_protocol(c, "MESSAGE with an unknown number");
         return NULL;
     }
@@ -285,7 +290,7 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
                             size_t bytes)
 {
     bool leased = m->lease != NULL;
-    enum bus_loss_reason reason = bus__message_secure(c, sub, m);
+    enum bus_loss_reason reason = bus__message_secure(c, sub->immutable, m);
     struct rxbuf *copy = leased && !m->lease ? m->buf : NULL;
 
     if (reason == BUS_LOSS_NONE) {
@@ -297,34 +302,48 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
     }
 }
 
+bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried *w,
+                       const struct frame *f, struct rxbuf *buf, struct parcel *parcel,
+                       struct bus_message *ret)
+{
+    *ret = (struct bus_message){.data = f->body,
+                                .bytes = f->body_bytes,
+                                .topic = w->topic,
+                                .sender = bus__table_get(&c->peers, w->sender),
+                                .time_ns = w->time_ns,
+                                .headers = bus__headers(a, w->headers, w->n_headers),
+                                .n_headers = w->n_headers,
+                                .buf = buf,
+                                .parcel = parcel,
+                                .n_fds = w->descriptors};
+    if (!ret->topic || !ret->sender || !ret->headers) {
+        bus__fail_protocol(c, "a message with an unknown number, or too large headers");
+        return false;
+    }
+    return w->place.buffer == 0 || bus__body_find(c, &w->place, ret);
+}
+
 static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
                        const struct frame *f, struct rxbuf *buf, struct parcel *parcel)
 {
-    struct hot_message h = {w->subscription, w->topic, w->sender,
-                            w->sequence,     w->time,  {w->buffer, w->lease, w->offset, w->bytes}};
+    struct bus_sub *sub = bus__table_get(&c->subs, w->subscription);
+    struct carried carried = {
+        bus__table_get(&c->topics, w->topic),       w->sender,  w->descriptors, w->time,
+        {w->buffer, w->lease, w->offset, w->bytes}, w->headers, w->n_headers};
     struct bus_message m;
-    struct bus_sub *sub = message_begin(c, &h, f, &m);
 
-    if (bus__is_over(c)) {
+    if (!sub || sub->on_call) {
+        bus__fail_protocol(c, "MESSAGE with an unknown number");
         return;
     }
-    m.headers = bus__headers(a, w->headers, w->n_headers);
-    m.n_headers = w->n_headers;
-    m.buf = buf;
-    m.lease = NULL;
-    m.parcel = parcel;
-    m.n_fds = w->descriptors;
+    if (!bus__message_make(c, a, &carried, f, buf, parcel, &m)) {
+        return;
+    }
+    m.sequence = w->sequence;
     m.flags = w->flags;
     m.delivery = w->delivery;
     m.deliveries = w->deliveries;
-    m.refs = 0;
-    if (w->buffer && !bus__body_find(c, &h.place, &m)) {
-        return;
-    }
-    if (!m.headers) {
-        bus__lease_unref(m.lease);
-        bus__fail_protocol(c, "headers too large");
-    } else if (sub) {
+    if (sub->state < SUB_ENDING) {
         message_deliver(c, sub, &m, m.bytes + headers_bytes(w->headers, w->n_headers));
     } else {
         bus__lease_unref(m.lease);
@@ -409,6 +428,21 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
     case VERB_MESSAGE:
         on_message(c, a, &m->message, f, buf, parcel);
         break;
+    case VERB_CALL:
+        bus__on_call(c, a, &m->call, f, buf, parcel);
+        break;
+    case VERB_ANSWER:
+        bus__on_answer(c, a, &m->answer, f, buf, parcel);
+        break;
+    case VERB_DONE:
+        bus__on_done(c, &m->done);
+        break;
+    case VERB_CANCEL:
+        bus__on_cancel(c, &m->cancel);
+        break;
+    case VERB_CREDIT:
+        bus__on_call_credit(c, &m->credit);
+        break;
     case VERB_BUFFER:
         bus__on_buffer(c, &m->buffer, parcel);
         break;
@@ -486,7 +520,8 @@ static void arena_give(struct bus_conn *c, struct arena *a)
 static bool parcel_of(struct bus_conn *c, const struct frame *f, struct parcel **ret)
 {
     *ret = f->fds ? bus__claim_parcel(c, f->fds) : NULL;
-    return f->fds == 0 || (*ret && (f->verb == VERB_MESSAGE || f->verb == VERB_BUFFER));
+    return f->fds == 0 || (*ret && (f->verb == VERB_MESSAGE || f->verb == VERB_BUFFER ||
+                                    f->verb == VERB_CALL || f->verb == VERB_ANSWER));
 }
 
 static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)

@@ -24,5 +24,12 @@ struct bus_message {
     uint32_t flags;        /* of MESSAGE */
     uint32_t delivery;     /* number to acknowledge it by, or 0 */
     uint32_t deliveries;   /* that went before this one */
-    uint32_t refs;         /* 0: on the dispatcher's stack */
+    uint32_t refs;         /* 0: on the dispatcher's stack, or part of a call */
 };
+
+/* Room that its headers need behind a copy, and putting them there. */
+size_t bus__headers_bytes(const struct bus_message *m);
+void bus__headers_copy(struct bus_message *to, void *memory, const struct bus_message *from);
+/* References to what it borrows; those to its lease are not counted here. */
+void bus__message_hold(struct bus_message *m);
+void bus__message_drop(struct bus_message *m);

@@ -31,9 +31,10 @@ struct confirm {
     void *userdata;
 };
 
-/* A publish that is not plain. */
+/* A publish that is not plain, or a request or a reply. */
 struct publish {
-    const struct bus_topic *topic; /* NULL: by name */
+    const struct outgoing *outgoing; /* NULL: it is a publish */
+    const struct bus_topic *topic;   /* NULL: by name */
     const char *name;
     const void *data;
     size_t bytes;
@@ -58,7 +59,7 @@ static inline void store_body_bytes(uint8_t *dst, size_t bytes)
     dst[3] = (uint8_t) (bytes >> 24);
 }
 
-/* A publish is in the output. */
+/* A publish is in the output, for which the router has given credit. */
 static inline void account(struct bus_conn *c, size_t message_bytes)
 {
     c->sequence++;
@@ -101,11 +102,8 @@ static int again(struct bus_conn *c, size_t bytes)
     return -EAGAIN;
 }
 
-static int room_check(struct bus_conn *c, size_t bytes)
+static int output_room_check(struct bus_conn *c, size_t bytes)
 {
-    if (c->credit_messages <= 0 || c->credit_bytes <= 0) {
-        return again(c, bytes);
-    }
     if (c->outq.bytes + bytes > c->max_out_bytes) {
         bus__output(c, OUTPUT_ALL); /* it may have been a cork that held it */
         if (c->outq.bytes > 0 && c->outq.bytes + bytes > c->max_out_bytes) {
@@ -113,6 +111,14 @@ static int room_check(struct bus_conn *c, size_t bytes)
         }
     }
     return bus__usable(c);
+}
+
+static int room_check(struct bus_conn *c, const struct publish *p, size_t bytes)
+{
+    if (!p->outgoing && (c->credit_messages <= 0 || c->credit_bytes <= 0)) {
+        return again(c, bytes);
+    }
+    return output_room_check(c, bytes);
 }
 
 static int state_check(struct bus_conn *c)
@@ -204,7 +210,18 @@ static int publish_check(struct bus_conn *c, struct publish *p)
 
     r = r < 0 ? r : opts_check(p);
     r = r < 0 ? r : body_check(c, p->data, p->bytes);
-    return r < 0 ? r : room_check(c, frame_max(p) + inline_bytes(c, p));
+    return r < 0 ? r : room_check(c, p, frame_max(p) + inline_bytes(c, p));
+}
+
+static size_t headers_of(const struct publish *p, struct wire_header headers[BUS_HEADERS_MAX])
+{
+    size_t n = p->opts ? p->opts->n_headers : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        headers[i].name = text_from(p->opts->headers[i].name);
+        headers[i].value = text_from(p->opts->headers[i].value);
+    }
+    return n;
 }
 
 static long encode(const struct publish *p, uint8_t *dst)
@@ -226,29 +243,90 @@ static long encode(const struct publish *p, uint8_t *dst)
     }
     if (p->opts) {
         m.flags = p->opts->flags & BUS_PUBLISH_CONFIRM;
-        m.n_headers = p->opts->n_headers;
         m.key = text_from(p->opts->key ? p->opts->key : "");
         m.ttl_ms = p->opts->ttl_ms;
     }
-    for (size_t i = 0; i < m.n_headers; i++) {
-        headers[i].name = text_from(p->opts->headers[i].name);
-        headers[i].value = text_from(p->opts->headers[i].value);
-    }
+    m.n_headers = headers_of(p, headers);
     return codec_encode(&scratch, VERB_PUBLISH, &m, dst, p->header_max);
+}
+
+static struct hot_place place_of(const struct publish *p)
+{
+    if (!p->slot.segment) {
+        return (struct hot_place){0};
+    }
+    return (struct hot_place){p->slot.segment->number, 0, bus__slot_offset(p->slot), p->bytes};
 }
 
 /* Nothing but an alias and the place of the body, which need no codec. */
 static bool is_bare(const struct publish *p)
 {
-    return p->topic && p->slot.segment && !p->opts;
+    return p->topic && p->slot.segment && !p->opts && !p->outgoing;
 }
 
 static long encode_bare(const struct publish *p, uint8_t *dst)
 {
-    struct hot_place place = {p->slot.segment->number, 0, bus__slot_offset(p->slot), p->bytes};
+    struct hot_place place = place_of(p);
     size_t n = hot_put_field_1(dst, p->topic->alias);
 
     return (long) (n + hot_put_place(dst + n, HOT_PUBLISH_PLACE, &place));
+}
+
+/* The fields before the place of the body have the numbers 1 and 3 in both, those behind it 9 and
+ * 10; what protobuf-c would write. */
+static long encode_outgoing_bare(const struct publish *p, uint8_t *dst)
+{
+    const struct outgoing *o = p->outgoing;
+    struct hot_place place = place_of(p);
+    bool is_reply = o->verb == VERB_REPLY;
+    uint8_t *at = hot_put_field(dst, 1, is_reply ? o->call : p->topic->alias);
+
+    at = hot_put_field(at, 3, o->flags);
+    at += hot_put_place(at, HOT_PUBLISH_PLACE, &place);
+    at = hot_put_field(at, 9, is_reply ? o->error : o->call);
+    return hot_put_field(at, 10, is_reply ? 0 : o->timeout_ms) - dst;
+}
+
+static long encode_outgoing(const struct publish *p, uint8_t *dst)
+{
+    _Alignas(16) uint8_t memory[CODEC_SCRATCH_BYTES];
+    struct arena scratch = {memory, 0, sizeof(memory)};
+    struct wire_header headers[BUS_HEADERS_MAX];
+    const struct outgoing *o = p->outgoing;
+    struct hot_place place = place_of(p);
+    size_t n_headers = headers_of(p, headers);
+    struct wire_reply reply = {o->call,     o->flags, place.buffer, place.offset,
+                               place.bytes, o->error, headers,      n_headers};
+    struct wire_request request = {p->topic ? p->topic->alias : 0,
+                                   text_from(p->topic ? "" : p->name),
+                                   o->flags,
+                                   place.buffer,
+                                   place.offset,
+                                   place.bytes,
+                                   (uint32_t) o->call,
+                                   o->timeout_ms,
+                                   headers,
+                                   n_headers};
+
+    if (n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
+        return encode_outgoing_bare(p, dst);
+    }
+    return o->verb == VERB_REPLY
+               ? codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max)
+               : codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
+}
+
+static enum verb verb_of(const struct publish *p)
+{
+    return p->outgoing ? p->outgoing->verb : VERB_PUBLISH;
+}
+
+static long encode_any(const struct publish *p, uint8_t *dst)
+{
+    if (p->outgoing) {
+        return encode_outgoing(p, dst);
+    }
+    return is_bare(p) ? encode_bare(p, dst) : encode(p, dst);
 }
 
 static int confirm_new(const struct publish *p, struct confirm **ret)
@@ -278,12 +356,11 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (!dst || confirm_new(p, &confirm) < 0) {
         return -ENOMEM;
     }
-    header_bytes =
-        is_bare(p) ? encode_bare(p, dst + FRAME_PREFIX_BYTES) : encode(p, dst + FRAME_PREFIX_BYTES);
+    header_bytes = encode_any(p, dst + FRAME_PREFIX_BYTES);
     if (header_bytes < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix_fds(dst, VERB_PUBLISH, (size_t) header_bytes, body_bytes,
+    frame_write_prefix_fds(dst, verb_of(p), (size_t) header_bytes, body_bytes,
                            parcel_count(p->parcel));
     if (body_bytes > 0) {
         memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, body_bytes);
@@ -298,13 +375,17 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     }
     outq_commit_with(&c->outq, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes, p->parcel);
     c->urgent = c->urgent || p->parcel;
-    account(c, p->text_bytes + p->bytes);
+    if (p->outgoing) {
+        bus__output_queued(c);
+    } else {
+        account(c, p->text_bytes + p->bytes);
+    }
     return 0;
 }
 
 static bool is_plain(const struct publish *p)
 {
-    return p->topic && !p->slot.segment &&
+    return p->topic && !p->slot.segment && !p->outgoing &&
            (!p->opts || ((p->opts->flags & BUS_PUBLISH_CONFIRM) == 0 && p->opts->n_headers == 0 &&
                          p->opts->n_fds == 0 && !p->opts->key && p->opts->ttl_ms == 0));
 }
@@ -425,7 +506,7 @@ static int publish_placed(struct bus_conn *c, struct publish *p)
         }
         return r;
     }
-    r = r > 0 ? room_check(c, frame_max(p) + p->bytes) : r;
+    r = r > 0 ? room_check(c, p, frame_max(p) + p->bytes) : r;
     if (r < 0) {
         return r;
     }
@@ -537,6 +618,22 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
     p.text_bytes = 0;
     (void) opts_check(&p);
     return publish_checked(conn, &p);
+}
+
+int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
+                       const struct bus_publish_opts *opts)
+{
+    struct publish p = {
+        .outgoing = o, .name = o->topic, .data = data, .bytes = bytes, .opts = opts};
+    struct bus_topic *t = NULL;
+    int r = publish_check(c, &p);
+
+    if (r == 0 && o->topic) {
+        r = bus__topic_automatic(c, o->topic, &t);
+        r = r == -ENOSPC ? 0 : r; /* without an alias left, the name goes with it */
+    }
+    p.topic = t;
+    return r < 0 ? r : publish_checked(c, &p);
 }
 
 int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes)

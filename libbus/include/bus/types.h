@@ -53,7 +53,8 @@ extern "C" {
     X(TIMEOUT, 20, "no answer in time")                                                            \
     X(CANCELLED, 21, "the requester has cancelled it")                                             \
     X(UNKNOWN_CALL, 22, "no such call is open here")                                               \
-    X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")
+    X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")                            \
+    X(DISCONNECTED, 24, "the connection to the router has ended")
 
 /** What the router says about a request. */
 enum bus_status {
