@@ -294,26 +294,30 @@ static long encode_outgoing(const struct publish *p, uint8_t *dst)
     struct wire_header headers[BUS_HEADERS_MAX];
     const struct outgoing *o = p->outgoing;
     struct hot_place place = place_of(p);
-    size_t n_headers = headers_of(p, headers);
     struct wire_reply reply = {o->call,     o->flags, place.buffer, place.offset,
-                               place.bytes, o->error, headers,      n_headers};
-    struct wire_request request = {p->topic ? p->topic->alias : 0,
-                                   text_from(p->topic ? "" : p->name),
-                                   o->flags,
-                                   place.buffer,
-                                   place.offset,
-                                   place.bytes,
-                                   (uint32_t) o->call,
-                                   o->timeout_ms,
-                                   headers,
-                                   n_headers};
+                               place.bytes, o->error, headers,      headers_of(p, headers)};
+    struct wire_request request = {.topic = {"", 0},
+                                   .flags = o->flags,
+                                   .buffer = place.buffer,
+                                   .offset = place.offset,
+                                   .bytes = place.bytes,
+                                   .call = (uint32_t) o->call,
+                                   .timeout_ms = o->timeout_ms,
+                                   .headers = headers,
+                                   .n_headers = reply.n_headers};
 
-    if (n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
+    if (reply.n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
         return encode_outgoing_bare(p, dst);
     }
-    return o->verb == VERB_REPLY
-               ? codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max)
-               : codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
+    if (o->verb == VERB_REPLY) {
+        return codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max);
+    }
+    if (p->topic) {
+        request.alias = p->topic->alias;
+    } else {
+        request.topic = text_from(p->name);
+    }
+    return codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
 }
 
 static enum verb verb_of(const struct publish *p)
