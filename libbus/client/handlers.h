@@ -121,8 +121,10 @@ int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
 
 /* A request or a reply: a frame with a body that is no publish. */
 struct outgoing {
-    enum verb verb;    /* VERB_REQUEST or VERB_REPLY */
-    const char *topic; /* VERB_REQUEST */
+    enum verb verb; /* VERB_REQUEST or VERB_REPLY */
+    /* VERB_REQUEST: the topic, or if there is none its name */
+    const struct bus_topic *topic;
+    const char *name;
     uint64_t call;
     uint32_t flags;
     uint32_t timeout_ms; /* VERB_REQUEST */

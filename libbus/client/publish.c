@@ -627,17 +627,14 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
 int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
                        const struct bus_publish_opts *opts)
 {
-    struct publish p = {
-        .outgoing = o, .name = o->topic, .data = data, .bytes = bytes, .opts = opts};
-    struct bus_topic *t = NULL;
-    int r = publish_check(c, &p);
+    struct publish p = {.outgoing = o,
+                        .topic = o->topic,
+                        .name = o->name,
+                        .data = data,
+                        .bytes = bytes,
+                        .opts = opts};
 
-    if (r == 0 && o->topic) {
-        r = bus__topic_automatic(c, o->topic, &t);
-        r = r == -ENOSPC ? 0 : r; /* without an alias left, the name goes with it */
-    }
-    p.topic = t;
-    return r < 0 ? r : publish_checked(c, &p);
+    return publish_slowly(c, &p);
 }
 
 int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes)

@@ -66,7 +66,19 @@ static void topic_remove(struct bus_conn *c, struct bus_topic *t)
     c->aliases.at[t->alias] = NULL;
     bus__numbers_give(&c->alias_numbers, t->alias);
     c->n_topics--;
+    bus__topic_name_unref(t->shared_name);
     free(t);
+}
+
+struct topic_name *bus__topic_shared_name(struct bus_topic *t)
+{
+    if (!t->shared_name) {
+        t->shared_name = bus__topic_name_new(t->name, t->len);
+    }
+    if (t->shared_name) {
+        t->shared_name->refs++;
+    }
+    return t->shared_name;
 }
 
 int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic)
@@ -132,7 +144,12 @@ void bus__topics_fini(struct bus_conn *c)
     HASH_CLEAR(hh, c->by_name);
     c->lru = NULL;
     for (uint32_t i = 0; i < c->aliases.n; i++) {
-        free(c->aliases.at[i]);
+        struct bus_topic *t = c->aliases.at[i];
+
+        if (t) {
+            bus__topic_name_unref(t->shared_name);
+            free(t);
+        }
     }
     bus__table_fini(&c->aliases);
     bus__numbers_fini(&c->alias_numbers);

@@ -23,6 +23,7 @@ struct bus_topic {
     uint32_t flags; /* BUS_TOPIC_ flags */
     uint32_t retain_messages;
     uint32_t retain_ttl_ms;
+    struct topic_name *shared_name; /* for messages that do not bring it; NULL until needed */
     bus_interest_fn on_interest;
     void *userdata;
     uint64_t since;    /* publishes up to this number may have used the alias for another topic */
@@ -36,4 +37,6 @@ struct bus_topic {
 /* The automatic topic of that name, made if there is none. -EINVAL, -ENOMEM, or -ENOSPC: publish by
  * name. */
 int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret);
+/* Its name, counted, with one more reference; NULL if out of memory. */
+struct topic_name *bus__topic_shared_name(struct bus_topic *t);
 void bus__topics_fini(struct bus_conn *c);
