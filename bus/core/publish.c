@@ -84,9 +84,22 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
     }
 }
 
-static inline bool sub_is_served(const struct sub *s, const struct peer *from)
+/* A subscription that is not like most. */
+static bool sub_is_served_specially(struct sub *s, const struct peer *from)
 {
-    return s->peer->state != PEER_CLOSING && !((s->flags & SUB_NO_LOCAL) && s->peer == from);
+    if ((s->flags & SUB_NO_LOCAL) && s->peer == from) {
+        return false;
+    }
+    if (s->flags & SUB_ALARM) {
+        alarm_note(s);
+    }
+    return true;
+}
+
+static inline bool sub_is_served(struct sub *s, const struct peer *from)
+{
+    return s->peer->state != PEER_CLOSING &&
+           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM))) || sub_is_served_specially(s, from));
 }
 
 static inline void fan_out_one(struct fan_out *f, struct match *match)
@@ -207,21 +220,28 @@ static struct topic *alias_topic(const struct peer *p, uint32_t alias)
     return alias > 0 && alias <= p->n_aliases_max ? p->aliases[alias - 1] : NULL;
 }
 
-static bool headers_check(struct publish *pub)
+const char *publish_headers_fault(const struct wire_header *headers, size_t n, uint64_t *size)
 {
-    for (size_t i = 0; i < pub->m.n_headers; i++) {
-        const struct wire_header *h = &pub->m.headers[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct wire_header *h = &headers[i];
 
         if (h->name.len == 0 || h->name.len > BUS_TOPIC_MAX ||
             !utf8_valid_printable(h->name.data, h->name.len)) {
-            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header name");
+            return "header name";
         }
         if (!utf8_valid(h->value.data, h->value.len)) {
-            return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "header value");
+            return "header value";
         }
-        pub->size += h->name.len + h->value.len;
+        *size += h->name.len + h->value.len;
     }
-    return true;
+    return NULL;
+}
+
+static bool headers_check(struct publish *pub)
+{
+    const char *why = publish_headers_fault(pub->m.headers, pub->m.n_headers, &pub->size);
+
+    return !why || publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, why);
 }
 
 static bool topic_check(struct publish *pub, struct text topic)
@@ -567,6 +587,11 @@ static bool alias_add(struct peer *p, const struct wire_advertise *m, struct pub
         charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
+    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
+        charge_release(&p->charge, memory);
+        topic_unref(t);
+        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
     t->n_publishers++;
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
@@ -602,6 +627,7 @@ void alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
 
+    interest_drop(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;

@@ -5,6 +5,7 @@
 
 #include "core/cargo.h"
 #include "core/message.h"
+#include "core/presence.h"
 #include "core/quota.h"
 #include "core/router.h"
 #include "core/sub.h"
@@ -66,6 +67,11 @@ struct peer {
     uint32_t n_subs, n_subs_max;
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
+    uint32_t n_wills; /* of sender.wills */
+    uint32_t n_alarms, n_alarms_max;
+    uint32_t n_own;        /* during interest_tell() */
+    struct alarm **alarms; /* by number of their subscription - 1 */
+    struct watch *watches; /* of watch.waiting_next */
     uint32_t n_parcels;
     uint32_t features; /* of HELLO */
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
@@ -115,7 +121,8 @@ struct router {
     struct idpool buffer_ids;
     struct users users;
     struct quota descriptors; /* of all users */
-    struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
+    struct presence presence;
+    struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
     struct arena arena;
@@ -135,6 +142,8 @@ struct router {
 
 /* ---- router.c ---- */
 
+/* The number is a new sender's. */
+void sender_forget(struct router *r, uint32_t id);
 /* Drops what closing peers own: so many units of work now, the rest when router_deadline() says.
  * Not while subscriptions are being walked. */
 void router_reap(struct router *r, unsigned budget);
@@ -153,6 +162,7 @@ void peer_send(struct peer *p, enum verb verb, const void *message);
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
 /* Something could not be put into the output for want of memory: the router tries again soon. */
 void peer_retry_later(struct peer *p);
+void router_retry_later(struct router *r);
 void peer_send_status(struct peer *p, const struct wire_status *status);
 /* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
@@ -189,6 +199,8 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
 void alias_drop(struct peer *p, uint32_t alias);
+/* What is wrong with text headers, or NULL; adds their size. */
+const char *publish_headers_fault(const struct wire_header *headers, size_t n, uint64_t *size);
 /* A message that no client sends: the router publishes it in the name of a sender. */
 struct publication {
     struct sender *sender;
@@ -266,6 +278,8 @@ void monitor_handle(struct peer *p, const struct wire_monitor *m);
 void tap_flush_loss(struct peer *p);
 void tap_free(struct peer *p);
 bool tap_wants(const struct router *r);
+/* Whether a filter of a monitor matches that topic. */
+bool tap_asked_for(const struct router *r, struct text topic);
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
 
 struct tap_record {

@@ -518,6 +518,7 @@ static void sub_detach(struct sub *s)
 
     s->is_ended = true;
     waiting_clear(s);
+    alarm_drop(s);
     if (sub_queue(s)) {
         stalling_remove(s->queue);
     }

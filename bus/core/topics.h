@@ -12,6 +12,7 @@
 #include "core/message.h"
 #include "core/table.h"
 
+struct interest;
 struct sub;
 struct topics;
 
@@ -40,6 +41,7 @@ struct topic {
     uint64_t published_bytes;
     uint64_t delivered_messages;
     uint64_t lost_messages;
+    struct interest *interest; /* who wants to know its matches; NULL: nobody */
     uint32_t n_publishers;
     uint8_t len;
     char name[];
@@ -52,6 +54,8 @@ struct topics {
     struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
+    void (*on_matches)(struct topic *t,
+                       void *userdata); /* of one with interest, there are others */
     void *userdata;
 };
 
