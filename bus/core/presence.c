@@ -114,8 +114,10 @@ static void note_match(struct sub *s, void *ctx)
 }
 
 /* Without a topic object: nearly always nobody does. */
-static bool is_wanted(struct router *r, struct text topic)
+static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
 {
+    char name[EVENT_TOPIC_MAX];
+    struct text topic = event_topic(name, s, kind);
     bool wanted = tap_asked_for(r, topic);
 
     if (!wanted) {
@@ -141,7 +143,7 @@ static bool event_publish(struct router *r, const struct sender *s, enum client_
     struct publication pub = {.topic = event_topic(name, s, kind), .body = body};
 
     r->work++;
-    if (!is_wanted(r, pub.topic)) {
+    if (!event_is_wanted(r, s, kind)) {
         return true;
     }
     pub.sender = self_get(r);
@@ -214,7 +216,7 @@ void presence_left(struct peer *p, enum bus_goodbye reason, const char *text)
     s->is_present = false;
     s->goodbye = (uint8_t) reason;
     s->goodbye_text = text;
-    if (was_present && !silent) {
+    if (was_present && !silent && event_is_wanted(r, s, CLIENT_LEFT)) {
         presence_note(r, s, DUE_LEFT);
     }
     wills_leave(p, was_present, !silent && reason != BUS_GOODBYE_NORMAL);

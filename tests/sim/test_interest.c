@@ -101,7 +101,7 @@ static void test_wildcards_are_found_without_a_publish(void **state)
     sim_unsubscribe(&w->s, a, 0);
     expect(w, p, "INTEREST 1 0\nINTEREST 2 1\n");
     world_publish(w, p, "u/x");
-    world_expect(w, a, "MESSAGE 2 u/x 1.1\n");
+    world_expect(w, a, "STATUS OK UNSUBSCRIBE sub=1\nMESSAGE 2 u/x 1.1\n");
 }
 
 static void test_changes_are_told_together(void **state)
