@@ -184,7 +184,7 @@ static void due_turn(struct router *r, uint64_t end)
 
 bool presence_greet(struct peer *p, const struct wire_hello *m)
 {
-    if (m->resume_token.len > RESUME_TOKEN_MAX) {
+    if (m->resume_token.len > BUS_RESUME_TOKEN_MAX) {
         peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "HELLO: resume_token");
         return false;
     }

@@ -39,7 +39,7 @@ struct identity {
     uint32_t uid;
     uint8_t name_len;
     uint8_t token_len;
-    char text[BUS_NAME_MAX + RESUME_TOKEN_MAX]; /* both */
+    char text[BUS_NAME_MAX + BUS_RESUME_TOKEN_MAX]; /* both */
 };
 
 #define IDENTITY_BYTES (sizeof(struct identity) + TABLE_ENTRY_BYTES)

@@ -81,9 +81,6 @@ enum { REPLY_MORE = 1 };
 enum { BUFFER_IMMUTABLE = 1 };
 enum { RELEASE_FORGET = 1 };
 
-/* Longest HELLO.resume_token. */
-#define RESUME_TOKEN_MAX 64u
-
 /* A whole frame; the pointers are views into the received bytes. */
 struct frame {
     const uint8_t *header;
