@@ -38,7 +38,8 @@ void presence_fini(struct router *r)
 void presence_note(struct router *r, struct sender *s, unsigned due)
 {
     if (s->due == 0) {
-        DL_APPEND2(r->presence.due, sender_ref(s), due_prev, due_next);
+        (void) sender_ref(s);
+        DL_APPEND2(r->presence.due, s, due_prev, due_next);
         r->presence.n_due++;
     }
     s->due |= (uint8_t) due;
