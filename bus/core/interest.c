@@ -11,7 +11,7 @@
 /* One alias whose publisher wants to know. */
 struct watch {
     struct watch *prev, *next;                 /* interest.watches */
-    struct watch *waiting_prev, *waiting_next; /* peer.watches, while it waits for room */
+    struct watch *waiting_prev, *waiting_next; /* peer.waiting_watches */
     struct interest *interest;
     struct peer *peer;
     uint32_t alias;
@@ -86,7 +86,8 @@ bool interest_add(struct peer *p, struct topic *t, uint32_t alias)
 {
     struct watch *w;
 
-    if (!charge_add(&p->charge, WATCH_BYTES)) {
+    if (!peer_table_reach(p, (void ***) &p->watches, &p->n_watches_max, alias) ||
+        !charge_add(&p->charge, WATCH_BYTES)) {
         return false;
     }
     w = calloc(1, sizeof(*w));
@@ -98,6 +99,7 @@ bool interest_add(struct peer *p, struct topic *t, uint32_t alias)
     w->interest = t->interest;
     w->peer = p;
     w->alias = alias;
+    p->watches[alias - 1] = w;
     DL_APPEND(t->interest->watches, w);
     interest_change(t->interest);
     return true;
@@ -106,21 +108,19 @@ bool interest_add(struct peer *p, struct topic *t, uint32_t alias)
 static void watch_stop_waiting(struct watch *w)
 {
     if (w->is_waiting) {
-        DL_DELETE2(w->peer->watches, w, waiting_prev, waiting_next);
+        DL_DELETE2(w->peer->waiting_watches, w, waiting_prev, waiting_next);
         w->is_waiting = false;
     }
 }
 
 void interest_drop(struct peer *p, struct topic *t, uint32_t alias)
 {
-    struct watch *w = t->interest ? t->interest->watches : NULL;
+    struct watch *w = alias <= p->n_watches_max ? p->watches[alias - 1] : NULL;
 
-    while (w && (w->peer != p || w->alias != alias)) {
-        w = w->next;
-    }
     if (!w) {
         return;
     }
+    p->watches[alias - 1] = NULL;
     watch_stop_waiting(w);
     DL_DELETE(t->interest->watches, w);
     charge_release(&p->charge, WATCH_BYTES);
@@ -132,10 +132,18 @@ void interest_drop(struct peer *p, struct topic *t, uint32_t alias)
 
 void interest_resume(struct peer *p)
 {
-    while (p->watches) {
-        interest_change(p->watches->interest);
-        watch_stop_waiting(p->watches);
+    while (p->waiting_watches) {
+        interest_change(p->waiting_watches->interest);
+        watch_stop_waiting(p->waiting_watches);
     }
+}
+
+void interests_fini(struct peer *p)
+{
+    charge_release(&p->charge, p->n_watches_max * sizeof(void *));
+    free(p->watches);
+    p->watches = NULL;
+    p->n_watches_max = 0;
 }
 
 /* ---- counting and telling ---- */
@@ -163,7 +171,7 @@ static bool watch_tell(struct watch *w, uint32_t n)
     if (p->out.bytes >= p->output_max) {
         if (!w->is_waiting) {
             w->is_waiting = true;
-            DL_APPEND2(p->watches, w, waiting_prev, waiting_next);
+            DL_APPEND2(p->waiting_watches, w, waiting_prev, waiting_next);
         }
         return true;
     }
@@ -261,6 +269,7 @@ void interest_check(const struct router *r)
         assert(i->topic->interest == i && i->watches);
         DL_FOREACH (i->watches, w) {
             assert(w->interest == i && w->peer->aliases[w->alias - 1] == i->topic);
+            assert(w->peer->watches[w->alias - 1] == w);
         }
         n++;
         n_changed += i->is_changed;

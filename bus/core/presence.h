@@ -84,6 +84,8 @@ bool interest_add(struct peer *p, struct topic *t, uint32_t alias);
 void interest_drop(struct peer *p, struct topic *t, uint32_t alias);
 /* The matches of a topic have changed. */
 void interest_note(struct topic *t, void *userdata);
+/* The table, when all aliases are gone. */
+void interests_fini(struct peer *p);
 /* There is room in its output again. */
 void interest_resume(struct peer *p);
 /* Tells what has changed, until the router's work reaches end. */

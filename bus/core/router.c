@@ -239,6 +239,7 @@ static bool peer_drop(struct peer *p, unsigned *budget)
     if (!subs_drop(p, budget) || !aliases_drop(p, budget)) {
         return false;
     }
+    interests_fini(p);
     alarms_fini(p);
     windows_fini(&p->windows);
     return true;

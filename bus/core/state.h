@@ -71,7 +71,9 @@ struct peer {
     uint32_t n_alarms, n_alarms_max;
     uint32_t n_own;        /* during interest_tell() */
     struct alarm **alarms; /* by number of their subscription - 1 */
-    struct watch *watches; /* of watch.waiting_next */
+    uint32_t n_watches_max;
+    struct watch **watches;        /* by alias - 1 */
+    struct watch *waiting_watches; /* of watch.waiting_next: for room in the output */
     uint32_t n_parcels;
     uint32_t features; /* of HELLO */
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING

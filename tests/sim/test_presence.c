@@ -474,6 +474,43 @@ static void test_a_storm_that_is_not_read_is_reported_lost(void **state)
     storm_run(*state, 100, false);
 }
 
+/* For want of memory nothing is published for a while: what waits for that is bounded. */
+static void test_ends_that_wait_are_bounded(void **state)
+{
+    struct limits l = sim_small_limits();
+    struct sim_client *a, *b;
+    struct world *w;
+    unsigned n = 0;
+
+    (void) state;
+    l.clients_max = 4;
+    w = presence_world(&l);
+    a = watcher(w);
+    sim_disconnect(&w->s, join(w, "b"));
+    failmalloc_arm_from(1);
+    sim_advance(&w->s, 0);
+    assert_true(failmalloc_disarm() > 0);
+    for (b = sim_attach(&w->s, packets); b && n < 100; b = sim_attach(&w->s, packets), n++) {
+        hello(w, b, "b", "");
+        sim_disconnect(&w->s, b);
+    }
+    assert_int_equal(n, 3);
+    assert_int_equal(router_counters(w->s.router)->clients_refused, 1);
+    router_check(w->s.router);
+    advance_ms(w, 60);
+    assert_non_null(sim_attach(&w->s, packets));
+    expect(w, a,
+           "MESSAGE 1 $bus/client/2/joined 0.0\n  JOINED 2 b\n"
+           "MESSAGE 1 $bus/client/2/left 0.0\n  LEFT 2 b NONE \n"
+           "MESSAGE 1 $bus/client/3/joined 0.0\n  JOINED 3 b\n"
+           "MESSAGE 1 $bus/client/3/left 0.0\n  LEFT 3 b NONE \n"
+           "MESSAGE 1 $bus/client/4/joined 0.0\n  JOINED 4 b\n"
+           "MESSAGE 1 $bus/client/4/left 0.0\n  LEFT 4 b NONE \n"
+           "MESSAGE 1 $bus/client/5/joined 0.0\n  JOINED 5 b\n"
+           "MESSAGE 1 $bus/client/5/left 0.0\n  LEFT 5 b NONE \n");
+    world_free(w);
+}
+
 /* ---- wills ---- */
 
 static void test_a_will_follows_a_death(void **state)
@@ -884,6 +921,7 @@ int main(void)
         BOTH(test_events_are_not_missed_without_memory),
         BOTH(test_a_storm_of_clients_is_seen_whole),
         BOTH(test_a_storm_that_is_not_read_is_reported_lost),
+        BOTH(test_ends_that_wait_are_bounded),
         BOTH(test_a_will_follows_a_death),
         BOTH(test_no_will_after_goodbye),
         BOTH(test_a_will_follows_an_end_by_the_router),
