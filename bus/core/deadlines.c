@@ -42,7 +42,7 @@ static void retry_all(struct router *r)
     struct peer *p;
 
     r->retry_ns = 0;
-    r->presence.is_starved = false;
+    presence_retry(r);
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);

@@ -238,14 +238,15 @@ static void interest_sweep(struct router *r, uint64_t end)
 void interest_turn(struct router *r, uint64_t end)
 {
     interest_sweep(r, end);
-    while (r->presence.changed && r->work < end && !r->presence.is_starved) {
+    while (r->presence.changed && r->work < end && !r->presence.is_interest_starved) {
         struct interest *i = r->presence.changed;
         bool is_done = interest_tell(i);
 
         interest_settle(i);
         if (!is_done) {
             interest_change(i); /* behind the others */
-            presence_starve(r);
+            r->presence.is_interest_starved = true;
+            router_retry_later(r);
         }
     }
 }
@@ -254,7 +255,7 @@ bool interest_is_due(const struct router *r)
 {
     const struct presence *all = &r->presence;
 
-    return all->changed || all->n_to_sweep > 0 ||
+    return (all->changed && !all->is_interest_starved) || all->n_to_sweep > 0 ||
            (all->n_watched > 0 && all->epoch != r->topics.epoch);
 }
 

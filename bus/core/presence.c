@@ -45,10 +45,10 @@ void presence_note(struct router *r, struct sender *s, unsigned due)
     s->due |= (uint8_t) due;
 }
 
-void presence_starve(struct router *r)
+void presence_retry(struct router *r)
 {
-    r->presence.is_starved = true;
-    router_retry_later(r);
+    r->presence.is_starved = false;
+    r->presence.is_interest_starved = false;
 }
 
 /* ---- events ---- */
@@ -176,7 +176,8 @@ static void due_turn(struct router *r, uint64_t end)
         if (due_publish(r, r->presence.due)) {
             due_remove(r, r->presence.due);
         } else {
-            presence_starve(r);
+            r->presence.is_starved = true;
+            router_retry_later(r);
         }
     }
 }
@@ -236,7 +237,7 @@ void presence_turn(struct router *r)
 
 bool presence_is_due(const struct router *r)
 {
-    return !r->presence.is_starved && (r->presence.due || interest_is_due(r));
+    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r);
 }
 
 uint64_t presence_check(const struct router *r)
@@ -250,7 +251,7 @@ uint64_t presence_check(const struct router *r)
         n++;
     }
     assert(n == r->presence.n_due);
-    assert(!r->presence.is_starved || r->retry_ns != 0);
+    assert(r->retry_ns != 0 || !(r->presence.is_starved || r->presence.is_interest_starved));
     interest_check(r);
     return wills_check(r);
 }

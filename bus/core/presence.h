@@ -35,7 +35,10 @@ struct presence {
     uint32_t n_watched;
     uint32_t n_to_sweep; /* of these, not looked at since there were new wildcards */
     uint64_t epoch;      /* topics.epoch at that time */
-    bool is_starved;     /* no memory: again when router.retry_ns has come */
+    /* no memory for events and wills, for interest: again when router.retry_ns has come. Not one
+     * for both: a client that is at its limit keeps only interest waiting */
+    bool is_starved;
+    bool is_interest_starved;
 };
 
 /* Units of work in a turn. Clients that come and go faster than that find the router full. */
@@ -59,8 +62,8 @@ void presence_joined(struct peer *p);
 void presence_left(struct peer *p, enum bus_goodbye reason, const char *text);
 /* Something of it is to be published. */
 void presence_note(struct router *r, struct sender *s, unsigned due);
-/* Something could not be done for want of memory: the rest is left for later. */
-void presence_starve(struct router *r);
+/* It is time to try again what there was no memory for. */
+void presence_retry(struct router *r);
 
 /* ---- wills.c ---- */
 

@@ -274,6 +274,64 @@ static void test_interest_with_failing_allocations(void **state)
     }
 }
 
+/* The largest will that the router still takes: then there is not a byte left. */
+static void use_up(struct world *w, struct sim_client *c)
+{
+    static char body[65536];
+    size_t low = 0, high = sizeof(body);
+
+    while (low < high) {
+        size_t bytes = (low + high + 1) / 2;
+        uint64_t before = c->n_status[BUS_STATUS_LIMIT];
+
+        sim_send(&w->s, c, VERB_WILL, &(struct wire_will){text_from("w")}, body, bytes);
+        sim_read(&w->s, c, 100);
+        if (c->n_status[BUS_STATUS_LIMIT] > before) {
+            high = bytes - 1;
+        } else {
+            low = bytes;
+        }
+        sim_send(&w->s, c, VERB_WILL, &(struct wire_will){text_from("w"), 1}, NULL, 0);
+    }
+    sim_send(&w->s, c, VERB_WILL, &(struct wire_will){text_from("w")}, body, low);
+    world_clear(w, c);
+}
+
+/* A subscriber that has no memory left for a match counts all the same, and holds up no events. */
+static void test_a_subscriber_at_its_limit_counts(void **state)
+{
+    struct limits l = sim_small_limits();
+    struct sim_client *p, *a, *b;
+    struct world *w;
+
+    (void) state;
+    l.client_bytes_max = 64 * 1024;
+    l.stream_inline_max = 1 << 20;
+    w = world_new(&l);
+    w->s.looks_away = true;
+    p = join(w);
+    a = join(w);
+    b = join(w);
+    subscribe(w, b, 0, "$bus/client/+/left");
+    subscribe(w, a, 0, "+");
+    use_up(w, a);
+    advertise(w, p, 1, "t");
+    sim_advance(&w->s, 0);
+    router_check(w->s.router);
+    world_expect(w, p, "INTEREST 1 1\n");
+    /* it is looked at again, but not at once */
+    assert_true(router_deadline(w->s.router) > w->s.now.monotonic_ns);
+    assert_true(router_deadline(w->s.router) <= w->s.now.monotonic_ns + 50 * NS_PER_MS);
+    sim_disconnect(&w->s, join(w));
+    sim_advance(&w->s, 0);
+    world_expect(w, b, "MESSAGE 1 $bus/client/4/left 0.0\n");
+    sim_disconnect(&w->s, a);
+    sim_advance(&w->s, 60 * NS_PER_MS);
+    sim_advance(&w->s, 60 * NS_PER_MS);
+    world_expect(w, p, "INTEREST 1 0\n");
+    world_free(w);
+}
+
 /* ---- silence ---- */
 
 static void subscribe_silence(struct world *w, struct sim_client *c, unsigned index,
@@ -478,6 +536,7 @@ int main(void)
         BOTH(test_one_who_ends_while_it_waits),
         BOTH(test_many_watched_topics_take_turns),
         BOTH(test_interest_with_failing_allocations),
+        BOTH(test_a_subscriber_at_its_limit_counts),
         BOTH(test_silence_is_told_once),
         BOTH(test_messages_postpone_it),
         BOTH(test_what_is_not_for_it_is_silence),

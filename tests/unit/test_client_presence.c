@@ -2,8 +2,18 @@
 /* Wills, interest, silence and events in the library. */
 #include <bus/events.h>
 #include "client/conn.h"
+#include "support/failmalloc.h"
 #include "unit/test_client_seen.h"
 #include "wire/events.h"
+
+static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *userdata)
+{
+    note(userdata, "i", subscriptions);
+    assert_int_equal(bus_topic_subscriptions(topic), subscriptions);
+    if (subscriptions == 99) {
+        bus_topic_unref(topic);
+    }
+}
 
 /* ---- wills ---- */
 
@@ -78,6 +88,37 @@ static void test_will_arguments(void **state)
     assert_int_equal(bus_will(f->conn, "a", "", 0, NULL), -ENOTCONN);
 }
 
+/* Each call in a connection of its own: what cannot be reported otherwise ends it. */
+static void test_will_and_interest_without_memory(void **state)
+{
+    const struct fake *f = *state;
+
+    FOR_EACH_FAILING_MALLOC (n) {
+        static const char body[60000];
+        struct bus_topic_opts opts = BUS_TOPIC_OPTS_INIT;
+        struct bus_topic *t = NULL;
+        struct fake *own;
+        struct seen s;
+        int r;
+
+        (void) failmalloc_disarm();
+        own = fake_new(f->seqpacket);
+        s = (struct seen){.f = own};
+        fake_start(own);
+        opts.on_interest = on_interest;
+        opts.userdata = &s;
+        failmalloc_arm(n);
+        r = bus_will(own->conn, "a", body, sizeof(body), NULL);
+        assert_true(r == 0 || r == -ENOMEM);
+        r = bus_advertise_with(own->conn, "a", &opts, &t);
+        assert_true(r == 0 || r == -ENOMEM);
+        bus_topic_unref(t);
+        (void) bus_process(own->conn);
+        (void) failmalloc_disarm();
+        fake_free(own);
+    }
+}
+
 static void test_refused_will_goes_to_on_status(void **state)
 {
     struct fake *f = *state;
@@ -112,15 +153,6 @@ static void test_resume_token(void **state)
 }
 
 /* ---- interest ---- */
-
-static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *userdata)
-{
-    note(userdata, "i", subscriptions);
-    assert_int_equal(bus_topic_subscriptions(topic), subscriptions);
-    if (subscriptions == 99) {
-        bus_topic_unref(topic);
-    }
-}
 
 static struct bus_topic *advertise(struct seen *s, const char *name)
 {
@@ -280,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH_LINKS(test_will_frame),
         ON_BOTH_LINKS(test_will_arguments),
+        ON_BOTH_LINKS(test_will_and_interest_without_memory),
         ON_BOTH_LINKS(test_refused_will_goes_to_on_status),
         ON_BOTH_LINKS(test_resume_token),
         ON_BOTH_LINKS(test_interest_is_told),

@@ -920,7 +920,7 @@ BUS_API const struct bus_peer *bus_message_sender(const struct bus_message *mess
  * bus_message_sequence() - its number among all publishes of its sender
  * @message: message
  *
- * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too.
+ * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too. 0: it is none of them, but a will, or an event of the router.
  * Ownership: nothing changes hands.
  * Threads: never blocks.
  * Since: 0.1
