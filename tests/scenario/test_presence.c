@@ -3,6 +3,7 @@
  * silence through a real router and the library, over both kinds of link. */
 #include <bus/bus.h>
 #include <bus/events.h>
+#include <bus/monitor.h>
 #include "support/children.h"
 
 #define TOKEN "an example of a secret"
@@ -159,6 +160,37 @@ static void test_one_that_says_goodbye_leaves_none(void **state)
     }
 }
 
+struct asked {
+    const char *name;
+    uint64_t value;
+    bool done;
+};
+
+static void on_counter(struct bus_conn *conn, const struct bus_snapshot_entry *entry,
+                       enum bus_status status, void *userdata)
+{
+    struct asked *a = userdata;
+
+    (void) conn;
+    assert_int_equal(status, BUS_STATUS_OK);
+    if (!entry) {
+        a->done = true;
+    } else if (strcmp(entry->counter->name, a->name) == 0) {
+        a->value = entry->counter->value;
+    }
+}
+
+static uint64_t counter(struct scene *x, const char *name)
+{
+    struct asked a = {.name = name, .value = UINT64_MAX};
+
+    assert_int_equal(bus_snapshot(x->c, BUS_SNAPSHOT_COUNTERS, on_counter, &a), 0);
+    while (!a.done) { /* it comes in parts */
+        assert_int_equal(bus_flush(x->c, FIXTURE_TIMEOUT_MS), 0);
+    }
+    return a.value;
+}
+
 static void test_a_return_cancels_a_delayed_will(void **state)
 {
     (void) state;
@@ -172,8 +204,10 @@ static void test_a_return_cancels_a_delayed_will(void **state)
         expect(&x, 3, "mortal joined 0;w/life=first;mortal left 0;");
         mortal_start(&c, &(struct mortal){address(&x), "second", 200, false});
         child_kill9(&c);
-        /* the first will is longer away than this test lives: that it was cancelled is counted */
         expect(&x, 4, "mortal joined 0;w/life=second;mortal left 0;w/will=second;");
+        assert_int_equal(counter(&x, "wills_cancelled"), 1);
+        assert_int_equal(counter(&x, "wills_published"), 1);
+        assert_int_equal(counter(&x, "wills_now"), 0);
         scene_stop(&x);
     }
 }
