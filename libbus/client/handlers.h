@@ -135,6 +135,8 @@ int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void 
                        const struct bus_publish_opts *opts);
 
 bool bus__is_writable(const struct bus_conn *c);
+/* 0 or -EINVAL; adds the lengths of names and values. */
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes);
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */
 bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
@@ -145,6 +147,16 @@ void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit
 void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m);
+
+/* ---- presence.c ---- */
+
+void bus__on_interest(struct bus_conn *c, const struct wire_interest *m);
+void bus__on_silence(struct bus_conn *c, const struct wire_silence *m);
+
+/* ---- topic_handle.c ---- */
+
+/* The router has answered a PING: aliases whose end it has seen before may be used again. */
+void bus__topics_settle(struct bus_conn *c, uint64_t token);
 
 /* ---- subscribe.c ---- */
 

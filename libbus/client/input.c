@@ -107,6 +107,7 @@ static void on_pong(struct bus_conn *c, const struct wire_pong *m)
     }
     c->pong_token = m->token;
     bus__pool_settle(&c->pool, m->token);
+    bus__topics_settle(c, m->token);
 }
 
 static void on_status(struct bus_conn *c, const struct wire_status *m)
@@ -458,6 +459,12 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         break;
     case VERB_LOSS:
         on_loss(c, &m->loss);
+        break;
+    case VERB_SILENCE:
+        bus__on_silence(c, &m->silence);
+        break;
+    case VERB_INTEREST:
+        bus__on_interest(c, &m->interest);
         break;
     case VERB_MONITORED:
         bus__on_monitored(c, a, &m->monitored, f);

@@ -167,6 +167,19 @@ static bool header_valid(const struct bus_header *h, size_t *text_bytes)
            (value_len > FRAME_HEADER_MAX || utf8_valid(h->value, value_len));
 }
 
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes)
+{
+    if (n > BUS_HEADERS_MAX || (!headers && n > 0)) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!header_valid(&headers[i], text_bytes)) {
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
 /* Also fills in the lengths. */
 static int opts_check(struct publish *p)
 {
@@ -178,15 +191,12 @@ static int opts_check(struct publish *p)
     }
     p->header_max += opts->key ? BUS_TOPIC_MAX : 0;
     if (opts->size != sizeof(*opts) || (opts->flags & ~PUBLISH_FLAGS) != 0 ||
-        opts->n_headers > BUS_HEADERS_MAX || (!opts->headers && opts->n_headers > 0) ||
         ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm) ||
         (opts->key && (!*opts->key || strnlen(opts->key, BUS_TOPIC_MAX + 1) > BUS_TOPIC_MAX))) {
         return -EINVAL;
     }
-    for (size_t i = 0; i < opts->n_headers; i++) {
-        if (!header_valid(&opts->headers[i], &p->text_bytes)) {
-            return -EINVAL;
-        }
+    if (bus__headers_check(opts->headers, opts->n_headers, &p->text_bytes) < 0) {
+        return -EINVAL;
     }
     p->header_max += p->text_bytes + opts->n_headers * TEXT_HEADER_OVERHEAD;
     return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : fds_check(opts);
