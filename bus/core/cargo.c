@@ -4,6 +4,7 @@
 #include "core/cargo.h"
 #include <stdlib.h>
 #include <string.h>
+#include "core/replay.h"
 #include "core/state.h"
 #include "wire/hot.h"
 
@@ -205,7 +206,7 @@ static bool goes_by_reference(const struct peer *p, const struct cargo *c)
 
 static unsigned fds_for(const struct sub *s, const struct cargo *c)
 {
-    return s->flags & SUB_DESCRIPTORS ? cargo_n_fds(c) : 0;
+    return (s->flags & SUB_DESCRIPTORS) && !sub_is_replaying(s) ? cargo_n_fds(c) : 0;
 }
 
 bool cargo_fits(const struct peer *p, const struct cargo *c)
@@ -294,6 +295,7 @@ static size_t put_header(uint8_t *dst, const struct sub *s, const struct message
     size_t n = s->field_bytes;
 
     memcpy(dst, s->field, n);
+    n += replay_put_field(s, dst + n);
     memcpy(dst + n, m->data, m->header_bytes);
     n += m->header_bytes;
     if (lease) {
@@ -309,7 +311,7 @@ static size_t put_header(uint8_t *dst, const struct sub *s, const struct message
 static bool put_reference(struct sub *s, const struct message *m, uint32_t lease,
                           struct parcel *parcel)
 {
-    size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX;
+    size_t most = s->field_bytes + RETAINED_FIELD_BYTES + m->header_bytes + HOT_PLACE_MAX;
     struct peer *p = s->peer;
     uint8_t *dst = outq_reserve_with(&p->out, FRAME_PREFIX_BYTES + most, parcel);
     size_t n;
@@ -329,7 +331,8 @@ static bool put_inline(struct sub *s, const struct message *m, struct parcel *pa
 {
     const struct cargo *c = m->cargo;
     size_t body_bytes = c->buffer ? c->bytes : m->body_bytes;
-    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes;
+    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes +
+                          (sub_is_replaying(s) ? RETAINED_FIELD_BYTES : 0);
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
     struct peer *p = s->peer;
     uint8_t *dst = outq_reserve_with(&p->out, bytes, parcel);

@@ -27,8 +27,11 @@
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \
     X(messages_lost, "messages", "lost to a subscription, and reported to it")                     \
+    X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
+    X(retained_messages_now, "messages", "kept by topics now")                                     \
+    X(retained_bytes_now, "bytes", "charged to users for them")                                    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(monitor_records, "records", "records given to monitors")                                     \
     X(monitor_records_lost, "records", "records dropped because a monitor was too slow")           \

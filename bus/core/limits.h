@@ -56,6 +56,9 @@
       "descriptors that one client can make the router keep")                                      \
     X(user_descriptors_max, 4096, 1, 1000000, "descriptors",                                       \
       "descriptors that all clients of one user can make the router keep")                         \
+    X(retained_messages_max, 1024, 1, 1048576, "messages", "messages that one topic can keep")     \
+    X(user_retained_bytes_max, 128 * MIB, 4096, 1024 * 1024 * MIB, "bytes",                        \
+      "memory for what topics keep of all clients of one user, bodies in buffers included")        \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

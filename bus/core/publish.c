@@ -193,6 +193,7 @@ struct publish {
     const char *why; /* static */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
+    struct kept *kept;     /* its place if its topic keeps it, until that is done */
 };
 
 static bool publish_fail(struct publish *pub, enum bus_status status, const char *why)
@@ -329,25 +330,55 @@ static bool publish_check(struct peer *p, struct publish *pub, const struct fram
     return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
 }
 
-/* With a buffer or descriptors it becomes a message at once: there is something to be counted. */
+/* When a message with that time to live must not be sent any more; 0: never. */
+static uint64_t expiry_ns(const struct router *r, uint32_t ttl_ms)
+{
+    return ttl_ms ? r->now.monotonic_ns + ttl_ms * UINT64_C(1000000) : 0;
+}
+
+/* With a buffer or descriptors, a time to live, or if it is kept, it becomes a message at once:
+ * there is something to be noted. */
 static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
 {
+    bool has_cargo =
+        pub->m.buffer != 0 || pub->n_fds > 0 || pub->m.offset != 0 || pub->m.bytes != 0;
     struct cargo *cargo = NULL;
 
-    if (pub->m.buffer == 0 && pub->n_fds == 0 && pub->m.offset == 0 && pub->m.bytes == 0) {
+    if (!has_cargo && pub->m.ttl_ms == 0 && !pub->kept) {
         return true;
     }
-    pub->why = cargo_load(p, &pub->m, pub->n_fds, pub->parcel, &cargo, &pub->status);
-    if (!cargo) {
-        return false;
+    if (has_cargo) {
+        pub->why = cargo_load(p, &pub->m, pub->n_fds, pub->parcel, &cargo, &pub->status);
+        if (!cargo) {
+            return false;
+        }
     }
     parts->whole = message_new(parts);
     if (!parts->whole) {
-        cargo_discard(cargo);
+        if (cargo) {
+            cargo_discard(cargo);
+        }
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     parts->whole->cargo = cargo;
+    parts->whole->expires_ns = expiry_ns(p->router, pub->m.ttl_ms);
     return true;
+}
+
+/* A place for it where it is to be kept. What cannot be kept is not published: so what is kept is
+ * never older than what was published last, and the publisher learns it. */
+static bool publish_keep(struct publish *pub, const struct message_parts *parts)
+{
+    enum bus_status status = BUS_STATUS_OK;
+
+    if (!parts->topic->keep) {
+        return true;
+    }
+    pub->kept = keep_prepare(parts->topic, parts, parts->body_bytes + pub->m.bytes, &status);
+    return pub->kept ||
+           publish_fail(pub, status,
+                        status == BUS_STATUS_LIMIT ? "user_retained_bytes_max or total_bytes_max"
+                                                   : "out of memory");
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
@@ -364,6 +395,9 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
         (void) message_ref(parts->whole); /* for the record */
     }
     fan_out_credited(&out);
+    if (pub->kept) {
+        keep_commit(pub->kept, parts->whole);
+    }
     if (out.tapped) {
         record.n_matched = out.counts.matched;
         tap_emit(p->router, &record);
@@ -402,19 +436,23 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     parts.header = header;
     parts.size = pub->size;
     parts.slab = p->router->slab;
-    if (publish_load(p, pub, &parts)) {
+    if (publish_keep(pub, &parts) && publish_load(p, pub, &parts)) {
         publish_deliver(p, pub, &parts);
     } else {
+        keep_cancel(pub->kept);
         publish_show_refused(p, pub, t, f);
         publish_refuse(p, pub);
     }
     topic_unref(t);
 }
 
-/* An alias and nothing else, credit, no monitor: the topic, or NULL if it is not that plain. */
+/* An alias and nothing else, credit, no monitor, nothing to be kept: the topic, or NULL if it is
+ * not that plain. */
 static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
 {
-    return credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+    struct topic *t = credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+
+    return LIKELY(t && !t->keep) ? t : NULL;
 }
 
 /* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
@@ -512,6 +550,27 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 
 /* ---- what the router publishes ---- */
 
+/* It may have to be kept; it can then not be refused. */
+static void publication_keep(struct fan_out *out, struct message_parts *parts, struct kept **ret)
+{
+    enum bus_status status;
+
+    if (parts->topic->keep) {
+        out->message = message_new(parts);
+        *ret = out->message ? keep_prepare(parts->topic, parts, parts->body_bytes, &status) : NULL;
+    }
+}
+
+/* What was kept before must not stand for it. */
+static void publication_kept(struct fan_out *out, struct kept *kept)
+{
+    if (kept) {
+        keep_commit(kept, out->message);
+    } else if (out->parts->topic->keep) {
+        keep_clear(out->parts->topic->keep);
+    }
+}
+
 bool publish_as(struct router *r, const struct publication *pub)
 {
     size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
@@ -525,6 +584,7 @@ bool publish_as(struct router *r, const struct publication *pub)
                                   .size = pub->body_bytes,
                                   .flags = MESSAGE_UNCREDITED};
     struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
+    struct kept *kept = NULL;
     struct tap_record record = {&parts, pub->headers, pub->n_headers, pub->sequence, 0, 0, 0};
     struct wire_message m = {.topic = t ? t->id : 0,
                              .sender = pub->sender->id,
@@ -539,7 +599,9 @@ bool publish_as(struct router *r, const struct publication *pub)
     }
     parts.header_bytes = (size_t) MAX(n, 0L);
     if (n > 0) {
+        publication_keep(&out, &parts, &kept);
         fan_out(&out);
+        publication_kept(&out, kept);
         if (out.tapped) {
             record.n_matched = out.counts.matched;
             tap_emit(r, &record);
@@ -557,6 +619,8 @@ bool publish_as(struct router *r, const struct publication *pub)
 static bool alias_add(struct peer *p, const struct wire_advertise *m, struct publish *pub)
 {
     uint64_t memory = topic_memory(m->topic.len);
+    enum bus_status status = BUS_STATUS_OK;
+    const char *why;
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
@@ -566,6 +630,12 @@ static bool alias_add(struct peer *p, const struct wire_advertise *m, struct pub
         !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
         charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    why = keep_wish(p, m, t, &status);
+    if (why) {
+        topic_unref(t);
+        charge_release(&p->charge, memory);
+        return publish_fail(pub, status, why);
     }
     t->n_publishers++;
     p->aliases[m->alias - 1] = t;
@@ -583,6 +653,8 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
         publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "alias");
     } else if (m->alias > p->router->config.limits.aliases_max) {
         publish_fail(&pub, BUS_STATUS_LIMIT, "aliases_max");
+    } else if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
+        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
     } else if (alias_topic(p, m->alias)) {
         publish_fail(&pub, BUS_STATUS_IN_USE, "that alias is in use");
     } else if (topic_check(&pub, m->topic)) {
@@ -602,6 +674,7 @@ void alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
 
+    keep_unwish(p, alias, t);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;

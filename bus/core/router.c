@@ -47,6 +47,8 @@ int router_new(const struct router_config *config, struct router **ret)
     quota_init(&r->descriptors, UINT64_MAX, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
+    r->users.memory = &r->quota;
+    r->users.retained_max = config->limits.user_retained_bytes_max;
     r->topics.on_new = on_new_topic;
     r->topics.userdata = r;
     *ret = r;
@@ -65,6 +67,7 @@ struct router *router_free(struct router *r)
             router_remove_peer(r, r->peers);
         }
     }
+    keep_clear_all(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -241,6 +244,8 @@ static void peer_free(struct peer *p)
     struct router *r = p->router;
 
     idset_fini(&p->known);
+    idset_fini(&p->wishes);
+    idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
@@ -389,6 +394,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_RELEASE:
         release_handle(p, &m->release);
+        return;
+    case VERB_CLEAR:
+        clear_handle(p, &m->clear);
         return;
     case VERB_SUBSCRIBE:
         subscribe_handle(p, &m->subscribe);

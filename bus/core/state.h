@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/keep.h"
 #include "core/message.h"
 #include "core/quota.h"
 #include "core/router.h"
@@ -50,6 +51,7 @@ struct peer {
     struct idset known;         /* sender ids bound on this link by PEER */
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
+    struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
@@ -111,6 +113,7 @@ struct router {
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
+    struct keeper keeper; /* what these keep */
     struct idpool sender_ids;
     struct idpool buffer_ids;
     struct users users;
@@ -180,6 +183,28 @@ static inline const struct sub_window *sub_window(const struct sub *s)
 static inline struct subq_bounds sub_bounds(const struct sub *s)
 {
     return sub_window(s)->queue;
+}
+
+/* What waits, or does not any more. */
+static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
+{
+    s->peer->queued_messages += (uint64_t) messages;
+    s->peer->queued_bytes += (uint64_t) bytes;
+    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+}
+
+static inline void sub_count_lost(struct sub *s, uint64_t count)
+{
+    s->peer->lost_messages += count;
+    s->peer->router->counters.messages_lost += count;
+}
+
+/* The parts of a message that is one. */
+static inline struct message_parts message_parts(struct message *m)
+{
+    return (struct message_parts){
+        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
+        m->size,  m,         NULL,    m->flags};
 }
 
 /* ---- publish.c ---- */

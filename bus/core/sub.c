@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/sub.h"
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/state.h"
 
 /* ---- onto the link ---- */
@@ -78,6 +81,37 @@ static inline bool frame_put(struct sub *s, const struct message_parts *parts)
            message_put_copied(s, parts);
 }
 
+/* The frame of a message that was kept: marked as such. */
+static bool frame_put_retained(struct sub *s, const struct message_parts *parts)
+{
+    struct outq *q = &s->peer->out;
+    size_t header_bytes = s->field_bytes + RETAINED_FIELD_BYTES + parts->header_bytes;
+    size_t bytes = FRAME_PREFIX_BYTES + header_bytes + parts->body_bytes;
+    uint8_t *dst = outq_reserve(q, bytes);
+
+    if (!dst) {
+        return false;
+    }
+    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, parts->body_bytes);
+    dst += FRAME_PREFIX_BYTES;
+    memcpy(dst, s->field, s->field_bytes);
+    dst += s->field_bytes;
+    dst += replay_put_field(s, dst);
+    memcpy(dst, parts->header, parts->header_bytes);
+    memcpy(dst + parts->header_bytes, parts->body, parts->body_bytes);
+    outq_commit(q, bytes);
+    return true;
+}
+
+/* Of a message that is one already. */
+static bool whole_put(struct sub *s, const struct message_parts *parts)
+{
+    if (parts->whole->cargo) {
+        return cargo_put(s, parts->whole);
+    }
+    return UNLIKELY(sub_is_replaying(s)) ? frame_put_retained(s, parts) : frame_put(s, parts);
+}
+
 static inline bool has_cargo(const struct message_parts *parts)
 {
     return UNLIKELY(parts->whole != NULL) && parts->whole->cargo;
@@ -94,7 +128,7 @@ static inline bool message_put(struct sub *s, struct match *match,
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(has_cargo(parts) ? cargo_put(s, parts->whole) : frame_put(s, parts))) {
+    if (!(UNLIKELY(parts->whole != NULL) ? whole_put(s, parts) : frame_put(s, parts))) {
         return false;
     }
     sub_take_credit(s, (uint32_t) parts->size);
@@ -114,11 +148,22 @@ static inline bool body_fits(const struct peer *p, const struct message_parts *p
            (!has_cargo(parts) || cargo_fits(p, parts->whole->cargo));
 }
 
-bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+static inline bool message_try(struct sub *s, struct match *match,
+                               const struct message_parts *parts)
 {
-    return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
+    return sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
            body_fits(s->peer, parts) && (!has_cargo(parts) || cargo_may_go(s, parts->whole)) &&
            message_put(s, match, parts);
+}
+
+bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+{
+    return sub_is_open(s) && message_try(s, match, parts);
+}
+
+bool sub_takes(const struct sub *s, const struct message *m)
+{
+    return m->body_bytes <= s->peer->inline_max && (!m->cargo || cargo_fits(s->peer, m->cargo));
 }
 
 /* ---- the queue ---- */
@@ -158,6 +203,11 @@ static struct sub_queue *queue_get(struct sub *s)
     return sq;
 }
 
+bool sub_make_queue(struct sub *s)
+{
+    return queue_get(s) != NULL;
+}
+
 static void stalling_remove(struct sub_queue *sq)
 {
     if (sq->is_stalling) {
@@ -178,9 +228,7 @@ static void stalling_append(struct sub_queue *sq)
 
 static void queued_count(struct sub *s, int64_t messages, int64_t bytes)
 {
-    s->peer->queued_messages += (uint64_t) messages;
-    s->peer->queued_bytes += (uint64_t) bytes;
-    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+    sub_count_queued(s, messages, bytes);
 }
 
 static void queue_free(struct sub *s)
@@ -188,6 +236,7 @@ static void queue_free(struct sub *s)
     struct sub_queue *sq = s->queue;
 
     stalling_remove(sq);
+    assert(!sq->replay && !sq->pacer);
     queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
@@ -232,8 +281,7 @@ static void waiting_set(struct sub *s)
 
 static void loss_count(struct sub *s, uint64_t count)
 {
-    s->peer->lost_messages += count;
-    s->peer->router->counters.messages_lost += count;
+    sub_count_lost(s, count);
 }
 
 static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
@@ -320,8 +368,9 @@ static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, u
     return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
 }
 
-struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
-                               const struct message_parts *parts, struct message **message)
+static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
+                                          const struct message_parts *parts,
+                                          struct message **message)
 {
     struct sub_outcome outcome = {BUS_VERDICT_QUEUED, BUS_LOSS_NONE, 0};
     enum bus_verdict verdict;
@@ -357,14 +406,38 @@ struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
     return outcome;
 }
 
+struct sub_outcome sub_pass(struct sub *s, struct match *match, const struct message_parts *parts,
+                            struct message **message)
+{
+    struct sub_outcome outcome = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
+
+    return !sub_has_backlog(s) && message_try(s, match, parts)
+               ? outcome
+               : message_enqueue(s, match, parts, message);
+}
+
+struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
+                               const struct message_parts *parts, struct message **message)
+{
+    return UNLIKELY(sub_pacer(s) != NULL) && body_fits(s->peer, parts)
+               ? pace_message(s, match, parts, message)
+               : message_enqueue(s, match, parts, message);
+}
+
 /* ---- out of the queue ---- */
+
+/* What goes next, of a subscription with a queue. */
+static struct subq *subq_next(struct sub *s)
+{
+    return UNLIKELY(s->queue->replay != NULL) ? &s->queue->replay->q : &s->queue->q;
+}
 
 static void starved_or_pop(struct sub *s)
 {
     struct subq_bounds bounds = sub_bounds(s);
 
     if (sub_queue(s)) {
-        subq_pop(&s->queue->q, &bounds, publish_release);
+        subq_pop(subq_next(s), &bounds, publish_release);
         if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
             stalling_remove(s->queue);
         }
@@ -378,8 +451,8 @@ static struct message *backlog_front(struct sub *s, struct match **match, struct
                                      enum bus_loss_reason *reason)
 {
     if (sub_queue(s)) {
-        subq_prefetch(&s->queue->q);
-        return subq_front(&s->queue->q, match, gap, reason);
+        subq_prefetch(subq_next(s));
+        return subq_front(subq_next(s), match, gap, reason);
     }
     *gap = (struct gap){s->starved_count, s->starved_bytes};
     *reason = BUS_LOSS_NO_MEMORY;
@@ -395,9 +468,7 @@ static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason
 
 static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
-    struct message_parts parts = {
-        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL,    m->flags};
+    struct message_parts parts = message_parts(m);
 
     if (!message_put(s, match, &parts)) {
         return false;
@@ -406,7 +477,28 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
     s->peer->router->counters.bytes_delivered += m->size;
     s->peer->router->work++;
     queued_count(s, -1, -(int64_t) m->size);
+    if (UNLIKELY(s->queue->replay != NULL)) {
+        s->queue->replay->n_sent++;
+    }
     return true;
+}
+
+/* Those at the front that are too old: LOSS comes in their place. */
+static void messages_expire(struct sub *s, struct topic *t)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+    struct router *r = s->peer->router;
+    uint64_t bytes = 0;
+    uint32_t n = subq_expire(subq_next(s), r->now.monotonic_ns, &bounds, publish_release, &bytes);
+
+    loss_count(s, n);
+    queued_count(s, -(int64_t) n, -(int64_t) bytes);
+    r->counters.messages_expired += n;
+    r->work += n;
+    t->lost_messages += n;
+    if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
+        stalling_remove(s->queue);
+    }
 }
 
 /* PUMP_WAITS: for room in the output, for a lease, or for a PONG. */
@@ -423,9 +515,16 @@ static enum pump_step pump_one(struct sub *s)
     if (s->peer->out.bytes >= s->peer->output_max) {
         return PUMP_WAITS;
     }
+    if (UNLIKELY(sub_is_replaying(s)) && subq_is_empty(subq_next(s))) {
+        return replay_end(s) ? PUMP_DONE : PUMP_NO_MEMORY;
+    }
     m = backlog_front(s, &match, &gap, &reason);
+    if (m && UNLIKELY(m->expires_ns != 0) && m->expires_ns <= s->peer->router->now.monotonic_ns) {
+        messages_expire(s, match->topic);
+        return PUMP_DONE;
+    }
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
-    if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
+    if (!sub_has_credit(s) && (m || (sub_queue(s) && subq_next(s)->n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
     if (m && m->cargo && !cargo_may_go(s, m)) {
@@ -459,8 +558,9 @@ void sub_pump(struct sub *s)
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
     }
-    if (step == PUMP_DONE && sub_queue(s) && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
-        queue_free(s);
+    if (step == PUMP_DONE && sub_queue(s) && !s->queue->pacer &&
+        (s->queue->q.capacity > QUEUE_KEEP_ITEMS || s->queue->q.capacity == 0)) {
+        queue_free(s); /* it is empty, and large, or was there for a replay alone */
     }
 }
 
@@ -526,27 +626,50 @@ static void sub_detach(struct sub *s)
 }
 
 /* Discards what waits, a message or a gap for each unit. False if something is left. */
-static bool queue_drop(struct sub *s, unsigned *budget)
+static bool waiting_drop(struct sub *s, struct subq *q, unsigned *budget)
 {
     struct subq_bounds bounds = sub_bounds(s);
-    struct sub_queue *sq = sub_queue(s);
 
-    for (; sq && sq->q.n_messages > 0; (*budget)--) {
-        uint32_t n = sq->q.n_messages;
-        uint64_t bytes = sq->q.bytes;
+    for (; q->n_messages > 0; (*budget)--) {
+        uint32_t n = q->n_messages;
+        uint64_t bytes = q->bytes;
 
         if (*budget == 0) {
             return false;
         }
-        subq_pop(&sq->q, &bounds, publish_release);
-        s->peer->router->counters.messages_discarded += n - sq->q.n_messages;
-        queued_count(s, (int64_t) sq->q.n_messages - (int64_t) n,
-                     (int64_t) sq->q.bytes - (int64_t) bytes);
-    }
-    if (sq) {
-        queue_free(s);
+        subq_pop(q, &bounds, publish_release);
+        s->peer->router->counters.messages_discarded += n - q->n_messages;
+        queued_count(s, (int64_t) q->n_messages - (int64_t) n,
+                     (int64_t) q->bytes - (int64_t) bytes);
     }
     return true;
+}
+
+static bool queue_drop(struct sub *s, unsigned *budget)
+{
+    struct sub_queue *sq = sub_queue(s);
+
+    if (!sq) {
+        return true;
+    }
+    if (sq->replay) {
+        if (!waiting_drop(s, &sq->replay->q, budget)) {
+            return false;
+        }
+        replay_free(s);
+    }
+    if (!pacer_drop(s, budget) || !waiting_drop(s, &sq->q, budget)) {
+        return false;
+    }
+    queue_free(s);
+    return true;
+}
+
+void sub_drop_queue(struct sub *s)
+{
+    unsigned all = UINT_MAX;
+
+    (void) queue_drop(s, &all);
 }
 
 bool sub_end(struct sub *s, unsigned *budget)

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -60,6 +62,12 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if (m->flags & ~(uint32_t) SUB_FLAGS) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
     }
+    if (m->retained > BUS_RETAINED_ALL || (m->retained && m->group.len > 0)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "retained");
+    }
+    if (m->min_interval_ms && (m->group.len > 0 || m->policy == BUS_POLICY_BLOCK)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "min_interval_ms");
+    }
     if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
         return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
     }
@@ -116,6 +124,14 @@ static void sub_undo(struct sub *s)
     free(s);
 }
 
+/* What few subscriptions have. False if limits or memory forbid; sub_drop_queue() takes it back. */
+static bool sub_equip(struct sub *s, const struct wire_subscribe *m)
+{
+    return (m->retained == 0 && m->min_interval_ms == 0) ||
+           (sub_make_queue(s) && (m->retained == 0 || replay_new(s)) &&
+            (m->min_interval_ms == 0 || pacer_new(s, m->min_interval_ms)));
+}
+
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
     uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
@@ -132,7 +148,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
         sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
-    if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+    if (!sub_equip(s, m) ||
+        topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+        sub_drop_queue(s);
         quota_release(&p->quota, memory);
         sub_undo(s);
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
@@ -140,6 +158,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     p->router->counters.subscriptions_now++;
+    if (m->retained) {
+        replay_fill(s, (enum bus_retained) m->retained);
+    }
     return ok();
 }
 
@@ -151,6 +172,9 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
         v = sub_add(p, m);
     }
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
+    if (v.status == BUS_STATUS_OK && m->retained) {
+        sub_pump(sub_by_number(p, m->subscription));
+    }
 }
 
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m)
