@@ -40,9 +40,6 @@ static void kept_drop(struct kept *k)
     DL_DELETE2(r->keeper.all, k, all_prev, all_next);
     keep->n--;
     keep->bytes -= k->charge.bytes;
-    if (keep->n == 0) {
-        DL_DELETE(r->keeper.topics, keep);
-    }
     r->counters.retained_messages_now--;
     r->counters.retained_bytes_now -= k->charge.bytes;
     charge_fini(&k->charge);
@@ -123,10 +120,6 @@ void keep_commit(struct kept *k, struct message *m)
     k->message = message_ref(m);
     DL_APPEND(keep->list, k);
     DL_APPEND2(r->keeper.all, k, all_prev, all_next);
-    if (keep->n > 0) {
-        DL_DELETE(r->keeper.topics, keep);
-    }
-    DL_APPEND(r->keeper.topics, keep);
     keep->n++;
     keep->bytes += k->charge.bytes;
     r->counters.retained_messages_now++;
@@ -150,8 +143,8 @@ void keep_clear(struct keep *k)
 
 void keep_clear_all(struct router *r)
 {
-    while (r->keeper.topics) {
-        keep_clear(r->keeper.topics);
+    while (r->keeper.all) {
+        keep_clear(r->keeper.all->keep);
     }
 }
 
@@ -258,6 +251,7 @@ struct walk {
     struct sub *sub;
     const char *filter;
     size_t len;
+    enum bus_retained retained;
     keep_visit_fn visit;
 };
 
@@ -285,15 +279,12 @@ static bool walk_topic(const struct walk *w, struct keep *k)
     return true;
 }
 
-static void walk_keep(const struct walk *w, struct keep *k, enum bus_retained retained)
+static void walk_one(const struct walk *w, struct kept *k)
 {
-    struct kept *from = retained == BUS_RETAINED_LAST ? k->list->prev : k->list;
-
-    for (; from; from = from->next) {
-        w->sub->peer->router->work++;
-        if (walk_wants(w, from)) {
-            w->visit(w->sub, k->match, from->message);
-        }
+    w->sub->peer->router->work++;
+    if ((w->retained == BUS_RETAINED_ALL || !k->next) && walk_topic(w, k->keep) &&
+        walk_wants(w, k)) {
+        w->visit(w->sub, k->keep->match, k->message);
     }
 }
 
@@ -301,31 +292,22 @@ void keep_walk(struct sub *s, enum bus_retained retained, keep_visit_fn visit)
 {
     struct router *r = s->peer->router;
     char filter[256];
-    struct walk w = {s, filter, filters_text(s, filter), visit};
-    struct keep *k;
-    struct kept *kept;
+    struct walk w = {s, filter, filters_text(s, filter), retained, visit};
+    struct topic *t;
+    struct kept *k;
 
     r->keeper.n_walks++;
-    if (!filter_has_wildcard(filter, w.len)) {
-        struct topic *t = topics_find(&r->topics, filter, w.len);
-
-        if (t && t->keep && t->keep->n > 0 && walk_topic(&w, t->keep)) {
-            walk_keep(&w, t->keep, retained);
-        }
-    } else if (retained == BUS_RETAINED_LAST) {
-        DL_FOREACH (r->keeper.topics, k) {
-            r->work++;
-            if (walk_topic(&w, k)) {
-                walk_keep(&w, k, retained);
-            }
-        }
-    } else {
-        DL_FOREACH2(r->keeper.all, kept, all_next)
+    if (filter_has_wildcard(filter, w.len)) {
+        DL_FOREACH2(r->keeper.all, k, all_next)
         {
-            r->work++;
-            if (walk_topic(&w, kept->keep) && walk_wants(&w, kept)) {
-                visit(s, kept->keep->match, kept->message);
-            }
+            walk_one(&w, k);
+        }
+        return;
+    }
+    t = topics_find(&r->topics, filter, w.len);
+    if (t && t->keep) {
+        DL_FOREACH (t->keep->list, k) {
+            walk_one(&w, k);
         }
     }
 }
@@ -399,21 +381,18 @@ static uint64_t keep_check(const struct router *r, const struct keep *keep)
 
 uint64_t keeper_check(const struct router *r)
 {
-    uint64_t n = 0, bytes = 0, of_users = 0;
-    const struct keep *keep;
+    uint64_t n = 0, of_keeps = 0, bytes = 0, of_users = 0;
     const struct kept *k;
     const struct user *u;
 
-    DL_FOREACH (r->keeper.topics, keep) {
-        n += keep_check(r, keep);
-        bytes += keep->bytes;
-    }
-    assert(n == r->counters.retained_messages_now && bytes == r->counters.retained_bytes_now);
     DL_FOREACH2(r->keeper.all, k, all_next)
     {
-        n--;
+        n++;
+        bytes += k->charge.bytes;
+        of_keeps += k == k->keep->list ? keep_check(r, k->keep) : 0;
     }
-    assert(n == 0);
+    assert(n == of_keeps);
+    assert(n == r->counters.retained_messages_now && bytes == r->counters.retained_bytes_now);
     DL_FOREACH (r->users.list, u) {
         of_users += u->retained.used;
     }

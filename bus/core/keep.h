@@ -31,10 +31,9 @@ struct kept {
 };
 
 struct keep {
-    struct router *router;    /* not owned; outlives every topic */
-    struct topic *topic;      /* a reference */
-    struct keep *prev, *next; /* keeper.topics, in the order of their newest; only if n > 0 */
-    struct kept *list;        /* of kept.next; the last is the newest */
+    struct router *router; /* not owned; outlives every topic */
+    struct topic *topic;   /* a reference */
+    struct kept *list;     /* of kept.next; the last is the newest */
     uint64_t bytes;
     uint32_t n, n_max;
     uint32_t ttl_ms;     /* 0: no end */
@@ -44,8 +43,7 @@ struct keep {
 };
 
 struct keeper {
-    struct keep *topics; /* of keep.next */
-    struct kept *all;    /* of kept.all_next */
+    struct kept *all; /* of kept.all_next */
     uint64_t n_walks;
 };
 
