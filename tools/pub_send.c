@@ -69,15 +69,27 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
         s->opts.flags = BUS_PUBLISH_CONFIRM;
         s->opts.on_confirm = on_confirm;
     }
-    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0;
+    s->opts.ttl_ms = settings->ttl_ms;
+    s->has_opts =
+        settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 || settings->ttl_ms > 0;
     r = tool_connect(settings->address, &opts, &s->conn);
     if (r < 0) {
         return r;
     }
-    r = bus_advertise(s->conn, settings->topic, &s->topic);
+    r = bus_advertise_with(s->conn, settings->topic, &settings->topic_opts, &s->topic);
     if (r < 0) {
         tool_error("cannot advertise %s: %s", settings->topic, strerror(-r));
         bus_close(s->conn);
+    }
+    return r;
+}
+
+int sender_clear(struct sender *s)
+{
+    int r = bus_topic_clear(s->topic);
+
+    if (r < 0) {
+        tool_error("cannot clear %s: %s", s->settings->topic, strerror(-r));
     }
     return r;
 }

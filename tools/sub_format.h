@@ -28,6 +28,7 @@ void format_time(struct format *f, struct out *o, uint64_t time_ns);
 
 /* One line of JSON each. */
 void json_message(struct format *f, struct out *o, const struct bus_message *message);
+void json_live(struct out *o, const char *filter, uint64_t messages);
 void json_loss(struct out *o, const char *filter, const struct bus_loss *loss);
 /* Length of the UTF-8 character at p, 0 if it is none. */
 size_t utf8_length(const unsigned char *p, const unsigned char *end);
