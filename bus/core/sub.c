@@ -484,7 +484,7 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
 }
 
 /* Those at the front that are too old: LOSS comes in their place. */
-static void messages_expire(struct sub *s, struct topic *t)
+static void messages_expire(struct sub *s)
 {
     struct subq_bounds bounds = sub_bounds(s);
     struct router *r = s->peer->router;
@@ -495,7 +495,6 @@ static void messages_expire(struct sub *s, struct topic *t)
     queued_count(s, -(int64_t) n, -(int64_t) bytes);
     r->counters.messages_expired += n;
     r->work += n;
-    t->lost_messages += n;
     if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
         stalling_remove(s->queue);
     }
@@ -520,7 +519,7 @@ static enum pump_step pump_one(struct sub *s)
     }
     m = backlog_front(s, &match, &gap, &reason);
     if (m && UNLIKELY(m->expires_ns != 0) && m->expires_ns <= s->peer->router->now.monotonic_ns) {
-        messages_expire(s, match->topic);
+        messages_expire(s);
         return PUMP_DONE;
     }
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */

@@ -398,8 +398,11 @@ uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *
 
     /* each goes as if it was sent, and leaves its slot to all that went before it */
     for (; q->head != q->tail && item_is_over(item_at(q, q->head), now_ns); n++) {
+        struct message *m = item_at(q, q->head)->message;
+
         gap.count++;
-        gap.bytes += item_at(q, q->head)->message->size;
+        gap.bytes += m->size;
+        m->topic->lost_messages++; /* which may end with it */
         subq_pop(q, b, release);
     }
     item_set_gap(item_at(q, --q->head), BUS_LOSS_EXPIRED, &gap);
