@@ -104,7 +104,7 @@ bool subq_evict(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes);
 bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes);
 
 /* The messages at the front whose time is over become a gap; the first one is such. Returns how
- * many there were; their sizes are added to *bytes. */
+ * many there were, which are lost to their topics; their sizes are added to *bytes. */
 uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *b,
                      subq_release_fn release, uint64_t *bytes);
 

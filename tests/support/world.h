@@ -7,8 +7,9 @@
  *     LOSS subscription count bytes REASON
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
- * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id bytes [immutable] MONITORED order topic connection.sequence
- * body/whole STATUS [connection/subscription VERDICT REASON evicted]
+ * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
+ * bytes [immutable] MONITORED order topic connection.sequence body/whole STATUS
+ * [connection/subscription VERDICT REASON evicted]
  */
 
 #include "support/sim.h"
