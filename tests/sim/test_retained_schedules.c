@@ -7,6 +7,37 @@
 #include "support/sim_keep.h"
 
 static struct kept_model model;
+/* The number of the newest message of each topic that a subscription has got. */
+static struct newest {
+    unsigned n;
+    struct {
+        char topic[64];
+        uint64_t number;
+    } of[16];
+} newest[SIM_CLIENTS][SIM_SUBS];
+
+/* Where topics may overtake each other, those of one topic still do not. */
+static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f,
+                     const union wire_any *m)
+{
+    struct newest *n;
+    uint64_t number;
+    unsigned i = 0;
+
+    if (f->verb != VERB_MESSAGE || !c->subs[m->message.subscription - 1].is_paced) {
+        return;
+    }
+    n = &newest[c - s->clients][m->message.subscription - 1];
+    memcpy(&number, f->body, sizeof(number));
+    while (i < n->n && strcmp(n->of[i].topic, c->topics[m->message.topic]) != 0) {
+        i++;
+    }
+    assert_true(i < ARRAY_LEN(n->of));
+    assert_true(i == n->n || n->of[i].number < number);
+    snprintf(n->of[i].topic, sizeof(n->of[i].topic), "%s", c->topics[m->message.topic]);
+    n->of[i].number = number;
+    n->n = MAX(n->n, i + 1);
+}
 
 static struct sim_client *random_client(struct sim *s)
 {
@@ -37,6 +68,7 @@ static void do_subscribe(struct sim *s, struct sim_client *c)
         m.policy = BUS_POLICY_BLOCK;
     }
     if (c->peer && !peer_is_closing(c->peer)) {
+        newest[c - s->clients][index] = (struct newest){0};
         (void) kept_subscribe(&model, s, c, index, &m);
     }
 }
@@ -113,6 +145,7 @@ static void begin(struct sim *s, struct rng *seeds)
     limits.client_bytes_max = 64 * KIB << rng_below(seeds, 4);
     limits.user_retained_bytes_max = rng_below(seeds, 2) ? 16 * KIB : MIB;
     sim_init(s, &limits);
+    s->on_frame = on_frame;
     s->rng.state = rng_u64(seeds);
 }
 
