@@ -2,6 +2,10 @@
 #include "core/replay.h"
 #include <stdlib.h>
 #include "core/state.h"
+#include "wire/hot.h"
+
+/* Headers were made to leave room for the longest subscription field. */
+_Static_assert(SUB_FIELD_BYTES + RETAINED_FIELD_BYTES <= HOT_SUBSCRIPTION_MAX, "no room for flags");
 
 bool replay_new(struct sub *s)
 {

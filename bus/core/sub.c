@@ -103,18 +103,20 @@ static bool frame_put_retained(struct sub *s, const struct message_parts *parts)
     return true;
 }
 
-/* Of a message that is one already. */
-static bool whole_put(struct sub *s, const struct message_parts *parts)
-{
-    if (parts->whole->cargo) {
-        return cargo_put(s, parts->whole);
-    }
-    return UNLIKELY(sub_is_replaying(s)) ? frame_put_retained(s, parts) : frame_put(s, parts);
-}
-
 static inline bool has_cargo(const struct message_parts *parts)
 {
     return UNLIKELY(parts->whole != NULL) && parts->whole->cargo;
+}
+
+/* What is not the usual frame: with cargo, or kept. */
+static inline bool is_special(const struct sub *s, const struct message_parts *parts)
+{
+    return UNLIKELY(parts->whole != NULL) && (parts->whole->cargo || sub_is_replaying(s));
+}
+
+static bool special_put(struct sub *s, const struct message_parts *parts)
+{
+    return parts->whole->cargo ? cargo_put(s, parts->whole) : frame_put_retained(s, parts);
 }
 
 /* One MESSAGE into the output: the only place where messages are put on a link. False if out of
@@ -128,7 +130,7 @@ static inline bool message_put(struct sub *s, struct match *match,
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(UNLIKELY(parts->whole != NULL) ? whole_put(s, parts) : frame_put(s, parts))) {
+    if (!(is_special(s, parts) ? special_put(s, parts) : frame_put(s, parts))) {
         return false;
     }
     sub_take_credit(s, (uint32_t) parts->size);
