@@ -212,7 +212,7 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
     return NULL;
 }
 
-/* What one connection has published. */
+/* Drops what one connection has published. */
 static void keep_disown(struct keep *keep, const struct sender *sender)
 {
     struct kept *k, *next;
@@ -224,12 +224,13 @@ static void keep_disown(struct keep *keep, const struct sender *sender)
     }
 }
 
-void keep_unwish(struct peer *p, uint32_t alias, struct topic *t)
+unsigned keep_unwish(struct peer *p, uint32_t alias, struct topic *t)
 {
     bool is_wish = idset_has(&p->wishes, alias), is_owned = idset_has(&p->owned, alias);
+    unsigned n = t->keep && is_owned ? t->keep->n : 0;
 
     if (!is_wish && !is_owned) {
-        return;
+        return 0;
     }
     idset_remove(&p->wishes, alias);
     idset_remove(&p->owned, alias);
@@ -243,6 +244,7 @@ void keep_unwish(struct peer *p, uint32_t alias, struct topic *t)
         }
         keep_end_idle(t->keep);
     }
+    return n;
 }
 
 /* ---- subscribing ---- */

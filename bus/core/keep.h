@@ -50,8 +50,10 @@ struct keeper {
 /* An ADVERTISE that wants the topic to keep something: NULL, or why not and the status. */
 const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct topic *t,
                       enum bus_status *ret);
-/* The alias of a topic ends, and what it wished with it. */
-void keep_unwish(struct peer *p, uint32_t alias, struct topic *t);
+/* The alias of a topic ends, and what it wished with it. Returns how many messages it has looked
+ * at.
+ */
+unsigned keep_unwish(struct peer *p, uint32_t alias, struct topic *t);
 
 /* A place for a message that is to be published to a topic that keeps: NULL and the status if it
  * may not have one. body_bytes: of a body in a buffer too. */

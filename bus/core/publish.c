@@ -670,16 +670,17 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
     }
 }
 
-void alias_drop(struct peer *p, uint32_t alias)
+unsigned alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
+    unsigned more = keep_unwish(p, alias, t);
 
-    keep_unwish(p, alias, t);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));
     topic_unref(t);
+    return more;
 }
 
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
@@ -690,7 +691,7 @@ void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
                                  .text = {"", 0}};
 
     if (alias_topic(p, m->alias)) {
-        alias_drop(p, m->alias);
+        p->router->work += alias_drop(p, m->alias);
     } else {
         peer_send_status(p, &status);
     }

@@ -211,13 +211,15 @@ static bool subs_drop(struct peer *p, unsigned *budget)
 
 static bool aliases_drop(struct peer *p, unsigned *budget)
 {
+    unsigned more;
+
     for (; p->n_aliases_max > 0; p->n_aliases_max--) {
         if (p->aliases[p->n_aliases_max - 1]) {
             if (*budget == 0) {
                 return false;
             }
-            alias_drop(p, p->n_aliases_max);
-            (*budget)--;
+            more = alias_drop(p, p->n_aliases_max);
+            *budget -= MIN(1 + more, *budget);
         }
         charge_release(&p->charge, sizeof(void *));
     }

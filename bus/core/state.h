@@ -213,7 +213,8 @@ static inline struct message_parts message_parts(struct message *m)
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
-void alias_drop(struct peer *p, uint32_t alias);
+/* Returns how much more than one unit of work it was. */
+unsigned alias_drop(struct peer *p, uint32_t alias);
 /* A message that no client sends: the router publishes it in the name of a sender. */
 struct publication {
     struct sender *sender;
