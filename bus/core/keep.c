@@ -111,6 +111,14 @@ void keep_cancel(struct kept *k)
     }
 }
 
+static void keep_shorten(struct keep *keep)
+{
+    while (keep->n > keep->n_max) {
+        keep->router->work++;
+        kept_drop(keep->list);
+    }
+}
+
 void keep_commit(struct kept *k, struct message *m)
 {
     struct keep *keep = k->keep;
@@ -127,10 +135,7 @@ void keep_commit(struct kept *k, struct message *m)
     if (end_ns != UINT64_MAX) {
         timer_set(&r->timers, &k->timer, end_ns, on_expired);
     }
-    while (keep->n > keep->n_max) {
-        r->work++;
-        kept_drop(keep->list);
-    }
+    keep_shorten(keep);
 }
 
 void keep_clear(struct keep *k)
@@ -160,6 +165,20 @@ static struct keep *keep_get(struct peer *p, struct topic *t)
         }
     }
     return t->keep;
+}
+
+/* One more wish: the largest holds. Whoever is the only one decides alone, whatever those wanted
+ * who have gone. */
+static void keep_set(struct keep *k, uint32_t n_max, uint32_t ttl_ms)
+{
+    if (k->n_wishes > 0) {
+        n_max = MAX(k->n_max, n_max);
+        ttl_ms = k->ttl_ms && ttl_ms ? MAX(k->ttl_ms, ttl_ms) : 0;
+    }
+    k->n_max = n_max;
+    k->ttl_ms = ttl_ms;
+    k->n_wishes++;
+    keep_shorten(k);
 }
 
 static bool sets_add(struct peer *p, const struct wire_advertise *m)
@@ -202,13 +221,7 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
         return "out of memory";
     }
     charge_force(&p->charge, sizeof(*k)); /* allowed, or nearly: the sets are small */
-    if (k->n_max == 0) {
-        k->ttl_ms = m->retain_ttl_ms;
-    } else {
-        k->ttl_ms = k->ttl_ms && m->retain_ttl_ms ? MAX(k->ttl_ms, m->retain_ttl_ms) : 0;
-    }
-    k->n_max = MAX(k->n_max, m->retain_messages);
-    k->n_wishes++;
+    keep_set(k, m->retain_messages, m->retain_ttl_ms);
     return NULL;
 }
 

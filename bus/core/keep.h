@@ -35,7 +35,7 @@ struct keep {
     struct topic *topic;   /* a reference */
     struct kept *list;     /* of kept.next; the last is the newest */
     uint64_t bytes;
-    uint32_t n, n_max;
+    uint32_t n, n_max;   /* n_max and ttl_ms: what those want who are there, or were the last */
     uint32_t ttl_ms;     /* 0: no end */
     uint32_t n_wishes;   /* aliases of those who want it */
     uint64_t walk;       /* the last one that came here, see keep_walk() */

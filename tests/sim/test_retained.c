@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What topics keep for later subscriptions, how it joins what is published after it, and how it
  * ends. docs/protocol.md, section 14. */
-#include "core/router.h"
+#include "core/state.h"
 #include "support/cargo.h"
 #include "support/sim_keep.h"
 
@@ -142,6 +142,75 @@ static void test_the_last_n_are_kept_and_the_largest_n_holds(void **state)
                 "STATUS OK SUBSCRIBE sub=1\nMESSAGE 1 a 1.6 retained\n"
                 "MESSAGE 1 a 1.7 retained\nMESSAGE 1 a 1.8 retained\nLIVE 1 3\n");
 }
+
+static void test_whoever_asks_when_the_others_have_gone_decides_alone(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *q = world_join(w);
+
+    advertise(w, p, 0, "a", (struct kept_wish){5});
+    publish_n(w, p, "a", 4);
+    sim_disconnect(&w->s, p);
+    advertise(w, q, 0, "a", (struct kept_wish){2, .ttl_ms = 10});
+    expect_kept(w, "a", BUS_RETAINED_ALL,
+                "STATUS OK SUBSCRIBE sub=1\n"
+                "MESSAGE 1 a 1.3 retained\nMESSAGE 1 a 1.4 retained\nLIVE 1 2\n");
+    publish(w, q, "a");
+    sim_advance(&w->s, 10 * MS);
+    expect_kept(w, "a", BUS_RETAINED_ALL,
+                "STATUS OK SUBSCRIBE sub=1\nMESSAGE 1 a 1.4 retained\nLIVE 1 1\n");
+}
+
+/* ---- what the router publishes ---- */
+
+static bool publish_in_the_name_of(struct world *w, struct sim_client *p)
+{
+    struct publication pub = {
+        .sender = p->peer->sender, .topic = text_from("a"), .body = "12345678", .body_bytes = 8};
+
+    return publish_as(w->s.router, &pub);
+}
+
+static void test_what_the_router_publishes_is_kept_too(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w);
+    uint64_t bytes;
+
+    advertise(w, p, 0, "a", (struct kept_wish){1});
+    publish(w, p, "a");
+    bytes = router_counters(w->s.router)->retained_bytes_now;
+    assert_true(publish_in_the_name_of(w, p));
+    router_check(w->s.router);
+    assert_int_equal(router_counters(w->s.router)->retained_messages_now, 1);
+    assert_true(router_counters(w->s.router)->retained_bytes_now < bytes); /* 8 in place of 10 */
+}
+
+static void test_if_that_cannot_be_kept_nothing_older_stands_for_it(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w);
+    unsigned n_cleared = 0;
+
+    advertise(w, p, 0, "a", (struct kept_wish){1});
+    for (unsigned long n = 1; n < 6; n++) {
+        bool done, failed;
+
+        publish(w, p, "a");
+        failmalloc_arm(n);
+        done = publish_in_the_name_of(w, p);
+        failed = failmalloc_disarm() > 0;
+        router_check(w->s.router);
+        if (done && failed) {
+            assert_int_equal(router_counters(w->s.router)->retained_messages_now, 0);
+            n_cleared++;
+        }
+        sim_read(&w->s, p, 10);
+    }
+    assert_true(n_cleared > 0);
+}
+
+/* ---- order ---- */
 
 static void test_topics_come_in_the_order_in_which_they_were_published(void **state)
 {
@@ -785,6 +854,9 @@ int main(void)
         KEEP_CASE(test_last_message_is_kept_for_later_subscriptions),
         KEEP_CASE(test_by_alias_and_by_name_and_by_others_is_kept_alike),
         KEEP_CASE(test_the_last_n_are_kept_and_the_largest_n_holds),
+        KEEP_CASE(test_whoever_asks_when_the_others_have_gone_decides_alone),
+        KEEP_CASE(test_what_the_router_publishes_is_kept_too),
+        KEEP_CASE(test_if_that_cannot_be_kept_nothing_older_stands_for_it),
         KEEP_CASE(test_topics_come_in_the_order_in_which_they_were_published),
         KEEP_CASE(test_with_no_local_ones_own_is_left_out),
         KEEP_CASE(test_what_is_published_meanwhile_follows_without_gap_or_duplicate),

@@ -89,6 +89,15 @@ static inline void kept_remove_all(struct kept_model *k, const char *topic, uint
     }
 }
 
+static inline void kept_shorten(struct kept_model *k, const struct kept_topic *t)
+{
+    for (size_t i = 0; kept_count(k, t->name) > t->n_max; i++) {
+        if (strcmp(k->list[i].topic, t->name) == 0) {
+            kept_remove(k, i--);
+        }
+    }
+}
+
 static inline void kept_unadvertised(struct kept_model *k, struct kept_alias *a)
 {
     if (!*a->topic) {
@@ -148,11 +157,12 @@ static inline bool kept_advertise(struct kept_model *k, struct sim *s, struct si
         .connection = peer_connection_id(c->peer), .wishes = wish.messages > 0, .owns = wish.owned};
     snprintf(a->topic, sizeof(a->topic), "%s", topic);
     if (wish.messages > 0) {
-        t->ttl_ms = t->n_max == 0              ? wish.ttl_ms
+        t->ttl_ms = t->n_wishes == 0           ? wish.ttl_ms
                     : t->ttl_ms && wish.ttl_ms ? MAX(t->ttl_ms, wish.ttl_ms)
                                                : 0;
-        t->n_max = MAX(t->n_max, wish.messages);
+        t->n_max = t->n_wishes == 0 ? wish.messages : MAX(t->n_max, wish.messages);
         t->n_wishes++;
+        kept_shorten(k, t);
     }
     return true;
 }
@@ -191,11 +201,7 @@ static inline bool kept_publish(struct kept_model *k, struct sim *s, struct sim_
     *e = (struct kept_entry){.number = s->n_published, .connection = connection, .end_ns = end_ns};
     snprintf(e->topic, sizeof(e->topic), "%s", t->name);
     k->n++;
-    for (size_t i = 0; kept_count(k, t->name) > t->n_max; i++) {
-        if (strcmp(k->list[i].topic, t->name) == 0) {
-            kept_remove(k, i--);
-        }
-    }
+    kept_shorten(k, t);
     return true;
 }
 
