@@ -36,6 +36,9 @@ static void cargo_free(struct cargo *c)
     if (c->buffer) {
         buffer_unref(c->buffer);
     }
+    if (c->origin) {
+        message_unref(c->origin);
+    }
     free(c);
 }
 
@@ -67,6 +70,16 @@ struct cargo *cargo_new(struct buffer *buffer, uint64_t offset, uint32_t bytes,
         if (buffer) {
             buffer->n_open++;
         }
+    }
+    return c;
+}
+
+struct cargo *cargo_share(struct message *m)
+{
+    struct cargo *c = cargo_new(m->cargo->buffer, m->cargo->offset, m->cargo->bytes, NULL);
+
+    if (c) {
+        c->origin = message_ref(m->cargo->origin ? m->cargo->origin : m);
     }
     return c;
 }
@@ -108,7 +121,7 @@ void cargo_discard(struct cargo *c)
 
 void cargo_end(struct cargo *c)
 {
-    struct peer *p = c->buffer ? c->buffer->sender->peer : NULL;
+    struct peer *p = c->buffer && !c->origin ? c->buffer->sender->peer : NULL;
 
     cargo_settle(c);
     if (!p || p->state == PEER_CLOSING || return_send(p, c)) {
@@ -289,7 +302,8 @@ static bool buffer_introduce(struct peer *p, struct buffer *b)
 }
 
 /* What precedes the body in a MESSAGE frame. */
-static size_t put_header(uint8_t *dst, const struct sub *s, const struct message *m, uint32_t lease)
+static size_t put_header(uint8_t *dst, const struct sub *s, const struct message *m, uint32_t lease,
+                         const struct message_extra *extra)
 {
     size_t n = s->field_bytes;
 
@@ -302,14 +316,18 @@ static size_t put_header(uint8_t *dst, const struct sub *s, const struct message
 
         n += hot_put_place(dst + n, HOT_MESSAGE_PLACE, &place);
     }
+    if (extra) {
+        memcpy(dst + n, extra->bytes, extra->n);
+        n += extra->n;
+    }
     return n;
 }
 
 /* The frame of a message whose body is a reference, with or without descriptors. */
 static bool put_reference(struct sub *s, const struct message *m, uint32_t lease,
-                          struct parcel *parcel)
+                          struct parcel *parcel, const struct message_extra *extra)
 {
-    size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX;
+    size_t most = s->field_bytes + m->header_bytes + HOT_PLACE_MAX + MESSAGE_EXTRA_MAX;
     struct peer *p = s->peer;
     uint8_t *dst = outq_reserve_with(&p->out, FRAME_PREFIX_BYTES + most, parcel);
     size_t n;
@@ -317,7 +335,7 @@ static bool put_reference(struct sub *s, const struct message *m, uint32_t lease
     if (!dst) {
         return false;
     }
-    n = put_header(dst + FRAME_PREFIX_BYTES, s, m, lease);
+    n = put_header(dst + FRAME_PREFIX_BYTES, s, m, lease, extra);
     frame_write_prefix_fds(dst, VERB_MESSAGE, n, 0, parcel_count(parcel));
     frame_commit(p, FRAME_PREFIX_BYTES + n, parcel);
     return true;
@@ -325,11 +343,12 @@ static bool put_reference(struct sub *s, const struct message *m, uint32_t lease
 
 /* The body in the frame: it always was there, or it is read from its buffer for a client that
  * cannot map it. */
-static bool put_inline(struct sub *s, const struct message *m, struct parcel *parcel)
+static bool put_inline(struct sub *s, const struct message *m, struct parcel *parcel,
+                       const struct message_extra *extra)
 {
     const struct cargo *c = m->cargo;
     size_t body_bytes = c->buffer ? c->bytes : m->body_bytes;
-    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes;
+    size_t header_bytes = (size_t) s->field_bytes + m->header_bytes + (extra ? extra->n : 0);
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
     struct peer *p = s->peer;
     uint8_t *dst = outq_reserve_with(&p->out, bytes, parcel);
@@ -339,7 +358,7 @@ static bool put_inline(struct sub *s, const struct message *m, struct parcel *pa
     }
     frame_write_prefix_fds(dst, VERB_MESSAGE, header_bytes, body_bytes, parcel_count(parcel));
     dst += FRAME_PREFIX_BYTES;
-    dst += put_header(dst, s, m, 0);
+    dst += put_header(dst, s, m, 0, extra);
     if (!c->buffer) {
         memcpy(dst, m->data + m->header_bytes, body_bytes);
     } else if (!cargo_read(p->router, c, dst, body_bytes)) {
@@ -385,7 +404,7 @@ static void lease_end(struct peer *p, uint32_t lease)
     message_unref(m);
 }
 
-bool cargo_put(struct sub *s, struct message *m)
+bool cargo_put(struct sub *s, struct message *m, const struct message_extra *extra)
 {
     struct parcel *parcel = fds_for(s, m->cargo) > 0 ? m->cargo->parcel : NULL;
     struct peer *p = s->peer;
@@ -402,7 +421,7 @@ bool cargo_put(struct sub *s, struct message *m)
             return false;
         }
     }
-    done = lease ? put_reference(s, m, lease, parcel) : put_inline(s, m, parcel);
+    done = lease ? put_reference(s, m, lease, parcel, extra) : put_inline(s, m, parcel, extra);
     if (!done && lease) {
         lease_end(p, lease);
     }

@@ -29,6 +29,11 @@
     X(messages_lost, "messages", "lost to a subscription, and reported to it")                     \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
+    X(groups_now, "", "groups of subscriptions now")                                               \
+    X(messages_unacknowledged_now, "messages", "delivered to members of groups, who work on them") \
+    X(messages_returned, "messages", "came back from members of groups, not acknowledged")         \
+    X(messages_redelivered, "messages", "of these, delivered again")                               \
+    X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(monitor_records, "records", "records given to monitors")                                     \
     X(monitor_records_lost, "records", "records dropped because a monitor was too slow")           \

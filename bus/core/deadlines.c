@@ -18,7 +18,7 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
-    if (r->doomed) {
+    if (r->doomed || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {
@@ -42,6 +42,7 @@ static void retry_all(struct router *r)
     struct peer *p;
 
     r->retry_ns = 0;
+    r->groups.is_starved = false;
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);

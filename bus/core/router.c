@@ -19,13 +19,19 @@ static const char mistake_text[] =
 
 /* ---- the router ---- */
 
-/* A number is in use for another topic now: monitors must be told again. */
+/* A number is in use for another topic now: monitors and members of groups must be told again. */
 static void on_new_topic(struct topic *t, void *userdata)
 {
     struct router *r = userdata;
 
     for (struct peer *p = r->taps; p; p = p->tap_next) {
         idset_remove(&p->tap->known_topics, t->id);
+    }
+    if (idset_has(&r->groups.topics, t->id)) {
+        for (struct peer *p = r->peers; p; p = p->next) {
+            idset_remove(&p->known_topics, t->id);
+        }
+        idset_remove(&r->groups.topics, t->id);
     }
 }
 
@@ -47,6 +53,7 @@ int router_new(const struct router_config *config, struct router **ret)
     quota_init(&r->descriptors, UINT64_MAX, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
+    groups_init(&r->groups, config->limits.groups_bytes_max, config->hash_seed, &r->quota);
     r->topics.on_new = on_new_topic;
     r->topics.userdata = r;
     *ret = r;
@@ -65,6 +72,7 @@ struct router *router_free(struct router *r)
             router_remove_peer(r, r->peers);
         }
     }
+    groups_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -242,6 +250,7 @@ static void peer_free(struct peer *p)
 
     idset_fini(&p->known);
     idset_fini(&p->known_buffers);
+    idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
@@ -269,6 +278,7 @@ void router_reap(struct router *r, unsigned budget)
             peer_free(p);
         }
     }
+    groups_work(r);
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
@@ -395,6 +405,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_UNSUBSCRIBE:
         unsubscribe_handle(p, &m->unsubscribe);
+        return;
+    case VERB_ACK:
+        ack_handle(p, &m->ack);
         return;
     case VERB_CREDIT:
         credit_handle(p, &m->credit);

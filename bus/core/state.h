@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/group.h"
 #include "core/message.h"
 #include "core/quota.h"
 #include "core/router.h"
@@ -52,6 +53,7 @@ struct peer {
     struct topic **aliases;     /* by number - 1 */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset known_topics;  /* topic ids bound on this link by TOPIC for groups */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
     struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
@@ -60,6 +62,7 @@ struct peer {
     uint32_t waiting_last;
     struct windows windows; /* of its subscriptions */
     struct tap *tap;        /* if it is a monitor */
+    struct group *group;    /* it is no client, but stands for that group */
     struct peer *tap_next;  /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
@@ -114,6 +117,7 @@ struct router {
     struct idpool sender_ids;
     struct idpool buffer_ids;
     struct users users;
+    struct groups groups;
     struct quota descriptors; /* of all users */
     struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
@@ -165,6 +169,8 @@ bool peer_set_add(struct peer *p, struct idset *set, uint32_t id);
 /* Binds a sender's id on this link if it is not yet. False if out of memory. */
 bool peer_introduce(struct peer *p, struct sender *s);
 bool peer_announce_topic(struct peer *p, const struct topic *t);
+/* The same if it is not bound yet, as far as it was by this. */
+bool peer_introduce_topic(struct peer *p, const struct topic *t);
 /* Goes on with the subscriptions that waited for room in the output. */
 void peer_pump_waiting(struct peer *p);
 /* A slot table that reaches up to a number: false if limits or memory forbid. */
@@ -198,6 +204,7 @@ struct publication {
     size_t n_headers;
     const void *body;
     size_t body_bytes;
+    struct cargo *cargo; /* NULL, or the body in a buffer: it is taken over, whatever happens */
 };
 /* False if out of memory: then nobody got it. */
 bool publish_as(struct router *r, const struct publication *pub);
@@ -254,8 +261,9 @@ void cargo_return_all(struct peer *p);
 bool cargo_fits(const struct peer *p, const struct cargo *c);
 /* Whether it can get it now, or must return something or answer first. */
 bool cargo_may_go(const struct sub *s, const struct message *m);
-/* The MESSAGE frame and what must precede it. False if out of memory. */
-bool cargo_put(struct sub *s, struct message *m);
+/* The MESSAGE frame, with fields behind its header if extra is not NULL, and what must precede it.
+ * False if out of memory. */
+bool cargo_put(struct sub *s, struct message *m, const struct message_extra *extra);
 /* The first bytes of a body in a buffer. */
 bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t bytes);
 

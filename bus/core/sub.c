@@ -3,17 +3,27 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/group.h"
 #include "core/state.h"
 
 /* ---- onto the link ---- */
 
+static bool topic_introduce(struct sub *s, struct match *match)
+{
+    if (s->flags & SUB_MEMBER) { /* the match is the group's */
+        return peer_introduce_topic(s->peer, match->topic);
+    }
+    if (!match->announced && !peer_announce_topic(s->peer, match->topic)) {
+        return false;
+    }
+    match->announced = true;
+    return true;
+}
+
 static bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
 {
-    if (!match->announced) {
-        if (!peer_announce_topic(s->peer, match->topic)) {
-            return false;
-        }
-        match->announced = true;
+    if (!topic_introduce(s, match)) {
+        return false;
     }
     return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
 }
@@ -83,8 +93,21 @@ static inline bool has_cargo(const struct message_parts *parts)
     return UNLIKELY(parts->whole != NULL) && parts->whole->cargo;
 }
 
-/* One MESSAGE into the output: the only place where messages are put on a link. False if out of
- * memory. */
+static inline void message_count(struct sub *s, struct match *match,
+                                 const struct message_parts *parts)
+{
+    struct peer *p = s->peer;
+
+    sub_take_credit(s, (uint32_t) parts->size);
+    p->delivered_messages++;
+    p->delivered_bytes += parts->size;
+    match->topic->delivered_messages++;
+    if (!p->is_dirty) {
+        peer_mark_dirty(p);
+    }
+}
+
+/* One MESSAGE into the output. False if out of memory. */
 static inline bool message_put(struct sub *s, struct match *match,
                                const struct message_parts *parts)
 {
@@ -94,16 +117,51 @@ static inline bool message_put(struct sub *s, struct match *match,
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(has_cargo(parts) ? cargo_put(s, parts->whole) : frame_put(s, parts))) {
+    if (!(has_cargo(parts) ? cargo_put(s, parts->whole, NULL) : frame_put(s, parts))) {
         return false;
     }
-    sub_take_credit(s, (uint32_t) parts->size);
-    p->delivered_messages++;
-    p->delivered_bytes += parts->size;
-    match->topic->delivered_messages++;
-    if (!p->is_dirty) {
-        peer_mark_dirty(p);
+    message_count(s, match, parts);
+    return true;
+}
+
+/* With fields that the other subscribers do not get. */
+static bool frame_put_extra(struct sub *s, const struct message_parts *parts,
+                            const struct message_extra *extra)
+{
+    struct outq *q = &s->peer->out;
+    size_t header_bytes = s->field_bytes + parts->header_bytes + extra->n;
+    size_t bytes = FRAME_PREFIX_BYTES + header_bytes + parts->body_bytes;
+    uint8_t *dst = outq_reserve(q, bytes);
+
+    if (!dst) {
+        return false;
     }
+    frame_write_prefix(dst, VERB_MESSAGE, header_bytes, parts->body_bytes);
+    dst += FRAME_PREFIX_BYTES;
+    memcpy(dst, s->field, s->field_bytes);
+    dst += s->field_bytes;
+    memcpy(dst, parts->header, parts->header_bytes);
+    dst += parts->header_bytes;
+    memcpy(dst, extra->bytes, extra->n);
+    if (parts->body_bytes > 0) {
+        memcpy(dst + extra->n, parts->body, parts->body_bytes);
+    }
+    outq_commit(q, bytes);
+    return true;
+}
+
+bool sub_put(struct sub *s, struct match *match, const struct message_parts *parts,
+             const struct message_extra *extra)
+{
+    if (!extra) {
+        return message_put(s, match, parts);
+    }
+    if (!sub_introduce(s, match, parts->sender) ||
+        !(has_cargo(parts) ? cargo_put(s, parts->whole, extra)
+                           : frame_put_extra(s, parts, extra))) {
+        return false;
+    }
+    message_count(s, match, parts);
     return true;
 }
 
@@ -112,6 +170,11 @@ static inline bool body_fits(const struct peer *p, const struct message_parts *p
 {
     return parts->body_bytes <= p->inline_max &&
            (!has_cargo(parts) || cargo_fits(p, parts->whole->cargo));
+}
+
+bool sub_fits(const struct sub *s, const struct message_parts *parts)
+{
+    return body_fits(s->peer, parts);
 }
 
 bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
@@ -176,7 +239,14 @@ static void stalling_append(struct sub_queue *sq)
     DL_APPEND2(r->stalling, sq, stalling_prev, stalling_next);
 }
 
-static void queued_count(struct sub *s, int64_t messages, int64_t bytes)
+void sub_note_progress(struct sub *s)
+{
+    if (sub_queue(s) && s->queue->is_stalling) {
+        stalling_append(s->queue);
+    }
+}
+
+void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
 {
     s->peer->queued_messages += (uint64_t) messages;
     s->peer->queued_bytes += (uint64_t) bytes;
@@ -188,7 +258,7 @@ static void queue_free(struct sub *s)
     struct sub_queue *sq = s->queue;
 
     stalling_remove(sq);
-    queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
+    sub_count_queued(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
     charge_fini(&sq->charge);
@@ -228,6 +298,13 @@ static void waiting_set(struct sub *s)
     p->waiting_last = sub_id(s);
 }
 
+void sub_wait(struct sub *s)
+{
+    if (!s->is_waiting) {
+        waiting_set(s); /* its place is kept: peer_pump_waiting() goes up to the last one */
+    }
+}
+
 /* ---- losses ---- */
 
 static void loss_count(struct sub *s, uint64_t count)
@@ -263,7 +340,7 @@ static bool queue_evict(struct sub *s, enum bus_loss_reason reason)
         return false;
     }
     loss_count(s, 1);
-    queued_count(s, -1, -(int64_t) bytes);
+    sub_count_queued(s, -1, -(int64_t) bytes);
     return true;
 }
 
@@ -285,7 +362,7 @@ static enum bus_verdict policy_apply(struct sub *s, struct match *match, uint64_
 
     if (s->policy == BUS_POLICY_LATEST && subq_supersede(q, match, &bytes)) {
         loss_count(s, 1);
-        queued_count(s, -1, -(int64_t) bytes);
+        sub_count_queued(s, -1, -(int64_t) bytes);
         (*evicted)++;
     }
     if (s->policy == BUS_POLICY_BLOCK) {
@@ -310,7 +387,7 @@ static void queue_push(struct sub *s, struct match *match, struct message *m)
     } else if (subq_push_held(&s->queue->q, m, match, &bounds) && !s->queue->is_stalling) {
         stalling_append(s->queue);
     }
-    queued_count(s, 1, m->size);
+    sub_count_queued(s, 1, m->size);
 }
 
 static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, uint64_t size,
@@ -386,7 +463,7 @@ static struct message *backlog_front(struct sub *s, struct match **match, struct
     return NULL;
 }
 
-static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
+bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
 {
     struct wire_loss loss = {sub_id(s), gap->count, gap->bytes, (uint32_t) reason};
 
@@ -395,17 +472,15 @@ static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason
 
 static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
-    struct message_parts parts = {
-        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL,    m->flags};
+    struct message_parts parts = message_as_parts(m);
 
-    if (!message_put(s, match, &parts)) {
+    if (!(s->flags & SUB_ACK ? member_put(s, match, &parts) : message_put(s, match, &parts))) {
         return false;
     }
     s->peer->router->counters.messages_delivered++;
     s->peer->router->counters.bytes_delivered += m->size;
     s->peer->router->work++;
-    queued_count(s, -1, -(int64_t) m->size);
+    sub_count_queued(s, -1, -(int64_t) m->size);
     return true;
 }
 
@@ -431,7 +506,7 @@ static enum pump_step pump_one(struct sub *s)
     if (m && m->cargo && !cargo_may_go(s, m)) {
         return PUMP_WAITS;
     }
-    sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);
+    sent = m ? message_send(s, match, m) : sub_tell_loss(s, &gap, reason);
     if (!sent) {
         return PUMP_NO_MEMORY;
     }
@@ -441,13 +516,10 @@ static enum pump_step pump_one(struct sub *s)
 
 #define QUEUE_KEEP_ITEMS 4096u
 
-void sub_pump(struct sub *s)
+void sub_pump_queue(struct sub *s)
 {
     enum pump_step step = PUMP_DONE;
 
-    if (s->peer->state == PEER_CLOSING) {
-        return;
-    }
     while (step == PUMP_DONE && sub_has_backlog(s)) {
         step = pump_one(s);
     }
@@ -464,6 +536,32 @@ void sub_pump(struct sub *s)
     }
 }
 
+void sub_pump(struct sub *s)
+{
+    if (s->peer->state == PEER_CLOSING) {
+        return;
+    }
+    if (s->flags & SUB_MEMBER) {
+        member_pump(s);
+    } else {
+        sub_pump_queue(s);
+    }
+}
+
+struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
+                          enum bus_loss_reason *reason)
+{
+    return backlog_front(s, match, gap, reason);
+}
+
+void sub_pop(struct sub *s)
+{
+    starved_or_pop(s);
+    if (!sub_has_backlog(s) && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
+        queue_free(s);
+    }
+}
+
 void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
 {
     const struct sub_window *w = sub_window(s);
@@ -474,8 +572,11 @@ void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
     bytes = MIN(bytes, room_bytes);
     s->credit_messages += messages;
     s->credit_bytes += (int64_t) bytes;
-    if (sub_queue(s) && s->queue->is_stalling && (messages > 0 || bytes > 0)) {
-        stalling_append(s->queue);
+    if (messages > 0 || bytes > 0) {
+        sub_note_progress(s);
+        if (s->flags & SUB_MEMBER) {
+            member_note_progress(s);
+        }
     }
     sub_pump(s);
 }
@@ -495,7 +596,11 @@ void sub_end_blocking(struct sub *s)
     while (subq_exceeds(&s->queue->q, &bounds) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
     }
     s->peer->router->counters.stalls++;
-    peer_send_status(s->peer, &status);
+    if (s->peer->group) {
+        group_tell_stalled(s->peer->group);
+    } else {
+        peer_send_status(s->peer, &status);
+    }
 }
 
 struct quota *sub_quota(const struct sub *s)
@@ -507,6 +612,9 @@ uint64_t sub_memory(const struct sub *s)
 {
     char filter[256];
 
+    if (s->flags & SUB_MEMBER) {
+        return member_memory();
+    }
     return sizeof(*s) + filters_memory(filter, filters_text(s, filter));
 }
 
@@ -517,11 +625,15 @@ static void sub_detach(struct sub *s)
     uint64_t memory = sub_memory(s);
 
     s->is_ended = true;
+    if (s->flags & SUB_MEMBER) {
+        member_leave(s);
+    } else {
+        topics_remove_sub(&s->peer->router->topics, s);
+    }
     waiting_clear(s);
     if (sub_queue(s)) {
         stalling_remove(s->queue);
     }
-    topics_remove_sub(&s->peer->router->topics, s);
     quota_release(&s->peer->quota, memory);
 }
 
@@ -540,8 +652,8 @@ static bool queue_drop(struct sub *s, unsigned *budget)
         }
         subq_pop(&sq->q, &bounds, publish_release);
         s->peer->router->counters.messages_discarded += n - sq->q.n_messages;
-        queued_count(s, (int64_t) sq->q.n_messages - (int64_t) n,
-                     (int64_t) sq->q.bytes - (int64_t) bytes);
+        sub_count_queued(s, (int64_t) sq->q.n_messages - (int64_t) n,
+                         (int64_t) sq->q.bytes - (int64_t) bytes);
     }
     if (sq) {
         queue_free(s);
@@ -555,7 +667,8 @@ bool sub_end(struct sub *s, unsigned *budget)
         sub_detach(s);
     }
     /* what waits names matches, so it goes first */
-    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget)) {
+    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget) ||
+        ((s->flags & SUB_MEMBER) && !member_end(s, budget))) {
         return false;
     }
     windows_put(&s->peer->windows, s->window);

@@ -11,6 +11,8 @@
 #include "core/subq.h"
 
 struct match;
+struct message;
+struct message_extra;
 struct message_parts;
 struct peer;
 
@@ -62,7 +64,9 @@ enum {
     SUB_ACK = 8,
     SUB_STICKY = 16,
     SUB_SERVE = 32,
-    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS /* those that are understood */
+    SUB_MEMBER = 64, /* not on the wire: it is a struct member */
+    SUB_FLAGS =
+        SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_ACK | SUB_STICKY /* those that are understood */
 };
 
 static inline bool sub_has_credit(const struct sub *s)
@@ -119,6 +123,27 @@ void sub_pump(struct sub *s);
 void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes);
 /* It may no longer block publishers. */
 void sub_end_blocking(struct sub *s);
+
+/* ---- for groups ---- */
+
+/* One MESSAGE into the output, with fields behind its header if extra is not NULL. False if out of
+ * memory. */
+bool sub_put(struct sub *s, struct match *match, const struct message_parts *parts,
+             const struct message_extra *extra);
+/* Whether such a body can be given to that client at all. */
+bool sub_fits(const struct sub *s, const struct message_parts *parts);
+/* sub_pump() without what a member of a group does besides. */
+void sub_pump_queue(struct sub *s);
+/* It is pumped when there is room in the output. */
+void sub_wait(struct sub *s);
+/* The first of what waits: a message, or NULL and a gap. */
+struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
+                          enum bus_loss_reason *reason);
+void sub_pop(struct sub *s);
+bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason);
+void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes);
+/* A sign of progress, for policy block. */
+void sub_note_progress(struct sub *s);
 
 /* Who pays for what is noted about it. */
 struct quota *sub_quota(const struct sub *s);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/group.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -38,6 +39,8 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
 static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
+    enum bus_status status;
+    const char *why;
 
     if (p->tap) {
         return refused(BUS_STATUS_UNEXPECTED, "a monitor cannot subscribe");
@@ -66,7 +69,8 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
         return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
     }
-    return ok();
+    why = group_check(m, &status);
+    return refused(status, why);
 }
 
 /* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier they
@@ -88,7 +92,9 @@ static struct sub_window window_of(const struct limits *l, const struct wire_sub
 static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
 {
     const struct sub_window w = window_of(&p->router->config.limits, m);
-    struct sub *s = calloc(1, sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
+    struct sub *s =
+        calloc(1, m->group.len ? member_memory()
+                               : sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
     uint8_t field[HOT_SUBSCRIPTION_MAX];
 
     if (!s) {
@@ -101,7 +107,7 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
     }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
-    s->flags = (uint8_t) m->flags;
+    s->flags = (uint8_t) (m->flags | (m->group.len ? SUB_MEMBER : 0));
     s->credit_messages = w.messages;
     s->credit_bytes = (int64_t) w.bytes;
     s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
@@ -116,9 +122,27 @@ static void sub_undo(struct sub *s)
     free(s);
 }
 
+/* Where messages find it. */
+static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
+{
+    enum bus_status status;
+    const char *why;
+
+    if (s->flags & SUB_MEMBER) {
+        why = group_join(s, m, &status);
+        return refused(status, why);
+    }
+    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
+               ? ok()
+               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+}
+
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
-    uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    uint64_t memory = m->group.len
+                          ? member_memory()
+                          : sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    struct verdict v;
     struct sub *s;
 
     if (!peer_table_reach(p, (void ***) &p->subs, &p->n_subs_max, m->subscription)) {
@@ -132,10 +156,11 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
         sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
-    if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+    v = sub_place(s, m);
+    if (v.status != BUS_STATUS_OK) {
         quota_release(&p->quota, memory);
         sub_undo(s);
-        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+        return v;
     }
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
@@ -151,6 +176,9 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
         v = sub_add(p, m);
     }
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
+    if (v.status == BUS_STATUS_OK && m->group.len > 0) {
+        sub_pump(sub_by_number(p, m->subscription)); /* what waits for any member */
+    }
 }
 
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m)
@@ -174,7 +202,7 @@ void credit_handle(struct peer *p, const struct wire_credit *m)
     struct sub *s = sub_by_number(p, m->subscription);
 
     /* after UNSUBSCRIBE credit may still be on its way: not worth an answer */
-    if (s) {
+    if (s && !(s->flags & SUB_ACK)) {
         sub_add_credit(s, m->messages, m->bytes);
     }
 }
