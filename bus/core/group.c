@@ -359,36 +359,55 @@ uint64_t member_memory(void)
 
 /* ---- the end ---- */
 
-/* Its queue, of messages whose keys are others' now. Who published them may have the credit back:
- * then it is not to be given back again. */
+/* A message whose key is another member's now. Who published it may have the credit back: then that
+ * is not to be given back again. */
+static void message_hand_over(struct sub *s, struct sub *to, struct match *match, struct message *m)
+{
+    struct message_parts parts = message_as_parts(m);
+
+    (void) message_ref(m);
+    if (m->holds == 0) {
+        m->flags |= MESSAGE_UNCREDITED;
+    }
+    m->holds++;
+    sub_count_queued(s, -1, -(int64_t) m->size);
+    sub_pop(s);
+    (void) sub_enqueue(to, match, &parts, &m);
+    if (--m->holds == 0) {
+        publish_release(m);
+    }
+    message_unref(m);
+}
+
+/* Its queue. A gap goes where the message behind it does. */
 static void member_hand_over(struct sub *s, struct group *g)
 {
+    struct gap gaps[SUBQ_REASONS] = {0};
+
     while (sub_has_backlog(s)) {
         enum bus_loss_reason reason = BUS_LOSS_NONE;
         struct match *match = NULL;
         struct gap gap = {0};
         struct message *m = sub_front(s, &match, &gap, &reason);
-        struct message_parts parts;
+        struct sub *to = m ? &group_slot(g, m->key)->sub : NULL;
 
         s->peer->router->work++;
-        if (!m) {
+        for (unsigned i = 0; to && i < SUBQ_REASONS; i++) {
+            if (gaps[i].count > 0) {
+                sub_note_gap(to, (enum bus_loss_reason) i, gaps[i].count, gaps[i].bytes);
+                gaps[i] = (struct gap){0};
+            }
+        }
+        if (to) {
+            message_hand_over(s, to, match, m);
+        } else {
             sub_pop(s);
-            group_note_gap(g, reason, &gap);
-            continue;
+            gaps[reason].count += gap.count;
+            gaps[reason].bytes += gap.bytes;
         }
-        (void) message_ref(m);
-        if (m->holds == 0) {
-            m->flags |= MESSAGE_UNCREDITED;
-        }
-        m->holds++;
-        parts = message_as_parts(m);
-        sub_count_queued(s, -1, -(int64_t) m->size);
-        sub_pop(s);
-        (void) sub_enqueue(&group_slot(g, m->key)->sub, match, &parts, &m);
-        if (--m->holds == 0) {
-            publish_release(m);
-        }
-        message_unref(m);
+    }
+    for (unsigned i = 0; i < SUBQ_REASONS; i++) {
+        group_note_gap(g, (enum bus_loss_reason) i, &gaps[i]);
     }
 }
 

@@ -313,11 +313,10 @@ static void loss_count(struct sub *s, uint64_t count)
     s->peer->router->counters.messages_lost += count;
 }
 
-static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
+void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
 {
     struct sub_queue *sq = queue_get(s);
 
-    loss_count(s, count);
     if (sq) {
         subq_note_loss(&sq->q, reason, count, bytes);
     } else {
@@ -328,7 +327,8 @@ static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count
 
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
 {
-    loss_note(s, reason, count, bytes);
+    loss_count(s, count);
+    sub_note_gap(s, reason, count, bytes);
     sub_pump(s);
 }
 

@@ -141,6 +141,8 @@ struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
                           enum bus_loss_reason *reason);
 void sub_pop(struct sub *s);
 bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason);
+/* A loss that has been counted, behind what waits. */
+void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
 void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes);
 /* A sign of progress, for policy block. */
 void sub_note_progress(struct sub *s);
