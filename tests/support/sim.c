@@ -309,6 +309,8 @@ void sim_ack(struct sim *s, struct sim_client *c, unsigned index, bool all, bool
         sub->n_unacked--;
         memmove(sub->unacked, sub->unacked + 1, sub->n_unacked * sizeof(*sub->unacked));
         sub->credit++;
+        sub->acked += !refuse;
+        sub->refused += refuse;
         sim_send(s, c, VERB_ACK, &m, NULL, 0);
         if (!all) {
             return;

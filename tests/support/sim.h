@@ -24,6 +24,7 @@ struct sim_sub {
     bool acks;    /* with what it got, below */
     uint32_t *unacked;
     size_t n_unacked, n_unacked_max;
+    uint64_t acked, refused;
     char filter[64];
     uint64_t *due; /* numbers of the messages that matched, in order */
     size_t n_due, n_due_max;
