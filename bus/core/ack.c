@@ -164,10 +164,7 @@ void deliveries_take_back(struct member *m)
     if (g->slots && g->members) {
         list_distribute(g, returned);
         list_distribute(g, unacked);
-        DL_FOREACH (g->members, m) {
-            member_refresh(m);
-        }
-        return;
+        return; /* member_leave() goes on with these */
     }
     DL_CONCAT(returned, g->returned);
     DL_CONCAT(unacked, returned);

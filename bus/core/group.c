@@ -432,6 +432,11 @@ void member_leave(struct sub *s)
     }
     member_hand_over(s, g);
     m->group = NULL; /* the last one ends it */
+    DL_FOREACH (g->members, m) {
+        if (m->returned) {
+            sub_pump(&m->sub);
+        }
+    }
     group_pump(g);
 }
 
