@@ -63,6 +63,9 @@ struct bus_message *bus_message_ref(const struct bus_message *message)
     if (m->parcel) {
         (void) parcel_ref(m->parcel);
     }
+    if (m->ack) {
+        m->ack->refs++;
+    }
     headers_copy(m, message);
     return m;
 }
@@ -77,6 +80,7 @@ void bus_message_unref(struct bus_message *message)
     bus__rxbuf_unref(message->buf);
     bus__lease_unref(message->lease);
     parcel_unref(message->parcel);
+    bus__ack_unref(message->ack);
     free(message);
 }
 

@@ -754,6 +754,72 @@ BUS_API struct bus_message *bus_message_ref(const struct bus_message *message);
 BUS_API void bus_message_unref(struct bus_message *message);
 
 /**
+ * bus_message_ack() - say that the work of a message is done
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * A message that is not acknowledged counts as being worked on: it uses the window of the subscription, and goes to another member of the
+ * group when this subscription or its connection ends. A message may so be worked on twice. Giving up the last reference acknowledges nothing.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_ack(const struct bus_message *message);
+
+/**
+ * bus_message_refuse() - give a message back undone
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * It goes to another member of the group that can take it now, else to any, this one included. After bus_sub_opts.deliveries_max deliveries it is
+ * given up instead.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_refuse(const struct bus_message *message);
+
+/**
+ * bus_message_deliveries() - how often it has been delivered before
+ * @message: message
+ *
+ * Returns: the number of deliveries to members of the group that did not acknowledge it; 0 for all other messages.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API uint32_t bus_message_deliveries(const struct bus_message *message);
+
+/**
+ * bus_message_is_redelivered() - whether somebody may have worked on it before
+ * @message: message
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_is_redelivered(const struct bus_message *message);
+
+/**
  * bus_message_data() - the body
  * @message: message
  *
