@@ -29,6 +29,8 @@ static const char help[] =
     "  -d, --descriptor FD      attach descriptor FD, open in this program; may be given more "
     "than\n"
     "                           once: bus-pub -d 3 TOPIC MESSAGE 3<FILE\n"
+    "  -k, --key KEY            messages of one KEY go to one member of a group of subscribers\n"
+    "                           that asked for it (bus-sub --sticky)\n"
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
     "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
@@ -147,6 +149,7 @@ static const struct option long_options[] = {
     {"repeat", required_argument, NULL, 'n'},
     {"header", required_argument, NULL, 'H'},
     {"descriptor", required_argument, NULL, 'd'},
+    {"key", required_argument, NULL, 'k'},
     {"confirm", no_argument, NULL, 'c'},
     {"must-match", no_argument, NULL, 'm'},
     {"verbose", no_argument, NULL, 'v'},
@@ -209,6 +212,12 @@ static int parse_option(int option, struct settings *s)
         return add_header(s, optarg);
     case 'd':
         return add_descriptor(s, optarg);
+    case 'k':
+        if (!*optarg || strlen(optarg) > BUS_TOPIC_MAX) {
+            return tool_usage("--key %s: not 1 to %d bytes", optarg, BUS_TOPIC_MAX);
+        }
+        s->sender.key = optarg;
+        return 0;
     case 'm':
         s->sender.must_match = true;
         s->sender.confirm = true;
@@ -259,7 +268,7 @@ int main(int argc, char **argv)
 
     s.sender.headers = s.headers;
     s.sender.fds = s.fds;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmv", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:k:cmv", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -63,13 +63,15 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     s->opts.headers = settings->headers;
     s->opts.n_headers = settings->n_headers;
     s->opts.userdata = s;
+    s->opts.key = settings->key;
     s->opts.fds = settings->fds;
     s->opts.n_fds = settings->n_fds;
     if (settings->confirm) {
         s->opts.flags = BUS_PUBLISH_CONFIRM;
         s->opts.on_confirm = on_confirm;
     }
-    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0;
+    s->has_opts =
+        settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 || settings->key;
     r = tool_connect(settings->address, &opts, &s->conn);
     if (r < 0) {
         return r;
