@@ -14,7 +14,8 @@ static void on_job(struct bus_sub *sub, const struct bus_message *message, void 
         printf("refused: %.*s\n", bytes, job);
         bus_message_refuse(message);
     } else {
-        printf("%s: %.*s\n", bus_message_is_redelivered(message) ? "done again" : "done", bytes, job);
+        printf("%s: %.*s\n", bus_message_is_redelivered(message) ? "done again" : "done", bytes,
+               job);
         bus_message_ack(message);
     }
     fflush(stdout);
