@@ -119,7 +119,7 @@ struct member *group_slot(struct group *g, uint32_t key);
 /* Puts a MESSAGE that is to be acknowledged. False if out of memory. */
 bool delivery_put(struct member *m, const struct offering *o);
 void delivery_free(struct delivery *d);
-/* Whether it has come back too often: then it is given up. */
+/* It has come back too often. False if it stays, because the router stops. */
 bool delivery_give_up(struct delivery *d, struct delivery **list);
 /* What a member that leaves has not done goes back to the group. */
 void deliveries_take_back(struct member *m);

@@ -320,8 +320,8 @@ static bool pump_back(struct group *g, struct delivery **list, struct member *on
     uint32_t size = m->size;
     struct member *taker;
 
-    if (delivery_give_up(d, list)) {
-        return true;
+    if (d->deliveries >= g->deliveries_max) {
+        return delivery_give_up(d, list);
     }
     if (!only) {
         outcome = group_offer(g, &o, &taker);
@@ -394,6 +394,7 @@ void member_pump(struct sub *s)
 {
     struct member *m = member_of(s);
 
+    sub_stop_waiting(s); /* if it must wait again, it goes to the end */
     while (m->returned && pump_back(m->group, &m->returned, m)) {
     }
     if (!m->returned) {

@@ -305,6 +305,11 @@ void sub_wait(struct sub *s)
     }
 }
 
+void sub_stop_waiting(struct sub *s)
+{
+    waiting_clear(s);
+}
+
 /* ---- losses ---- */
 
 static void loss_count(struct sub *s, uint64_t count)
@@ -625,14 +630,14 @@ static void sub_detach(struct sub *s)
     uint64_t memory = sub_memory(s);
 
     s->is_ended = true;
+    waiting_clear(s);
+    if (sub_queue(s)) {
+        stalling_remove(s->queue);
+    }
     if (s->flags & SUB_MEMBER) {
         member_leave(s);
     } else {
         topics_remove_sub(&s->peer->router->topics, s);
-    }
-    waiting_clear(s);
-    if (sub_queue(s)) {
-        stalling_remove(s->queue);
     }
     quota_release(&s->peer->quota, memory);
 }

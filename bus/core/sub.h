@@ -136,6 +136,7 @@ bool sub_fits(const struct sub *s, const struct message_parts *parts);
 void sub_pump_queue(struct sub *s);
 /* It is pumped when there is room in the output. */
 void sub_wait(struct sub *s);
+void sub_stop_waiting(struct sub *s);
 /* The first of what waits: a message, or NULL and a gap. */
 struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
                           enum bus_loss_reason *reason);

@@ -459,6 +459,71 @@ static void test_keys_come_back_to_their_new_member_in_order(void **state)
                  "MESSAGE 1 a 1.5 #4\nMESSAGE 1 a 1.6 #5\n");
 }
 
+/* ---- who waits for room ---- */
+
+static void test_members_of_one_connection_wait_for_leases_side_by_side(void **state)
+{
+    const struct world_sub sub = {"a",          .window = 4, .queue = 9,    .window_bytes = 100000,
+                                  .group = "g", .ack = true, .sticky = true};
+    struct limits limits = sim_small_limits();
+    struct world *w;
+    struct sim_client *p, *c, *d;
+
+    (void) state;
+    limits.leases_max = 1;
+    w = world_new(&limits);
+    p = world_join_mapping(w);
+    d = world_join_mapping(w);
+    c = world_join_mapping(w);
+    world_subscribe(w, d, 0, &sub);
+    assert_true(sim_register(&w->s, p, 1, 1000, false));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(sim_publish(&w->s, p,
+                                &(struct sim_publish){"a", .body_bytes = 900, .buffer = 1,
+                                                      .slot = i, .key = i % 2 ? "x" : "y"}));
+    }
+    sim_read(&w->s, d, 10);
+    sim_pong(&w->s, d);
+    sim_release_all(&w->s, d);
+    sim_read(&w->s, d, 10);
+    world_subscribe(w, c, 0, &sub);
+    world_subscribe(w, c, 1, &sub);
+    sim_disconnect(&w->s, d); /* two had been delivered: both members get what came back */
+    router_check(w->s.router);
+    sim_read(&w->s, c, 10);
+    assert_int_equal(c->n_leases, 1);
+    assert_true(c->peer->subs[0]->is_waiting || c->peer->subs[1]->is_waiting);
+    for (unsigned i = 0; i < 8 && c->n_leases > 0; i++) {
+        sim_pong(&w->s, c);
+        sim_release_all(&w->s, c);
+        router_check(w->s.router);
+        sim_read(&w->s, c, 10);
+    }
+    sim_settle(&w->s);
+    assert_int_equal(c->subs[0].delivered + c->subs[1].delivered, 4);
+    world_free(w);
+}
+
+static void test_member_that_waits_for_room_may_unsubscribe(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = join(w), *c = join(w);
+
+    for (unsigned i = 0; i < 3; i++) {
+        world_subscribe(w, c, i, &(struct world_sub){"a", .window = 100, .queue = 9, .group = "g"});
+    }
+    c->peer->output_max = 1;
+    world_publish_n(w, p, "a", 6); /* no member has room: all wait for it */
+    for (unsigned i = 3; i > 0; i--) {
+        sim_send(&w->s, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){i}, NULL, 0);
+        c->subs[i - 1].used = i > 1 ? false : true;
+        router_check(w->s.router);
+    }
+    c->subs[0].used = true; /* for what is in the output */
+    assert_int_equal(c->peer->waiting, 0);
+    assert_int_equal(router_counters(w->s.router)->groups_now, 0);
+}
+
 /* ---- the end ---- */
 
 static void test_shutdown_gives_members_what_waits_within_credit(void **state)
@@ -582,6 +647,8 @@ int main(void)
         BOTH_LINKS(test_body_in_a_buffer_goes_into_the_dead_letter_and_is_returned_once),
         BOTH_LINKS(test_descriptors_come_with_the_first_delivery_only),
         BOTH_LINKS(test_keys_come_back_to_their_new_member_in_order),
+        cmocka_unit_test(test_members_of_one_connection_wait_for_leases_side_by_side),
+        BOTH_LINKS(test_member_that_waits_for_room_may_unsubscribe),
         BOTH_LINKS(test_shutdown_gives_members_what_waits_within_credit),
         cmocka_unit_test(test_much_that_was_not_acknowledged_is_dropped_in_parts),
         BOTH_LINKS(test_failing_allocations_lose_no_work_in_silence),
