@@ -4,7 +4,7 @@
  * was acknowledged; keys stay with their member and in order; and at the end each one was done,
  * given up, lost or discarded. */
 #include "support/failmalloc.h"
-#include "support/sim.h"
+#include "support/sim_cargo.h"
 
 #define N_KINDS 6u
 #define N_KEYS 7u
@@ -116,7 +116,10 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f,
     if (f->verb != VERB_MESSAGE) {
         return;
     }
-    memcpy(&number, f->body, sizeof(number));
+    memcpy(&number,
+           m->message.buffer ? sim_fd_data(c->bound[m->message.buffer]) + m->message.offset
+                             : f->body,
+           sizeof(number));
     kind = o->kind_of[client][sub];
     assert_true(number < N_MESSAGES);
     if (kind == N_KINDS - 1) { /* a dead letter */
@@ -182,8 +185,41 @@ static void do_subscribe(struct oracle *o, struct sim_client *c)
     }
 }
 
+/* Sometimes the body lies in a place of a buffer that nobody has. */
+static void choose_place(struct oracle *o, const struct sim_client *c, struct sim_publish *p)
+{
+    unsigned slot = rng_below(&o->s.rng, SIM_SLOTS);
+
+    if (c->buffers[0].fd && c->buffers[0].due[slot] == 0 && rng_below(&o->s.rng, 2)) {
+        p->buffer = 1;
+        p->slot = slot;
+    }
+    if (rng_below(&o->s.rng, 5) == 0) {
+        p->n_fds = 1 + rng_below(&o->s.rng, 3);
+    }
+}
+
+static void do_cargo(struct oracle *o, struct sim_client *c)
+{
+    switch (rng_below(&o->s.rng, 4)) {
+    case 0:
+        if (!c->buffers[0].fd) {
+            (void) sim_register(&o->s, c, 1, 256, rng_below(&o->s.rng, 2));
+        }
+        break;
+    case 1:
+        sim_pong(&o->s, c);
+        break;
+    default:
+        if (sim_any_lease(c)) {
+            sim_release(&o->s, c, sim_any_lease(c), 0);
+        }
+    }
+}
+
 static void do_publish(struct oracle *o, struct sim_client *c)
 {
+    struct sim_publish p;
     unsigned kind = rng_below(&o->s.rng, N_KINDS - 1), key = rng_below(&o->s.rng, N_KEYS);
     uint64_t number = o->s.n_published + 1;
 
@@ -192,12 +228,13 @@ static void do_publish(struct oracle *o, struct sim_client *c)
     }
     o->messages[number].kind = (uint8_t) kind;
     o->messages[number].key = (uint8_t) key;
-    (void) sim_publish(&o->s, c,
-                       &(struct sim_publish){.topic = topics[kind],
-                                             .body_bytes = 8 + rng_below(&o->s.rng, 200),
-                                             .confirm = rng_below(&o->s.rng, 4) == 0,
-                                             .n_headers = rng_below(&o->s.rng, 3),
-                                             .key = keys[key]});
+    p = (struct sim_publish){.topic = topics[kind],
+                             .body_bytes = 8 + rng_below(&o->s.rng, 200),
+                             .confirm = rng_below(&o->s.rng, 4) == 0,
+                             .n_headers = rng_below(&o->s.rng, 3),
+                             .key = keys[key]};
+    choose_place(o, c, &p);
+    (void) sim_publish(&o->s, c, &p);
 }
 
 static void do_death(struct oracle *o, struct sim_client *c)
@@ -222,14 +259,17 @@ static void step(struct oracle *o)
 
     if (!c->peer || peer_is_closing(c->peer)) {
         if (!c->peer) {
+            o->s.features = rng_below(&o->s.rng, 2) ? FEATURE_BUFFERS : 0;
             (void) sim_connect(&o->s, rng_below(&o->s.rng, 2));
         } else {
             sim_read(&o->s, c, 10);
         }
     } else if (action < 10) {
         do_subscribe(o, c);
-    } else if (action < 45) {
+    } else if (action < 40) {
         do_publish(o, c);
+    } else if (action < 55) {
+        do_cargo(o, c);
     } else if (action < 65) {
         sim_read(&o->s, c, 1 + rng_below(&o->s.rng, 3));
     } else if (action < 80) {
@@ -242,6 +282,8 @@ static void step(struct oracle *o)
         sim_advance(&o->s, (uint64_t) rng_below(&o->s.rng, 9000) * 1000000);
     } else if (action < 98) {
         do_death(o, c);
+    } else {
+        do_cargo(o, c);
     }
 }
 
@@ -263,6 +305,8 @@ static void settle(struct oracle *o)
             }
             if (c->peer) {
                 sim_give_credit(&o->s, c, i % SIM_SUBS);
+                sim_release_all(&o->s, c);
+                sim_pong(&o->s, c);
             }
         }
         sim_advance(&o->s, 100000000);
