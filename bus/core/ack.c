@@ -154,9 +154,9 @@ void deliveries_take_back(struct member *m)
 
     if (m->n_unacked > 0) {
         count_returned(g, m->n_unacked, m->unacked_bytes);
-        table_fini(&m->deliveries);
-        table_init(&m->deliveries, 0);
     }
+    table_fini(&m->deliveries); /* it may be empty and there, if something could not be put */
+    table_init(&m->deliveries, 0);
     m->returned = NULL;
     m->unacked = NULL;
     m->n_unacked = 0;

@@ -631,7 +631,7 @@ BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
 /** Bodies cannot change while they are looked at, whatever the publisher does: those that could are copied before @on_message. */
 #define BUS_SUB_IMMUTABLE 0x4u
 
-/** Each message is to be acknowledged with bus_message_ack(); only in a group. */
+/** Each message is to be acknowledged with bus_message_ack(); only in a group. The window is what may be in work. */
 #define BUS_SUB_ACK 0x8u
 /** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
 #define BUS_SUB_STICKY 0x10u
@@ -647,7 +647,8 @@ struct bus_sub_opts {
     uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB, with BUS_POLICY_BLOCK 1 MiB */
     bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
     bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
-    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL */
+    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL. All of them ask for the same policy, queue
+                                   and flags, and not for BUS_POLICY_DISCONNECT. */
     uint32_t deliveries_max;  /**< with BUS_SUB_ACK: after so many deliveries without acknowledgement it is given up; 0: 5 */
     const char *dead_letter;  /**< topic to which such messages are then published, or NULL */
     enum bus_retained retained; /**< what was kept of matching topics comes first */
