@@ -3,7 +3,9 @@
  * each message who has had it: it goes to one member, again only when it came back, never when it
  * was acknowledged; keys stay with their member and in order; and at the end each one was done,
  * given up, lost or discarded. */
+#include "core/router.h"
 #include "support/failmalloc.h"
+#include "support/sim.h"
 #include "support/sim_cargo.h"
 
 #define N_KINDS 6u
