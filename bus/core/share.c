@@ -299,12 +299,22 @@ static void count_delivered(struct group *g, uint32_t size)
     sub_count_queued(g->face, -1, -(int64_t) size);
 }
 
-/* It waited, and nobody there can take it any more. */
-static void lose_large(struct group *g, uint32_t size)
+/* It waited, and will not be delivered any more. */
+static void lose_waiting(struct group *g, uint32_t size, enum bus_loss_reason reason)
 {
     g->peer.router->counters.messages_lost++;
     sub_count_queued(g->face, -1, -(int64_t) size);
-    group_note_gap(g, BUS_LOSS_TOO_LARGE, &(struct gap){1, size});
+    group_note_gap(g, reason, &(struct gap){1, size});
+}
+
+/* The same for one that came back. */
+static void lose_returned(struct group *g, struct delivery **list, struct delivery *d,
+                          enum bus_loss_reason reason)
+{
+    DL_DELETE(*list, d);
+    g->n_returned--;
+    lose_waiting(g, d->message->size, reason);
+    delivery_free(d);
 }
 
 /* The first of what came back, to anybody or, if it is theirs, to that member. False if it must
@@ -320,6 +330,11 @@ static bool pump_back(struct group *g, struct delivery **list, struct member *on
     uint32_t size = m->size;
     struct member *taker;
 
+    if (message_is_over(m, g->peer.router)) {
+        g->peer.router->counters.messages_expired++;
+        lose_returned(g, list, d, BUS_LOSS_EXPIRED);
+        return true;
+    }
     if (d->deliveries >= g->deliveries_max) {
         return delivery_give_up(d, list);
     }
@@ -335,10 +350,7 @@ static bool pump_back(struct group *g, struct delivery **list, struct member *on
     if (only ? sub_fits(&only->sub, &parts) : fits_any(g, &parts)) {
         return false;
     }
-    DL_DELETE(*list, d);
-    g->n_returned--;
-    lose_large(g, size);
-    delivery_free(d);
+    lose_returned(g, list, d, BUS_LOSS_TOO_LARGE);
     return true;
 }
 
@@ -369,7 +381,7 @@ static bool pump_queue(struct group *g)
     } else if (fits_any(g, &parts)) {
         return false;
     } else {
-        lose_large(g, size);
+        lose_waiting(g, size, BUS_LOSS_TOO_LARGE);
     }
     sub_pop(g->face);
     return true;

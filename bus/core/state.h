@@ -228,6 +228,12 @@ static inline void sub_count_lost(struct sub *s, uint64_t count)
     s->peer->router->counters.messages_lost += count;
 }
 
+/* Whether its time to live is over. */
+static inline bool message_is_over(const struct message *m, const struct router *r)
+{
+    return UNLIKELY(m->expires_ns != 0) && m->expires_ns <= r->now.monotonic_ns;
+}
+
 /* ---- publish.c ---- */
 
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */

@@ -500,7 +500,7 @@ static enum pump_step pump_one(struct sub *s)
         return replay_end(s) ? PUMP_DONE : PUMP_NO_MEMORY;
     }
     m = backlog_front(s, &match, &gap, &reason);
-    if (m && UNLIKELY(m->expires_ns != 0) && m->expires_ns <= s->peer->router->now.monotonic_ns) {
+    if (m && message_is_over(m, s->peer->router)) {
         messages_expire(s);
         return PUMP_DONE;
     }
@@ -560,7 +560,13 @@ void sub_pump(struct sub *s)
 struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
                           enum bus_loss_reason *reason)
 {
-    return backlog_front(s, match, gap, reason);
+    struct message *m = backlog_front(s, match, gap, reason);
+
+    if (m && message_is_over(m, s->peer->router)) {
+        messages_expire(s);
+        m = backlog_front(s, match, gap, reason);
+    }
+    return m;
 }
 
 void sub_pop(struct sub *s)

@@ -64,6 +64,27 @@ static void test_each_message_goes_to_one_member_in_turn(void **state)
     sim_settle(&w->s);
 }
 
+/* What waits for any member too long is lost to the group, in its place. */
+static void test_messages_expire_in_the_queue_of_a_group(void **state)
+{
+    struct world *w = *state;
+    struct trio x = join_trio(w, &(struct world_sub){"a", .window = 1, .queue = 5, .group = "g"});
+    struct sim_publish brief = {.topic = "a", .body_bytes = WORLD_BODY, .ttl_ms = 10};
+
+    world_publish_n(w, x.p, "a", 2); /* one each */
+    assert_true(sim_publish(&w->s, x.p, &brief));
+    assert_true(sim_publish(&w->s, x.p, &brief));
+    world_publish(w, x.p, "a");
+    sim_advance(&w->s, 10 * UINT64_C(1000000));
+    world_expect(w, x.m[0], "MESSAGE 1 a 1.1\n");
+    world_expect(w, x.m[1], "MESSAGE 1 a 1.2\n");
+    world_credit(w, x.m[1], 0, 1, 10);
+    world_expect(w, x.m[1], "LOSS 1 2 20 EXPIRED\nMESSAGE 1 a 1.5\n");
+    world_expect(w, x.m[0], "");
+    assert_int_equal(router_counters(w->s.router)->messages_expired, 2);
+    sim_settle(&w->s);
+}
+
 static void test_member_with_least_in_work_is_first(void **state)
 {
     struct world *w = *state;
@@ -653,6 +674,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH_LINKS(test_each_message_goes_to_one_member_in_turn),
+        BOTH_LINKS(test_messages_expire_in_the_queue_of_a_group),
         BOTH_LINKS(test_member_with_least_in_work_is_first),
         BOTH_LINKS(test_stuck_member_is_passed_over),
         BOTH_LINKS(test_member_that_does_not_read_is_passed_over),
