@@ -298,7 +298,7 @@ static long encode_outgoing(const struct publish *p, uint8_t *dst)
     struct wire_reply reply = {o->call,     o->flags, place.buffer, place.offset,
                                place.bytes, o->error, headers,      n_headers};
     struct wire_request request = {p->topic ? p->topic->alias : 0,
-                                   text_from(p->topic ? "" : p->name),
+                                   text_from(p->topic || !p->name ? "" : p->name),
                                    o->flags,
                                    place.buffer,
                                    place.offset,
@@ -628,7 +628,8 @@ int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void 
     struct bus_topic *t = NULL;
     int r = publish_check(c, &p);
 
-    if (r == 0 && o->topic) {
+    /* the router's own topics cannot be advertised: with the name it says why not */
+    if (r == 0 && o->topic && o->topic[0] != '$') {
         r = bus__topic_automatic(c, o->topic, &t);
         r = r == -ENOSPC ? 0 : r; /* without an alias left, the name goes with it */
     }
