@@ -202,6 +202,7 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     json_sender(o, bus_message_sender(message));
     json_headers(o, message);
     json_descriptors(o, message);
+    out_text(o, f->members ? f->members : "");
     out_text(o, "}\n");
 }
 
