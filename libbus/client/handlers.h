@@ -132,6 +132,8 @@ struct outgoing {
 int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
                        const struct bus_publish_opts *opts);
 
+/* Whether what returned -EAGAIN would fit into the output now; the second: also a publish. */
+bool bus__has_room(const struct bus_conn *c);
 bool bus__is_writable(const struct bus_conn *c);
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */

@@ -297,7 +297,7 @@ static void on_waited(struct bus_conn *c, const struct bus_reply *reply, void *u
 static bool has_room(const struct bus_conn *c, uint64_t unused)
 {
     (void) unused;
-    return c->outq.bytes <= c->max_out_bytes / 2 && c->state != CONN_GREETING;
+    return bus__has_room(c) && c->state != CONN_GREETING;
 }
 
 static bool is_done(const struct bus_conn *c, uint64_t waiter)
