@@ -104,6 +104,7 @@ static int again(struct bus_conn *c, size_t bytes)
 {
     c->want_writable = true;
     c->want_bytes = bytes;
+    c->starved = false;
     return -EAGAIN;
 }
 

@@ -240,8 +240,8 @@ void bus__on_done(struct bus_conn *c, const struct wire_done *m)
                               .gone = m->gone,
                               .timed_out = m->timed_out};
 
-    if (!r) {
-        bus__fail_protocol(c, "DONE with nothing that was asked");
+    if (!r || (m->status == BUS_STATUS_OK && !r->to_all)) {
+        bus__fail_protocol(c, "DONE with nothing that was asked, or without its answer");
         return;
     }
     (void) snprintf(text, sizeof(text), "%.*s", (int) MIN(m->text.len, GOODBYE_TEXT_MAX),
