@@ -33,6 +33,13 @@ static const char help[] =
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
     "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
+    "  -W, --wait-subscribers N wait before the first message until N subscriptions match\n"
+    "      --will TOPIC=TEXT    what the router publishes if this program is killed; may be given\n"
+    "                           more than once\n"
+    "      --will-delay MS      only so long after that, unless a bus-pub with the same token is "
+    "back\n"
+    "      --resume-token TEXT  by which the router knows that it is the same: a secret, up to 64 "
+    "bytes\n"
     "  -v, --verbose            say on standard error what was published\n"
     "      --help               this text\n"
     "      --version            the version\n"
@@ -50,6 +57,7 @@ struct settings {
     char delimiter;
     struct bus_header headers[BUS_HEADERS_MAX];
     int fds[BUS_FDS_MAX];
+    struct will wills[WILLS_MAX];
 };
 
 static int publish_file(struct sender *sender, const char *path)
@@ -87,6 +95,10 @@ static int run(struct settings *s)
     if (r < 0) {
         return TOOL_FAILURE;
     }
+    r = sender_wait_subscribers(&sender);
+    if (r < 0) {
+        return sender_close(&sender, r);
+    }
     if (s->message) {
         r = sender_publish(&sender, s->message, strlen(s->message));
         if (r == -EMSGSIZE) {
@@ -103,7 +115,7 @@ static int run(struct settings *s)
 
 /* ---- options ---- */
 
-enum { OPT_HELP = 256, OPT_VERSION };
+enum { OPT_HELP = 256, OPT_VERSION, OPT_WILL, OPT_WILL_DELAY, OPT_RESUME_TOKEN };
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -115,11 +127,53 @@ static const struct option long_options[] = {
     {"descriptor", required_argument, NULL, 'd'},
     {"confirm", no_argument, NULL, 'c'},
     {"must-match", no_argument, NULL, 'm'},
+    {"wait-subscribers", required_argument, NULL, 'W'},
+    {"will", required_argument, NULL, OPT_WILL},
+    {"will-delay", required_argument, NULL, OPT_WILL_DELAY},
+    {"resume-token", required_argument, NULL, OPT_RESUME_TOKEN},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
 };
+
+static int add_will(struct settings *s, char *text)
+{
+    char *equals = strchr(text, '=');
+
+    if (!equals) {
+        return tool_usage("--will %s: not TOPIC=TEXT", text);
+    }
+    *equals = '\0';
+    if (!bus_topic_valid(text)) {
+        return tool_usage("--will %s=...: not a topic", text);
+    }
+    if (s->sender.n_wills == WILLS_MAX) {
+        return tool_usage("more than %d wills", WILLS_MAX);
+    }
+    s->wills[s->sender.n_wills++] = (struct will){.topic = text, .body = equals + 1};
+    return 0;
+}
+
+static int set_will_delay(struct settings *s, const char *text)
+{
+    uint64_t value;
+
+    if (!tool_parse_u64(text, 0, UINT32_MAX, &value)) {
+        return tool_usage("--will-delay %s: not a number of milliseconds", text);
+    }
+    s->sender.will_delay_ms = (uint32_t) value;
+    return 0;
+}
+
+static int set_resume_token(struct settings *s, const char *text)
+{
+    if (!*text || strlen(text) > BUS_RESUME_TOKEN_MAX) {
+        return tool_usage("--resume-token: not 1 to %d bytes", BUS_RESUME_TOKEN_MAX);
+    }
+    s->sender.resume_token = text;
+    return 0;
+}
 
 static int add_descriptor(struct settings *s, const char *text)
 {
@@ -167,6 +221,16 @@ static int parse_option(int option, struct settings *s)
     case 'c':
         s->sender.confirm = true;
         return 0;
+    case 'W':
+        return tool_parse_u64(optarg, 1, UINT32_MAX, &s->sender.wait_subscribers)
+                   ? 0
+                   : tool_usage("--wait-subscribers %s: not a whole number of at least 1", optarg);
+    case OPT_WILL:
+        return add_will(s, optarg);
+    case OPT_WILL_DELAY:
+        return set_will_delay(s, optarg);
+    case OPT_RESUME_TOKEN:
+        return set_resume_token(s, optarg);
     case 'v':
         s->sender.verbose = true;
         return 0;
@@ -210,7 +274,8 @@ int main(int argc, char **argv)
 
     s.sender.headers = s.headers;
     s.sender.fds = s.fds;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmv", long_options, NULL)) != -1) {
+    s.sender.wills = s.wills;
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmvW:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

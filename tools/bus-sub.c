@@ -16,7 +16,8 @@ static const char help[] =
     "usage: bus-sub [OPTION]... FILTER...\n"
     "Subscribe to topics through bus-router and write each message to standard output.\n"
     "In a FILTER the level + matches any one level, and a last level # everything below.\n"
-    "A message that matches two of the FILTERs comes twice.\n"
+    "A message that matches two of the FILTERs comes twice. $bus/client/# are the events of the\n"
+    "router when clients come and go; text and json show them readably.\n"
     "\n"
     "  -a, --address ADDRESS  the router: seqpacket:PATH, stream:PATH or PATH; @NAME is abstract\n"
     "  -f, --format FORMAT    text: the body and a newline (default); on a terminal, control\n"
@@ -46,6 +47,9 @@ static const char help[] =
     "                         topic), block (publishers wait), disconnect\n"
     "  -w, --window N[,BYTES] how much may be on its way, unread; the router has a default\n"
     "  -q, --queue N[,BYTES]  how much more may wait in the router\n"
+    "  -s, --silence MS       say so, once, when no message has come on a FILTER for so long: on\n"
+    "                         standard error, with --format json as\n"
+    "                         {\"silent_ms\":N,\"filter\":TEXT}\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
     "      --help             this text\n"
@@ -109,6 +113,21 @@ static void on_loss(struct bus_sub *sub, const struct bus_loss *loss, void *user
         tool_error("lost %llu messages (%llu bytes) of %s: %s", (unsigned long long) loss->count,
                    (unsigned long long) loss->bytes, bus_sub_filter(sub),
                    bus_loss_text(loss->reason));
+    }
+}
+
+static void on_silence(struct bus_sub *sub, uint64_t since_ms, void *userdata)
+{
+    struct state *s = userdata;
+
+    if (s->done) {
+        return;
+    }
+    if (s->settings->format.kind == FORMAT_JSON) {
+        json_silence(&s->out, bus_sub_filter(sub), since_ms);
+    } else {
+        tool_error("no message of %s for %llu ms", bus_sub_filter(sub),
+                   (unsigned long long) since_ms);
     }
 }
 
@@ -256,6 +275,7 @@ static int run(struct settings *settings)
     opts.userdata = &s;
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
+    settings->sub.on_silence = on_silence;
     if (settings->format.kind != FORMAT_RAW) {
         settings->sub.flags |= BUS_SUB_IMMUTABLE; /* what was checked must be what is written */
     }
@@ -291,6 +311,7 @@ static const struct option long_options[] = {
     {"policy", required_argument, NULL, 'p'},
     {"window", required_argument, NULL, 'w'},
     {"queue", required_argument, NULL, 'q'},
+    {"silence", required_argument, NULL, 's'},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -348,6 +369,12 @@ static int parse_option(int option, struct settings *s)
         return parse_pair("window", &s->sub.window_messages, &s->sub.window_bytes);
     case 'q':
         return parse_pair("queue", &s->sub.queue_messages, &s->sub.queue_bytes);
+    case 's':
+        if (!tool_parse_u64(optarg, 10, UINT32_MAX, &value)) {
+            return tool_usage("--silence %s: not a number of milliseconds of at least 10", optarg);
+        }
+        s->sub.silence_ms = (uint32_t) value;
+        return 0;
     case OPT_READY_FD:
         if (!tool_parse_u64(optarg, 0, 1048576, &value)) {
             return tool_usage("--ready-fd %s: not a descriptor", optarg);
@@ -387,7 +414,7 @@ int main(int argc, char **argv)
         .sub = BUS_SUB_OPTS_INIT, .timeout = -1, .ready_fd = -1, .format.terminator = '\n'};
     int option, r;
 
-    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:d", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:ds:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -204,7 +204,8 @@ void format_message(struct format *f, struct out *o, const struct bus_message *m
             out_text(o, bus_message_topic(message));
             out_byte(o, '\t');
         }
-        if (f->to_terminal) {
+        if (event_text(o, message)) { /* no control characters in it */
+        } else if (f->to_terminal) {
             terminal_body(o, bus_message_data(message), bus_message_bytes(message));
         } else {
             out_bytes(o, bus_message_data(message), bus_message_bytes(message));

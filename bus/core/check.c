@@ -189,6 +189,7 @@ void router_check(const struct router *r)
         assert(p->is_doomed || !p->is_gone);
     }
     topics_check(&r->topics);
+    charged += presence_check(r);
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);

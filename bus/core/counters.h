@@ -29,6 +29,12 @@
     X(messages_lost, "messages", "lost to a subscription, and reported to it")                     \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
+    X(events_published, "messages", "that clients came and went")                                  \
+    X(wills_now, "messages", "kept now, of clients that are there and that wait after their end")  \
+    X(wills_published, "messages", "after the ends of their clients")                              \
+    X(wills_cancelled, "messages", "because their clients returned in time")                       \
+    X(interests_told, "", "times a publisher was told how many subscriptions there are")           \
+    X(silences_told, "", "times a subscription was told that no message came")                     \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \

@@ -18,7 +18,7 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
-    if (r->doomed) {
+    if (r->doomed || presence_is_due(r)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {
@@ -42,6 +42,7 @@ static void retry_all(struct router *r)
     struct peer *p;
 
     r->retry_ns = 0;
+    presence_retry(r);
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);
@@ -90,6 +91,7 @@ void router_tick(struct router *r, const struct now *now)
         retry_all(r);
     }
     reap_turn(r);
+    presence_turn(r);
 }
 
 void router_shutdown(struct router *r, const struct now *now)

@@ -59,6 +59,12 @@
     X(requests_max, 65536, 1, 1000000, "requests", "open requests of one client")                  \
     X(request_timeout_max_ms, 3600000, 10, 86400000, "ms",                                         \
       "longest time that a request may wait for an answer")                                        \
+    X(wills_max, 16, 0, 1000, "messages", "wills of one client")                                   \
+    X(will_bytes_max, 64 * KIB, 0, MIB, "bytes", "largest body of a will")                         \
+    X(will_delay_max_ms, 3600000, 10, 86400000, "ms", "longest delay of a will")                   \
+    X(user_will_bytes_max, MIB, 0, 1024 * MIB, "bytes",                                            \
+      "wills that wait after the ends of all clients of one user")                                 \
+    X(alarms_max, 1024, 0, 1000000, "", "subscriptions of one client with silence_ms")             \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

@@ -11,10 +11,12 @@
 #include "core/quota.h"
 
 struct cargo;
+struct identity;
 struct peer;
 struct slab;
 struct topic;
 struct user;
+struct will;
 
 /* Who published. Lives as long as the connection, and after it as long as messages of it wait. */
 struct sender {
@@ -28,6 +30,14 @@ struct sender {
     uint32_t uid;
     uint32_t gid;
     uint32_t pid;
+    /* presence.h */
+    struct sender *due_prev, *due_next; /* presence.due */
+    struct will *wills;                 /* of will.next */
+    struct identity *identity;          /* a reference, or NULL: it cannot return */
+    const char *goodbye_text;           /* static */
+    uint8_t goodbye;                    /* enum bus_goodbye */
+    uint8_t due;                        /* DUE_ bits */
+    bool is_present;                    /* greeted, and not ending yet */
     uint8_t name_len;
     char name[BUS_NAME_MAX + 1];
 };

@@ -84,10 +84,23 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
     }
 }
 
-static inline bool sub_is_served(const struct sub *s, const struct peer *from)
+/* A subscription that is not like most. */
+static bool sub_is_served_specially(struct sub *s, const struct peer *from)
 {
-    return s->peer->state != PEER_CLOSING && (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_SERVE))) ||
-                                              (!(s->flags & SUB_SERVE) && s->peer != from));
+    if ((s->flags & SUB_SERVE) || ((s->flags & SUB_NO_LOCAL) && s->peer == from)) {
+        return false;
+    }
+    if (s->flags & SUB_ALARM) {
+        alarm_note(s);
+    }
+    return true;
+}
+
+static inline bool sub_is_served(struct sub *s, const struct peer *from)
+{
+    return s->peer->state != PEER_CLOSING &&
+           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM | SUB_SERVE))) ||
+            sub_is_served_specially(s, from));
 }
 
 static inline void fan_out_one(struct fan_out *f, struct match *match)
@@ -591,6 +604,11 @@ static bool alias_add(struct peer *p, const struct wire_advertise *m, struct pub
         charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
+    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
+        charge_release(&p->charge, memory);
+        topic_unref(t);
+        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
     t->n_publishers++;
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
@@ -626,6 +644,7 @@ void alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
 
+    interest_drop(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;

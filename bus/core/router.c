@@ -48,7 +48,9 @@ int router_new(const struct router_config *config, struct router **ret)
     quota_init(&r->descriptors, UINT64_MAX, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
+    presence_init(r);
     r->topics.on_new = on_new_topic;
+    r->topics.on_matches = interest_note;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -66,6 +68,7 @@ struct router *router_free(struct router *r)
             router_remove_peer(r, r->peers);
         }
     }
+    presence_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -84,7 +87,7 @@ struct router *router_free(struct router *r)
 
 /* The number may have been another sender's: no link knows the new one. Most senders were never
  * introduced to anybody. */
-static void sender_forget(struct router *r, uint32_t id)
+void sender_forget(struct router *r, uint32_t id)
 {
     if (!idset_has(&r->introduced, id)) {
         return;
@@ -111,6 +114,9 @@ static struct sender *sender_new(struct router *r, const struct peer_info *info)
         return NULL;
     }
     quota_init(&s->descriptors, r->config.limits.client_descriptors_max, &s->user->descriptors);
+    if (!s->user->wills.parent) {
+        quota_init(&s->user->wills, r->config.limits.user_will_bytes_max, &r->quota);
+    }
     s->refs = 1;
     s->ids = &r->sender_ids;
     s->connection_id = ++r->next_connection_id;
@@ -127,7 +133,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     struct peer *p;
 
     r->now = *now;
-    if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down) {
+    if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
+        r->presence.n_due >= r->config.limits.clients_max) {
         r->counters.clients_refused++;
         return ROUTER_FULL;
     }
@@ -235,6 +242,8 @@ static bool peer_drop(struct peer *p, unsigned *budget)
     if (!requests_drop(p, budget) || !subs_drop(p, budget) || !aliases_drop(p, budget)) {
         return false;
     }
+    interests_fini(p);
+    alarms_fini(p);
     windows_fini(&p->windows);
     return true;
 }
@@ -291,6 +300,9 @@ void router_remove_peer(struct router *r, struct peer *p)
         DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     }
     parcels_unwatch(p);
+    if (p->state != PEER_CLOSING) {
+        presence_left(p, BUS_GOODBYE_NONE, "");
+    }
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
     dirty_remove(r, p);
@@ -343,6 +355,9 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
         return;
     }
+    if (!presence_greet(p, m)) {
+        return;
+    }
     memcpy(p->sender->name, m->client_name.data, m->client_name.len);
     p->sender->name_len = (uint8_t) m->client_name.len;
     p->features = welcome.features & (uint32_t) m->features;
@@ -350,6 +365,9 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     p->state = PEER_READY;
     parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
+    if (p->state == PEER_READY) {
+        presence_joined(p);
+    }
 }
 
 static void ping_handle(struct peer *p, const struct wire_ping *m)
@@ -385,6 +403,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_UNADVERTISE:
         unadvertise_handle(p, &m->unadvertise);
+        return;
+    case VERB_WILL:
+        will_handle(p, &m->will, f);
         return;
     case VERB_BUFFER:
         buffer_handle(p, &m->buffer, parcel);
@@ -590,6 +611,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);
+        interest_resume(p);
     }
     output_charge(p);
     router_reap(r, REAP_AT_ONCE);

@@ -5,6 +5,7 @@
 
 #include "core/cargo.h"
 #include "core/message.h"
+#include "core/presence.h"
 #include "core/quota.h"
 #include "core/router.h"
 #include "core/sub.h"
@@ -74,6 +75,13 @@ struct peer {
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
     uint32_t n_requests, n_requests_max;
+    uint32_t n_wills; /* of sender.wills */
+    uint32_t n_alarms, n_alarms_max;
+    uint32_t n_own;        /* during interest_tell() */
+    struct alarm **alarms; /* by number of their subscription - 1 */
+    uint32_t n_watches_max;
+    struct watch **watches;        /* by alias - 1 */
+    struct watch *waiting_watches; /* of watch.waiting_next: for room in the output */
     uint32_t n_parcels;
     uint32_t features; /* of HELLO */
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
@@ -126,7 +134,8 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     struct users users;
     struct quota descriptors; /* of all users */
-    struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
+    struct presence presence;
+    struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
     struct arena arena;
@@ -146,6 +155,8 @@ struct router {
 
 /* ---- router.c ---- */
 
+/* The number is a new sender's. */
+void sender_forget(struct router *r, uint32_t id);
 /* Drops what closing peers own: so many units of work now, the rest when router_deadline() says.
  * Not while subscriptions are being walked. */
 void router_reap(struct router *r, unsigned budget);
@@ -164,6 +175,7 @@ void peer_send(struct peer *p, enum verb verb, const void *message);
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
 /* Something could not be put into the output for want of memory: the router tries again soon. */
 void peer_retry_later(struct peer *p);
+void router_retry_later(struct router *r);
 void peer_send_status(struct peer *p, const struct wire_status *status);
 /* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
@@ -299,6 +311,8 @@ void monitor_handle(struct peer *p, const struct wire_monitor *m);
 void tap_flush_loss(struct peer *p);
 void tap_free(struct peer *p);
 bool tap_wants(const struct router *r);
+/* Whether a filter of a monitor matches that topic. */
+bool tap_asked_for(const struct router *r, struct text topic);
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
 /* The same for a recipient that is no subscription. */
 void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verdict);

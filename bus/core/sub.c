@@ -464,6 +464,7 @@ static void sub_detach(struct sub *s)
 
     s->is_ended = true;
     sub_unwait(s);
+    alarm_drop(s);
     if (sub_queue(s)) {
         stalling_remove(s->queue);
     }

@@ -65,6 +65,7 @@ enum {
     SUB_ACK = 8,
     SUB_STICKY = 16,
     SUB_SERVE = 32,
+    SUB_ALARM = 64,                                        /* the router's own: it has one */
     SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_SERVE /* those that are understood */
 };
 

@@ -36,6 +36,9 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
     peer_send_status(p, &status);
 }
 
+/* Shorter silences are not worth a timer. */
+#define SILENCE_MS_MIN 10u
+
 static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
@@ -69,6 +72,12 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     }
     if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
         return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
+    }
+    if (m->silence_ms > 0 && m->silence_ms < SILENCE_MS_MIN) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "silence_ms");
+    }
+    if (m->silence_ms > 0 && p->n_alarms >= l->alarms_max) {
+        return refused(BUS_STATUS_LIMIT, "alarms_max");
     }
     return ok();
 }
@@ -125,6 +134,7 @@ static void sub_undo(struct sub *s)
     if (s->flags & SUB_SERVE) {
         free(s->server);
     }
+    alarm_drop(s);
     windows_put(&s->peer->windows, s->window);
     free(s);
 }
@@ -139,6 +149,10 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     }
     s = sub_new(p, m);
     if (!s) {
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    if (m->silence_ms > 0 && !alarm_add(s, m->silence_ms)) {
+        sub_undo(s);
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }
     if (!quota_add(&p->quota, memory)) {

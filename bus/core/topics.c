@@ -130,10 +130,18 @@ static void matches_shrink(struct topic *t)
     t->n_matches_max = 1;
 }
 
+static void matches_changed(struct topic *t)
+{
+    if (UNLIKELY(t->interest != NULL)) {
+        t->topics->on_matches(t, t->topics->userdata);
+    }
+}
+
 static bool match_new(struct topic *t, struct sub *sub)
 {
     struct match *m;
 
+    matches_changed(t); /* also if it cannot be noted */
     if (!matches_have_room(t)) {
         return false;
     }
@@ -159,6 +167,7 @@ static void match_free(struct match *m)
     t->matches[m->index] = last;
     last->index = m->index;
     matches_shrink(t);
+    matches_changed(t);
     DL_DELETE2(m->sub->matches, m, sub_prev, sub_next);
     quota_release(sub_quota(m->sub), MATCH_BYTES);
     free(m);

@@ -13,6 +13,7 @@
 #include "core/table.h"
 
 struct call_queue;
+struct interest;
 struct sub;
 struct topics;
 
@@ -41,6 +42,7 @@ struct topic {
     uint64_t published_bytes;
     uint64_t delivered_messages;
     uint64_t lost_messages;
+    struct interest *interest; /* who wants to know its matches; NULL: nobody */
     uint32_t n_publishers;
     uint32_t last_server;     /* index of the match that got the last call */
     struct call_queue *calls; /* calls that wait for any server; NULL if none does */
@@ -55,6 +57,8 @@ struct topics {
     struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
+    void (*on_matches)(struct topic *t,
+                       void *userdata); /* of one with interest, there are others */
     void *userdata;
 };
 

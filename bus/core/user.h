@@ -11,6 +11,7 @@ struct user {
     uint32_t refs;
     uint32_t uid;
     struct quota descriptors; /* that its connections make the router keep */
+    struct quota wills;       /* of connections that have ended, in bytes */
 };
 
 struct users {

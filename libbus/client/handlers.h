@@ -121,8 +121,10 @@ int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
 
 /* A request or a reply: a frame with a body that is no publish. */
 struct outgoing {
-    enum verb verb;    /* VERB_REQUEST or VERB_REPLY */
-    const char *topic; /* VERB_REQUEST */
+    enum verb verb; /* VERB_REQUEST or VERB_REPLY */
+    /* VERB_REQUEST: the topic, or if there is none its name */
+    const struct bus_topic *topic;
+    const char *name;
     uint64_t call;
     uint32_t flags;
     uint32_t timeout_ms; /* VERB_REQUEST */
@@ -135,6 +137,8 @@ int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void 
 /* Whether what returned -EAGAIN would fit into the output now; the second: also a publish. */
 bool bus__has_room(const struct bus_conn *c);
 bool bus__is_writable(const struct bus_conn *c);
+/* 0 or -EINVAL; adds the lengths of names and values. */
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes);
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */
 bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
@@ -145,6 +149,16 @@ void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit
 void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m);
+
+/* ---- presence.c ---- */
+
+void bus__on_interest(struct bus_conn *c, const struct wire_interest *m);
+void bus__on_silence(struct bus_conn *c, const struct wire_silence *m);
+
+/* ---- topic_handle.c ---- */
+
+/* The router has answered a PING: aliases whose end it has seen before may be used again. */
+void bus__topics_settle(struct bus_conn *c, uint64_t token);
 
 /* ---- subscribe.c ---- */
 

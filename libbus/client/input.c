@@ -8,7 +8,7 @@
 #include "client/conn.h"
 #include "client/handlers.h"
 #include "wire/codec.h"
-#include "wire/hot.h"
+#include "wire/hot_requests.h"
 #include "wire/topic.h"
 
 /* PONGs that may wait beyond max_out_bytes for a router that asks but does not read. */
@@ -107,6 +107,7 @@ static void on_pong(struct bus_conn *c, const struct wire_pong *m)
     }
     c->pong_token = m->token;
     bus__pool_settle(&c->pool, m->token);
+    bus__topics_settle(c, m->token);
 }
 
 static void on_status(struct bus_conn *c, const struct wire_status *m)
@@ -171,14 +172,11 @@ static void on_topic(struct bus_conn *c, const struct wire_topic *m)
     if (!bus__bind_reserve(c, &c->topics, m->id)) {
         return;
     }
-    t = malloc(sizeof(*t) + m->name.len + 1);
+    t = bus__topic_name_new(m->name.data, m->name.len);
     if (!t) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
         return;
     }
-    t->refs = 1;
-    memcpy(t->name, m->name.data, m->name.len);
-    t->name[m->name.len] = '\0';
     bus__topic_name_unref(c->topics.at[m->id]);
     c->topics.at[m->id] = t;
 }
@@ -311,12 +309,13 @@ bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried
                                 .topic = w->topic,
                                 .sender = bus__table_get(&c->peers, w->sender),
                                 .time_ns = w->time_ns,
-                                .headers = bus__headers(a, w->headers, w->n_headers),
+                                .headers =
+                                    w->n_headers ? bus__headers(a, w->headers, w->n_headers) : NULL,
                                 .n_headers = w->n_headers,
                                 .buf = buf,
                                 .parcel = parcel,
                                 .n_fds = w->descriptors};
-    if (!ret->topic || !ret->sender || !ret->headers) {
+    if (!ret->topic || !ret->sender || (w->n_headers > 0 && !ret->headers)) {
         bus__fail_protocol(c, "a message with an unknown number, or too large headers");
         return false;
     }
@@ -461,6 +460,12 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
     case VERB_LOSS:
         on_loss(c, &m->loss);
         break;
+    case VERB_SILENCE:
+        bus__on_silence(c, &m->silence);
+        break;
+    case VERB_INTEREST:
+        bus__on_interest(c, &m->interest);
+        break;
     case VERB_MONITORED:
         bus__on_monitored(c, a, &m->monitored, f);
         break;
@@ -543,6 +548,26 @@ static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct r
     arena_give(c, &a);
 }
 
+/* CALL and ANSWER without texts. False if it is not that. */
+static bool dispatch_conversation(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
+{
+    struct wire_answer answer;
+    struct wire_call call;
+
+    if (f->fds != 0 || c->state != CONN_READY) {
+        return false;
+    }
+    if (f->verb == VERB_CALL && hot_get_call(f->header, f->header_bytes, &call)) {
+        bus__on_call(c, NULL, &call, f, buf, NULL);
+        return true;
+    }
+    if (f->verb == VERB_ANSWER && hot_get_answer(f->header, f->header_bytes, &answer)) {
+        bus__on_answer(c, NULL, &answer, f, buf, NULL);
+        return true;
+    }
+    return false;
+}
+
 static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
 {
     struct wire_returned returned = {0};
@@ -554,7 +579,7 @@ static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf
     } else if (f->verb == VERB_RETURNED && f->fds == 0 && c->state == CONN_READY &&
                hot_get_returned(f->header, f->header_bytes, &returned.buffer, &returned.offset)) {
         bus__on_returned(c, &returned);
-    } else {
+    } else if (!dispatch_conversation(c, f, buf)) {
         dispatch_decoded(c, f, buf);
     }
 }

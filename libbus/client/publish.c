@@ -173,6 +173,19 @@ static bool header_valid(const struct bus_header *h, size_t *text_bytes)
            (value_len > FRAME_HEADER_MAX || utf8_valid(h->value, value_len));
 }
 
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes)
+{
+    if (n > BUS_HEADERS_MAX || (!headers && n > 0)) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!header_valid(&headers[i], text_bytes)) {
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
 /* Also fills in the lengths. */
 static int opts_check(struct publish *p)
 {
@@ -184,15 +197,12 @@ static int opts_check(struct publish *p)
     }
     p->header_max += opts->key ? BUS_TOPIC_MAX : 0;
     if (opts->size != sizeof(*opts) || (opts->flags & ~PUBLISH_FLAGS) != 0 ||
-        opts->n_headers > BUS_HEADERS_MAX || (!opts->headers && opts->n_headers > 0) ||
         ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm) ||
         (opts->key && (!*opts->key || strnlen(opts->key, BUS_TOPIC_MAX + 1) > BUS_TOPIC_MAX))) {
         return -EINVAL;
     }
-    for (size_t i = 0; i < opts->n_headers; i++) {
-        if (!header_valid(&opts->headers[i], &p->text_bytes)) {
-            return -EINVAL;
-        }
+    if (bus__headers_check(opts->headers, opts->n_headers, &p->text_bytes) < 0) {
+        return -EINVAL;
     }
     p->header_max += p->text_bytes + opts->n_headers * TEXT_HEADER_OVERHEAD;
     return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : fds_check(opts);
@@ -300,26 +310,30 @@ static long encode_outgoing(const struct publish *p, uint8_t *dst)
     struct wire_header headers[BUS_HEADERS_MAX];
     const struct outgoing *o = p->outgoing;
     struct hot_place place = place_of(p);
-    size_t n_headers = headers_of(p, headers);
     struct wire_reply reply = {o->call,     o->flags, place.buffer, place.offset,
-                               place.bytes, o->error, headers,      n_headers};
-    struct wire_request request = {p->topic ? p->topic->alias : 0,
-                                   text_from(p->topic || !p->name ? "" : p->name),
-                                   o->flags,
-                                   place.buffer,
-                                   place.offset,
-                                   place.bytes,
-                                   (uint32_t) o->call,
-                                   o->timeout_ms,
-                                   headers,
-                                   n_headers};
+                               place.bytes, o->error, headers,      headers_of(p, headers)};
+    struct wire_request request = {.topic = {"", 0},
+                                   .flags = o->flags,
+                                   .buffer = place.buffer,
+                                   .offset = place.offset,
+                                   .bytes = place.bytes,
+                                   .call = (uint32_t) o->call,
+                                   .timeout_ms = o->timeout_ms,
+                                   .headers = headers,
+                                   .n_headers = reply.n_headers};
 
-    if (n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
+    if (reply.n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
         return encode_outgoing_bare(p, dst);
     }
-    return o->verb == VERB_REPLY
-               ? codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max)
-               : codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
+    if (o->verb == VERB_REPLY) {
+        return codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max);
+    }
+    if (p->topic) {
+        request.alias = p->topic->alias;
+    } else {
+        request.topic = text_from(p->name);
+    }
+    return codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
 }
 
 static enum verb verb_of(const struct publish *p)
@@ -629,18 +643,14 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
 int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
                        const struct bus_publish_opts *opts)
 {
-    struct publish p = {
-        .outgoing = o, .name = o->topic, .data = data, .bytes = bytes, .opts = opts};
-    struct bus_topic *t = NULL;
-    int r = publish_check(c, &p);
+    struct publish p = {.outgoing = o,
+                        .topic = o->topic,
+                        .name = o->name,
+                        .data = data,
+                        .bytes = bytes,
+                        .opts = opts};
 
-    /* the router's own topics cannot be advertised: with the name it says why not */
-    if (r == 0 && o->topic && o->topic[0] != '$') {
-        r = bus__topic_automatic(c, o->topic, &t);
-        r = r == -ENOSPC ? 0 : r; /* without an alias left, the name goes with it */
-    }
-    p.topic = t;
-    return r < 0 ? r : publish_checked(c, &p);
+    return publish_slowly(c, &p);
 }
 
 int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes)

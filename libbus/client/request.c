@@ -8,6 +8,7 @@
 #include <string.h>
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/topic_handle.h"
 
 #define TIMEOUT_DEFAULT_MS 30000u
 /* Replies with MORE that are consumed before the router is told: half of what may be ahead. */
@@ -31,33 +32,19 @@ static int opts_check(const struct bus_request_opts *opts)
     return opts->size != sizeof(*opts) || (opts->flags & ~REQUEST_FLAGS) != 0 ? -EINVAL : 0;
 }
 
-static struct topic_name *topic_name_new(const char *topic)
+/* An alias if there is one left, and the name that goes with the answers. */
+static int topic_find(struct bus_conn *c, const char *name, struct bus_topic **ret,
+                      struct topic_name **ret_name)
 {
-    size_t bytes = strlen(topic) + 1;
-    struct topic_name *t = malloc(sizeof(*t) + bytes);
+    /* the router's own topics cannot be advertised: asked by name, it says why not */
+    bool is_own = name[0] == '$';
+    int r = !is_own ? bus__topic_automatic(c, name, ret) : bus_topic_valid(name) ? 0 : -EINVAL;
 
-    if (t) {
-        t->refs = 1;
-        memcpy(t->name, topic, bytes);
+    if (r < 0 && r != -ENOSPC) {
+        return r;
     }
-    return t;
-}
-
-static struct bus_request *request_new(struct bus_conn *c, const char *topic, bool to_all)
-{
-    struct bus_request *r = calloc(1, sizeof(*r));
-
-    if (!r) {
-        return NULL;
-    }
-    r->topic = topic_name_new(topic);
-    if (!r->topic) {
-        free(r);
-        return NULL;
-    }
-    r->conn = c;
-    r->to_all = to_all;
-    return r;
+    *ret_name = *ret ? bus__topic_shared_name(*ret) : bus__topic_name_new(name, strlen(name));
+    return *ret_name ? 0 : -ENOMEM;
 }
 
 static void request_free(struct bus_request *r)
@@ -71,28 +58,62 @@ static uint32_t timeout_of(const struct bus_conn *c, const struct bus_request_op
     return MIN(opts->timeout_ms ? opts->timeout_ms : TIMEOUT_DEFAULT_MS, c->request_timeout_max_ms);
 }
 
-static int ask(struct bus_conn *c, struct bus_request *r, const char *topic, const void *data,
-               size_t bytes, const struct bus_request_opts *opts)
+static int send(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
+                const struct bus_request_opts *opts)
 {
     struct bus_publish_opts frame = BUS_PUBLISH_OPTS_INIT;
-    struct outgoing o = {.verb = VERB_REQUEST,
-                         .topic = topic,
-                         .flags = opts->flags,
-                         .timeout_ms = timeout_of(c, opts)};
+
+    frame.headers = opts->headers;
+    frame.n_headers = opts->n_headers;
+    frame.fds = opts->fds;
+    frame.n_fds = opts->n_fds;
+    return bus__send_outgoing(c, o, data, bytes,
+                              opts->n_headers > 0 || opts->n_fds > 0 ? &frame : NULL);
+}
+
+/* r has its topic and nothing else yet. */
+static int ask(struct bus_conn *c, struct bus_request *r, struct outgoing *o, const void *data,
+               size_t bytes, const struct bus_request_opts *opts)
+{
     int e = bus__numbers_peek(&c->request_numbers, c->requests_max, &r->number);
 
     e = e < 0 ? e : bus__table_reserve(&c->requests, r->number);
     if (e < 0) {
         return e;
     }
-    frame.headers = opts->headers;
-    frame.n_headers = opts->n_headers;
-    frame.fds = opts->fds;
-    frame.n_fds = opts->n_fds;
-    o.call = r->number;
-    /* a send may fail the connection, but it calls nobody back */
-    return bus__send_outgoing(c, &o, data, bytes,
-                              opts->n_headers > 0 || opts->n_fds > 0 ? &frame : NULL);
+    o->call = r->number;
+    e = send(c, o, data, bytes, opts);
+    if (e < 0) {
+        return e;
+    }
+    bus__numbers_take(&c->request_numbers);
+    c->requests.at[r->number] = r;
+    return 0;
+}
+
+static int request_new(struct bus_conn *c, const char *topic, const void *data, size_t bytes,
+                       const struct bus_request_opts *opts, struct bus_request **ret)
+{
+    AUTO_FREE struct bus_request *r = malloc(sizeof(*r));
+    struct outgoing o = {
+        .verb = VERB_REQUEST, .flags = opts->flags, .timeout_ms = timeout_of(c, opts)};
+    struct topic_name *name = NULL;
+    struct bus_topic *t = NULL;
+    int e = r ? topic_find(c, topic, &t, &name) : -ENOMEM;
+
+    if (e < 0) {
+        return e;
+    }
+    *r = (struct bus_request){.conn = c, .topic = name, .to_all = opts->flags & BUS_REQUEST_ALL};
+    o.topic = t;
+    o.name = topic;
+    e = ask(c, r, &o, data, bytes, opts);
+    if (e < 0) {
+        bus__topic_name_unref(name);
+        return e;
+    }
+    *ret = TAKE(r);
+    return 0;
 }
 
 int bus_request(struct bus_conn *conn, const char *topic, const void *data, size_t bytes,
@@ -107,26 +128,19 @@ int bus_request(struct bus_conn *conn, const char *topic, const void *data, size
     if (e < 0) {
         return e;
     }
-    if (!on_reply || !topic || !bus_topic_valid(topic) || opts_check(opts) < 0) {
+    if (!on_reply || !topic || opts_check(opts) < 0) {
         return -EINVAL;
     }
     if (conn->state == CONN_GREETING) {
         conn->want_writable = true;
-        return -EAGAIN;
+        return bus_topic_valid(topic) ? -EAGAIN : -EINVAL;
     }
-    r = request_new(conn, topic, opts->flags & BUS_REQUEST_ALL);
-    if (!r) {
-        return -ENOMEM;
-    }
-    e = ask(conn, r, topic, data, bytes, opts);
+    e = request_new(conn, topic, data, bytes, opts, &r);
     if (e < 0) {
-        request_free(r);
         return e;
     }
     r->on_reply = on_reply;
     r->userdata = userdata;
-    bus__numbers_take(&conn->request_numbers);
-    conn->requests.at[r->number] = r;
     if (ret_request) {
         *ret_request = r;
     }

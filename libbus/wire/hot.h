@@ -2,9 +2,9 @@
 #pragma once
 /* The short way for the headers that pass millions of times a second: PUBLISH by alias alone,
  * MESSAGE without flags and text headers, both also with the body in a buffer, RELEASE and
- * RETURNED. What is written here is what protobuf-c would write; whatever does not look exactly
- * like it goes through the codec. Why: docs/decisions/002-hot-headers.md. Field numbers:
- * schemas/bus.proto. */
+ * RETURNED; requests and answers are in wire/hot_requests.h. What is written here is what
+ * protobuf-c would write; whatever does not look exactly like it goes through the codec. Why:
+ * docs/decisions/002-hot-headers.md. Field numbers: schemas/bus.proto. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -283,7 +283,8 @@ static void do_connect(struct world *w, struct client *c, struct input *in)
     struct wire_hello hello = {.protocol_min = 1,
                                .protocol_max = 1,
                                .client_name = text_from("c"),
-                               .features = how & 8 ? FEATURE_BUFFERS : 0};
+                               .features = how & 8 ? FEATURE_BUFFERS : 0,
+                               .resume_token = text_from(how & 16 ? "t" : "")};
 
     if (c->peer) {
         client_gone(w, c);
@@ -307,7 +308,9 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
     m.window_bytes = take_u8(in);
     m.queue_messages = take_u8(in) & 15;
     m.queue_bytes = take_u16(in) & 2047;
-    m.flags = take_u8(in) % 5;
+    m.flags = take_u8(in);
+    m.silence_ms = m.flags & 128 ? m.flags & 127 : 0;
+    m.flags %= 5;
     feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
 }
 
@@ -357,7 +360,9 @@ static void do_small(struct world *w, struct client *c, struct input *in)
 {
     uint8_t what = take_u8(in), id = take_u8(in) & 7;
     struct wire_credit credit = {.subscription = id, .messages = take_u8(in), .bytes = 500};
-    struct wire_advertise advertise = {.alias = id, .topic = text_from(texts[what >> 4])};
+    struct wire_advertise advertise = {.alias = id,
+                                       .topic = text_from(texts[what >> 4]),
+                                       .flags = what & 8 ? ADVERTISE_INTEREST : 0};
     struct text filter = text_from(texts[what >> 4]);
     struct wire_monitor monitor = {.filters = &filter, .n_filters = id & 1, .queue_bytes = 4096};
     struct wire_snapshot snapshot = {.kind = id, .limit = what >> 4};
@@ -441,6 +446,19 @@ static void do_cargo(struct world *w, struct client *c, struct input *in, uint8_
     }
 }
 
+static void do_will(struct world *w, struct client *c, struct input *in)
+{
+    struct wire_header header = {text_from("k"), text_from("value")};
+    uint8_t how = take_u8(in);
+    struct wire_will m = {.topic = take_text(in),
+                          .flags = how & 3,
+                          .delay_ms = how & 4 ? take_u16(in) & 511 : 0,
+                          .headers = &header,
+                          .n_headers = how >> 3 & 1};
+
+    feed_frame(w, c, VERB_WILL, &m, how >> 4 << 4);
+}
+
 static void do_time(struct world *w, struct input *in)
 {
     w->now.monotonic_ns += (take_u16(in) & 1023) * NS_PER_MS_FUZZ;
@@ -484,6 +502,8 @@ static void step(struct world *w, struct input *in)
 
         if (what == 0xFF) {
             router_shutdown(w->router, &w->now);
+        } else if (what >= 0xF8) {
+            do_will(w, c, in);
         } else {
             do_cargo(w, c, in, what);
         }
@@ -515,6 +535,10 @@ static struct router_config small_router(void)
     config.limits.lease_bytes_max = 8000;
     config.limits.client_descriptors_max = 10;
     config.limits.user_descriptors_max = 12;
+    config.limits.wills_max = 3;
+    config.limits.will_bytes_max = 200;
+    config.limits.user_will_bytes_max = 1000;
+    config.limits.alarms_max = 3;
     return config;
 }
 
@@ -538,7 +562,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             client_gone(&w, &w.clients[i]);
         }
     }
-    router_check(w.router);
+    /* wills wait for their time, and nothing else is left to be done */
+    for (uint64_t ns = router_deadline(w.router); ns != UINT64_MAX;
+         ns = router_deadline(w.router)) {
+        w.now.monotonic_ns = MAX(w.now.monotonic_ns, ns);
+        router_tick(w.router, &w.now);
+        router_check(w.router);
+    }
+    CHECK(router_counters(w.router)->wills_now == 0);
     CHECK(router_counters(w.router)->charged_bytes_now == 0);
     w.router = router_free(w.router);
     CHECK(n_fds_open == 0);

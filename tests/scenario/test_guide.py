@@ -203,6 +203,14 @@ class GuideTest(unittest.TestCase):
         anna.stdin.close()
         self.assertEqual(anna.wait(PATIENCE), 0)
 
+    def test_presence(self):
+        watcher = self.start("presence", wait_for="watching")
+        worker = self.start("presence", "work", wait_for="1 want to know")
+        lines = [watcher.stdout.readline() for _ in range(2)]
+        worker.kill()
+        lines += [watcher.stdout.readline() for _ in range(2)]
+        self.assertIn("watching\n" + "".join(lines), blocks("text"))
+
     def test_without_a_router_the_reason_is_said(self):
         r = subprocess.run([self.bin / "publish"], stderr=PIPE, text=True, timeout=PATIENCE,
                            env={**self.env, "BUS_ADDRESS": str(self.path / "nobody")})

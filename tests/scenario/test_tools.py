@@ -196,6 +196,61 @@ class LinkTests:
         self.pub("hello")
         self.assertEqual(self.output(sub).decode(), f"{self.topic}\thello\n")
 
+    # ---- presence -----------------------------------------------------------------------------
+
+    def test_events_are_readable(self):
+        self.topic = "$bus/client/#"
+        js = self.sub("-f", "json", "-n", "2")
+        self.pub("-v", topic="a/b")
+        joined, left = [json.loads(line) for line in self.output(js).splitlines()]
+        self.assertEqual(joined["event"]["kind"], "joined")
+        self.assertEqual(joined["event"]["name"], "bus-pub")
+        self.assertEqual(joined["event"]["uid"], os.getuid())
+        self.assertEqual(joined["sender"]["id"], 0)
+        self.assertEqual(left["event"]["id"], joined["event"]["id"])
+        self.assertEqual((left["event"]["kind"], left["event"]["reason_text"]), ("left", "done"))
+        self.topic = "$bus/client/+/joined"
+        text = self.sub("-n", "1")
+        self.pub("-v", topic="a/b")
+        self.assertRegex(self.output(text).decode().strip(), rf"^joined bus-pub pid=\d+ uid={os.getuid()} conn=\d+$")
+
+    def test_will_of_one_that_is_killed(self):
+        sub = self.sub("-n", "2")
+        pub = subprocess.Popen(self.pub_argv("--will", self.topic + "=gone = away", "-v"), stdin=PIPE,
+                               stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        pub.stdin.write(b"alive\n")
+        pub.stdin.flush()
+        self.assertEqual(sub.stdout.readline(), b"alive\n")
+        pub.kill()
+        self.assertEqual(self.output(sub), b"gone = away\n")
+
+    def test_wait_for_subscribers(self):
+        pub = subprocess.Popen(self.pub_argv("-W", "2", "hello"), stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        subs = [self.sub("-n", "1") for _ in range(2)]
+        for sub in subs:
+            self.assertEqual(self.output(sub), b"hello\n")
+        self.assertEqual(pub.wait(PATIENCE), 0)
+
+    def test_waiting_for_subscribers_can_be_interrupted(self):
+        watch = self.topic
+        self.topic = "$bus/client/+/joined"
+        sub = self.sub("-n", "1")
+        pub = subprocess.Popen(self.pub_argv("-W", "2", "hello", topic=watch), stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        self.output(sub)
+        pub.terminate()
+        self.assertIn(pub.wait(PATIENCE), (0, -signal.SIGTERM))
+
+    def test_silence(self):
+        sub = self.sub("-f", "json", "--silence", "20", "-n", "1")
+        silence = json.loads(sub.stdout.readline())
+        self.assertEqual(silence["filter"], self.topic)
+        self.assertGreaterEqual(silence["silent_ms"], 20)
+        self.pub("hello")
+        self.assertEqual(json.loads(self.output(sub).splitlines()[0])["body"], "hello")
+
     # ---- back-pressure and loss ---------------------------------------------------------------
 
     def test_block_loses_nothing_when_output_is_not_read(self):
@@ -343,7 +398,9 @@ class CommandLineTest(RouterTest):
                      [PUB, "--repeat", "0", "t"], [PUB, "-f", "x", "t", "m"], [SUB],
                      [SUB, "a/#/b"], [SUB, "-f", "xml", "t"], [SUB, "-f", "%y", "t"],
                      [SUB, "-f", "%{x", "t"], [SUB, "-n", "0", "t"], [SUB, "-p", "none", "t"],
-                     [SUB, "-w", "1,", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
+                     [SUB, "-w", "1,", "t"], [SUB, "-s", "9", "t"], [PUB, "--will", "x", "t"],
+                     [PUB, "--will", "a/+=x", "t"], [PUB, "-W", "0", "t"], [PUB, "--will-delay", "x", "t"],
+                     [PUB, "--resume-token", "", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
                      [BENCH], [BENCH, "speed"], [BENCH, "-b", "7", "rtt"],
                      [BENCH, "-b", "1025M", "rtt"], [BENCH, "-b", "K", "rtt"],
                      [BENCH, "-b", "1T", "rtt"], [BENCH, "--memory-from", "2G", "rtt"]):

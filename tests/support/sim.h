@@ -95,6 +95,7 @@ struct sim {
     struct arena arena;
     uint64_t n_published; /* numbers messages */
     bool starving;        /* allocations may fail: answers may be missing */
+    bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
     uint32_t uid;         /* of those who connect */
     uint64_t features;    /* the same */
     unsigned n_fds;       /* that the next frame announces */

@@ -5,6 +5,8 @@
  *
  *     MESSAGE subscription topic connection.sequence
  *     LOSS subscription count bytes REASON
+ *     INTEREST alias subscriptions
+ *     SILENCE subscription since_ms
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
  * [fds/descriptors] BUFFER id bytes [immutable] MONITORED order topic connection.sequence
@@ -203,6 +205,13 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         break;
     case VERB_MONITORED:
         world_print_record(w, c, &m->monitored, f);
+        break;
+    case VERB_INTEREST:
+        world_print(w, c, "INTEREST %u %u\n", m->interest.alias, m->interest.subscriptions);
+        break;
+    case VERB_SILENCE:
+        world_print(w, c, "SILENCE %u %llu\n", m->silence.subscription,
+                    (unsigned long long) m->silence.since_ms);
         break;
     default:
         if (world_print_cargo(w, c, f, m)) {

@@ -126,8 +126,11 @@ struct bus_opts {
     /** Bound of the memory that is kept for that and used again and again; 0: 256 MiB. Beyond it, each body gets memory of its
      *  own for as long as somebody holds it. */
     uint64_t pool_bytes_max;
+    /** A secret of this application, by which the router knows that it has returned: see bus_will(). NULL: none. */
+    const void *resume_token;
+    size_t resume_token_bytes; /**< 0 to BUS_RESUME_TOKEN_MAX */
 };
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0}
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0}
 
 /**
  * bus_open() - connect to a router
@@ -142,7 +145,8 @@ struct bus_opts {
  * Returns: 0 if connected.
  *
  * Errors:
- *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name is too long or not UTF-8
+ *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name or the resume token is too long,
+ *                  or the name is not UTF-8
  *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
  *   -ENOENT        there is no socket at that path: is the router running?
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
@@ -577,6 +581,19 @@ BUS_API int bus_loan_publish(struct bus_loan *loan, size_t bytes,
 BUS_API void bus_loan_cancel(struct bus_loan *loan);
 
 /**
+ * bus_topic_subscriptions() - how many subscriptions match an advertised topic
+ * @topic:  handle
+ *
+ * Subscriptions of this connection with BUS_SUB_NO_LOCAL do not count: they would get nothing.
+ *
+ * Returns: what bus_topic_opts.on_interest was called with last; -1 before, or without on_interest.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int64_t bus_topic_subscriptions(const struct bus_topic *topic);
+
+/**
  * bus_topic_unref() - end an advertised topic
  * @topic: handle, or NULL
  *
@@ -621,6 +638,64 @@ BUS_API uint64_t bus_sequence(const struct bus_conn *conn);
  * Since: 0.1
  */
 BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
+
+/** Options of bus_will(). */
+struct bus_will_opts {
+    uint32_t size;
+    uint32_t flags;                   /**< 0 */
+    uint32_t delay_ms;                /**< publish it only so long after the end, unless the application has returned; 0: at once */
+    const struct bus_header *headers; /**< copied; may be NULL if n_headers is 0 */
+    size_t n_headers;                 /**< 0 to BUS_HEADERS_MAX */
+};
+#define BUS_WILL_OPTS_INIT {sizeof(struct bus_will_opts), 0, 0, NULL, 0}
+
+/**
+ * bus_will() - leave a message that the router publishes if this connection ends without bus_close()
+ * @conn:   connection
+ * @topic:  NUL-terminated topic; copied
+ * @data:   body; copied; may be NULL if @bytes is 0
+ * @bytes:  length of the body, 0 to 65,536
+ * @opts:   options, or NULL for defaults; read during the call only
+ *
+ * The router publishes it in the name of this connection, behind everything that it has published, when the process dies, or when the router
+ * ends the connection (protocol error, slow consumer); not after bus_close(), and not when the router itself stops. A further will of the same topic takes
+ * the place of the first. If the router refuses it, on_status is called; bus_flush() tells when it is in force.
+ *
+ * With opts->delay_ms nobody hears of it if the application is back in time: if a connection of the same user, with the same name and
+ * the same bus_opts.resume_token, has been opened. Choose a token at random, and keep it as long as the application is to count as the same. The
+ * connection that has come back leaves its wills anew.
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors:
+ *   -EINVAL    @topic is not a valid topic, @data is NULL and @bytes is not 0, an invalid header, or opts->size or a flag is unknown
+ *   -EMSGSIZE  the body is too long, or the headers are, together
+ *   -EAGAIN    max_out_bytes wait to be sent, or the router has not answered yet (BUS_OPEN_NOWAIT): try again from on_writable
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_will(struct bus_conn *conn, const char *topic, const void *data, size_t bytes,
+                     const struct bus_will_opts *opts);
+
+/**
+ * bus_will_clear() - take a will back
+ * @conn:   connection
+ * @topic:  its topic; nothing happens if there is no will of it
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors: those of bus_will().
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_will_clear(struct bus_conn *conn, const char *topic);
 
 /* ---- subscribing ----------------------------------------------------------------------------------------------- */
 
@@ -845,7 +920,7 @@ BUS_API const struct bus_peer *bus_message_sender(const struct bus_message *mess
  * bus_message_sequence() - its number among all publishes of its sender
  * @message: message
  *
- * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too.
+ * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too. 0: it is none of them, but a will, or an event of the router.
  * Ownership: nothing changes hands.
  * Threads: never blocks.
  * Since: 0.1

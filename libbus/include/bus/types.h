@@ -23,6 +23,8 @@ extern "C" {
 #define BUS_LEVELS_MAX 32
 /** Longest client name, in bytes without the NUL. */
 #define BUS_NAME_MAX 64
+/** Longest resume token, see bus_opts. */
+#define BUS_RESUME_TOKEN_MAX 64
 /** Most text headers of one message. */
 #define BUS_HEADERS_MAX 64
 /** Most descriptors of one message. */
