@@ -32,6 +32,13 @@ static const char help[] =
     "                           once: bus-pub -d 3 TOPIC MESSAGE 3<FILE\n"
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
+    "      --retain[=N]         the router keeps the last N (1) messages of TOPIC for later\n"
+    "                           subscriptions, after the end of this program too\n"
+    "      --retain-ttl MS      each for at most so many milliseconds\n"
+    "      --owned              what this program published is kept until it ends, not longer\n"
+    "      --ttl MS             what still waits somewhere after so long is not delivered any "
+    "more\n"
+    "      --clear              publish nothing: the router drops what it keeps of TOPIC\n"
     "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
     "  -W, --wait-subscribers N wait before the first message until N subscriptions match\n"
     "      --will TOPIC=TEXT    what the router publishes if this program is killed; may be given\n"
@@ -55,6 +62,7 @@ struct settings {
     const char *message; /* or NULL */
     const char *file;    /* or NULL */
     char delimiter;
+    bool clear;
     struct bus_header headers[BUS_HEADERS_MAX];
     int fds[BUS_FDS_MAX];
     struct will wills[WILLS_MAX];
@@ -99,7 +107,9 @@ static int run(struct settings *s)
     if (r < 0) {
         return sender_close(&sender, r);
     }
-    if (s->message) {
+    if (s->clear) {
+        r = sender_clear(&sender);
+    } else if (s->message) {
         r = sender_publish(&sender, s->message, strlen(s->message));
         if (r == -EMSGSIZE) {
             tool_error("the message is longer than %zu bytes, the most that one can have here%s",
@@ -115,7 +125,18 @@ static int run(struct settings *s)
 
 /* ---- options ---- */
 
-enum { OPT_HELP = 256, OPT_VERSION, OPT_WILL, OPT_WILL_DELAY, OPT_RESUME_TOKEN };
+enum {
+    OPT_HELP = 256,
+    OPT_VERSION,
+    OPT_WILL,
+    OPT_WILL_DELAY,
+    OPT_RESUME_TOKEN,
+    OPT_RETAIN,
+    OPT_RETAIN_TTL,
+    OPT_OWNED,
+    OPT_TTL,
+    OPT_CLEAR
+};
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -132,6 +153,11 @@ static const struct option long_options[] = {
     {"will-delay", required_argument, NULL, OPT_WILL_DELAY},
     {"resume-token", required_argument, NULL, OPT_RESUME_TOKEN},
     {"verbose", no_argument, NULL, 'v'},
+    {"retain", optional_argument, NULL, OPT_RETAIN},
+    {"retain-ttl", required_argument, NULL, OPT_RETAIN_TTL},
+    {"owned", no_argument, NULL, OPT_OWNED},
+    {"ttl", required_argument, NULL, OPT_TTL},
+    {"clear", no_argument, NULL, OPT_CLEAR},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -189,6 +215,38 @@ static int add_descriptor(struct settings *s, const char *text)
     return 0;
 }
 
+static int parse_u32(const char *name, const char *text, uint32_t *ret)
+{
+    uint64_t value;
+
+    if (!tool_parse_u64(text, 1, UINT32_MAX, &value)) {
+        return tool_usage("--%s %s: not a whole number of at least 1", name, text);
+    }
+    *ret = (uint32_t) value;
+    return 0;
+}
+
+/* What is to be kept, and for how long: 0 or an exit code. */
+static int parse_lifetime(int option, struct settings *s)
+{
+    switch (option) {
+    case OPT_RETAIN:
+        return parse_u32("retain", optarg ? optarg : "1", &s->sender.topic_opts.retain_messages);
+    case OPT_RETAIN_TTL:
+        return parse_u32("retain-ttl", optarg, &s->sender.topic_opts.retain_ttl_ms);
+    case OPT_OWNED:
+        s->sender.topic_opts.flags |= BUS_TOPIC_OWNED;
+        return 0;
+    case OPT_TTL:
+        return parse_u32("ttl", optarg, &s->sender.ttl_ms);
+    case OPT_CLEAR:
+        s->clear = true;
+        return 0;
+    default:
+        return tool_usage("wrong option");
+    }
+}
+
 /* One option: 0 or an exit code. */
 static int parse_option(int option, struct settings *s)
 {
@@ -235,7 +293,7 @@ static int parse_option(int option, struct settings *s)
         s->sender.verbose = true;
         return 0;
     default:
-        return tool_usage("wrong option");
+        return parse_lifetime(option, s);
     }
 }
 
@@ -258,6 +316,12 @@ static int parse_operands(struct settings *s, char **operands, int n)
     if (s->message && s->file) {
         return tool_usage("a MESSAGE and --file: which one?");
     }
+    if (s->clear && (s->message || s->file)) {
+        return tool_usage("--clear publishes nothing");
+    }
+    if (s->sender.topic_opts.retain_ttl_ms && !s->sender.topic_opts.retain_messages) {
+        return tool_usage("--retain-ttl needs --retain");
+    }
     if (s->delimiter == '\0' && (s->message || s->file)) {
         return tool_usage("--null is for messages of standard input");
     }
@@ -269,7 +333,8 @@ static int parse_operands(struct settings *s, char **operands, int n)
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.delimiter = '\n', .sender.repeat = 1};
+    struct settings s = {
+        .delimiter = '\n', .sender.repeat = 1, .sender.topic_opts = BUS_TOPIC_OPTS_INIT};
     int option, r;
 
     s.sender.headers = s.headers;

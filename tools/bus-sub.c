@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "common.h"
 #include "sub_format.h"
@@ -33,6 +34,7 @@ static const char help[] =
     "                           %T time      %N time in nanoseconds since 1970\n"
     "                           %c sender's name  %i its connection's number  %p pid  %u uid\n"
     "                           %g gid       %{NAME} value of that header\n"
+    "                           %r retained or live\n"
     "                           %n newline   %z NUL byte   %% percent sign\n"
     "  -0, --null             end each message with a NUL byte (text: in place of the newline)\n"
     "  -v, --verbose          text: write the topic and a tab before each body\n"
@@ -50,6 +52,15 @@ static const char help[] =
     "  -s, --silence MS       say so, once, when no message has come on a FILTER for so long: on\n"
     "                         standard error, with --format json as\n"
     "                         {\"silent_ms\":N,\"filter\":TEXT}\n"
+    "      --retained WHICH   first what the router keeps of matching topics: last (the last "
+    "message\n"
+    "                         of each) or all; json: these have \"retained\":true, and behind "
+    "them\n"
+    "                         comes {\"live\":true,\"retained\":N,\"filter\":TEXT}; other "
+    "formats:\n"
+    "                         a line on standard error\n"
+    "      --min-interval MS  of each topic at most one message in so many milliseconds, the "
+    "newest\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
     "      --help             this text\n"
@@ -129,6 +140,22 @@ static void on_silence(struct bus_sub *sub, uint64_t since_ms, void *userdata)
         tool_error("no message of %s for %llu ms", bus_sub_filter(sub),
                    (unsigned long long) since_ms);
     }
+}
+
+static void on_live(struct bus_sub *sub, uint64_t messages, void *userdata)
+{
+    struct state *s = userdata;
+
+    if (s->done) {
+        return;
+    }
+    if (s->settings->format.kind == FORMAT_JSON) {
+        json_live(&s->out, bus_sub_filter(sub), messages);
+        return;
+    }
+    out_flush(&s->out); /* what was kept stands before this line, wherever both go */
+    tool_error("%s: %llu retained messages; live from here on", bus_sub_filter(sub),
+               (unsigned long long) messages);
 }
 
 static void say_ready(struct state *s)
@@ -276,6 +303,7 @@ static int run(struct settings *settings)
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
     settings->sub.on_silence = on_silence;
+    settings->sub.on_live = on_live;
     if (settings->format.kind != FORMAT_RAW) {
         settings->sub.flags |= BUS_SUB_IMMUTABLE; /* what was checked must be what is written */
     }
@@ -298,7 +326,7 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION };
+enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION, OPT_RETAINED, OPT_MIN_INTERVAL };
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -312,6 +340,8 @@ static const struct option long_options[] = {
     {"window", required_argument, NULL, 'w'},
     {"queue", required_argument, NULL, 'q'},
     {"silence", required_argument, NULL, 's'},
+    {"retained", required_argument, NULL, OPT_RETAINED},
+    {"min-interval", required_argument, NULL, OPT_MIN_INTERVAL},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -326,6 +356,18 @@ static int parse_pair(const char *name, uint32_t *messages, uint64_t *bytes)
         return tool_usage("--%s %s: not MESSAGES or MESSAGES,BYTES, each at least 1", name, optarg);
     }
     *messages = (uint32_t) value;
+    return 0;
+}
+
+static int parse_retained(struct bus_sub_opts *sub)
+{
+    if (strcmp(optarg, "last") == 0) {
+        sub->retained = BUS_RETAINED_LAST;
+    } else if (strcmp(optarg, "all") == 0) {
+        sub->retained = BUS_RETAINED_ALL;
+    } else {
+        return tool_usage("--retained %s: not last or all", optarg);
+    }
     return 0;
 }
 
@@ -375,6 +417,14 @@ static int parse_option(int option, struct settings *s)
         }
         s->sub.silence_ms = (uint32_t) value;
         return 0;
+    case OPT_RETAINED:
+        return parse_retained(&s->sub);
+    case OPT_MIN_INTERVAL:
+        if (!tool_parse_u64(optarg, 1, UINT32_MAX, &value)) {
+            return tool_usage("--min-interval %s: not a whole number of at least 1", optarg);
+        }
+        s->sub.min_interval_ms = (uint32_t) value;
+        return 0;
     case OPT_READY_FD:
         if (!tool_parse_u64(optarg, 0, 1048576, &value)) {
             return tool_usage("--ready-fd %s: not a descriptor", optarg);
@@ -397,6 +447,9 @@ static int check_settings(const struct settings *s)
                               "+ and # fill a level, # is the last",
                               s->filters[i], BUS_TOPIC_MAX, BUS_LEVELS_MAX);
         }
+    }
+    if (s->sub.min_interval_ms && s->sub.policy == BUS_POLICY_BLOCK) {
+        return tool_usage("--min-interval does not go with --policy block");
     }
     if (s->format.with_topic && s->format.kind != FORMAT_TEXT) {
         return tool_usage("--verbose goes with --format text only");

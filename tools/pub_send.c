@@ -61,7 +61,7 @@ static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *u
 
 static int advertise(struct sender *s)
 {
-    struct bus_topic_opts opts = BUS_TOPIC_OPTS_INIT;
+    struct bus_topic_opts opts = s->settings->topic_opts;
     int r;
 
     opts.on_interest = s->settings->wait_subscribers > 0 ? on_interest : NULL;
@@ -126,7 +126,9 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
         s->opts.flags = BUS_PUBLISH_CONFIRM;
         s->opts.on_confirm = on_confirm;
     }
-    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0;
+    s->opts.ttl_ms = settings->ttl_ms;
+    s->has_opts =
+        settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 || settings->ttl_ms > 0;
     r = tool_connect(settings->address, &opts, &s->conn);
     if (r < 0) {
         return r;
@@ -135,6 +137,16 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     r = r < 0 ? r : advertise(s);
     if (r < 0) {
         bus_close(s->conn);
+    }
+    return r;
+}
+
+int sender_clear(struct sender *s)
+{
+    int r = bus_topic_clear(s->topic);
+
+    if (r < 0) {
+        tool_error("cannot clear %s: %s", s->settings->topic, strerror(-r));
     }
     return r;
 }

@@ -22,6 +22,8 @@ struct sender_settings {
     size_t n_fds;
     double rate;     /* messages a second; 0: as fast as possible */
     uint64_t repeat; /* 0: until interrupted */
+    uint32_t ttl_ms; /* 0: none */
+    struct bus_topic_opts topic_opts;
     bool confirm;
     const struct will *wills;
     size_t n_wills;
@@ -57,6 +59,8 @@ int sender_wait_subscribers(struct sender *s);
 /* Publishes a message, as often as it is to be repeated. 0; -EINTR after a signal, -EMSGSIZE if it
  * is too long (the caller says so); any other negative errno has been reported. */
 int sender_publish(struct sender *s, const void *data, size_t bytes);
+/* Drops what is kept of the topic: 0, or a negative errno that has been reported. */
+int sender_clear(struct sender *s);
 /* Holds messages back to send them together, until sender_release(); with a rate it does nothing.
  */
 void sender_hold(struct sender *s);

@@ -26,7 +26,7 @@ const char *format_parse(struct format *f, const char *text)
             return "%{ without }";
         }
         if (*p == '%') {
-            if (!p[1] || !strchr("%tbdnzsTNqicpug", p[1])) {
+            if (!p[1] || !strchr("%tbdnrzsTNqicpug", p[1])) {
                 return "unknown %-directive";
             }
             p++;
@@ -120,6 +120,9 @@ static void directive(struct format *f, struct out *o, char c, const struct bus_
         return;
     case 'g':
         out_u64(o, sender->gid);
+        return;
+    case 'r':
+        out_text(o, bus_message_is_retained(message) ? "retained" : "live");
         return;
     case 'n':
         out_byte(o, '\n');

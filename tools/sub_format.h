@@ -29,6 +29,7 @@ void format_time(struct format *f, struct out *o, uint64_t time_ns);
 
 /* One line of JSON each. */
 void json_message(struct format *f, struct out *o, const struct bus_message *message);
+void json_live(struct out *o, const char *filter, uint64_t messages);
 void json_loss(struct out *o, const char *filter, const struct bus_loss *loss);
 void json_silence(struct out *o, const char *filter, uint64_t since_ms);
 /* A JSON string of valid UTF-8. */

@@ -204,6 +204,14 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     json_headers(o, message);
     json_descriptors(o, message);
     out_text(o, f->members ? f->members : "");
+    out_text(o, bus_message_is_retained(message) ? ",\"retained\":true}\n" : "}\n");
+}
+
+void json_live(struct out *o, const char *filter, uint64_t messages)
+{
+    json_number(o, "{\"live\":true,\"retained\":", messages);
+    out_text(o, ",\"filter\":");
+    json_text(o, filter);
     out_text(o, "}\n");
 }
 

@@ -2,6 +2,8 @@
 /* The invariants of the whole router, for tests. */
 #include <assert.h>
 #include <utlist.h>
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/state.h"
 
 static void leases_check(const struct peer *p)
@@ -107,10 +109,25 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
     assert(p->windows.slots[s->window].refs > 0);
     if (sq) {
         subq_check(&sq->q);
+        if (sq->replay) {
+            subq_check(&sq->replay->q);
+        }
+        if (sq->pacer) {
+            pacer_check(sq->pacer);
+        }
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
         assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
     return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0);
+}
+
+static uint64_t sub_queued(const struct sub *s)
+{
+    const struct sub_queue *sq = sub_queue(s);
+
+    return sq ? (uint64_t) sq->q.n_messages + (sq->replay ? sq->replay->q.n_messages : 0) +
+                    (sq->pacer ? sq->pacer->n_waiting : 0)
+              : 0;
 }
 
 static uint32_t waiting_check(const struct peer *p)
@@ -140,7 +157,7 @@ static uint64_t peer_check(const struct peer *p)
         }
         n_subs++;
         charged += sub_check(p, s, i + 1);
-        queued += sub_queue(s) ? s->queue->q.n_messages : 0;
+        queued += sub_queued(s);
         n_waiting += s->is_waiting;
     }
     assert(n_waiting == waiting_check(p));
@@ -190,6 +207,7 @@ void router_check(const struct router *r)
     }
     topics_check(&r->topics);
     charged += presence_check(r);
+    charged += keeper_check(r);
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);

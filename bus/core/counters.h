@@ -27,6 +27,7 @@
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \
     X(messages_lost, "messages", "lost to a subscription, and reported to it")                     \
+    X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
     X(events_published, "messages", "that clients came and went")                                  \
@@ -35,6 +36,8 @@
     X(wills_cancelled, "messages", "because their clients returned in time")                       \
     X(interests_told, "", "times a publisher was told how many subscriptions there are")           \
     X(silences_told, "", "times a subscription was told that no message came")                     \
+    X(retained_messages_now, "messages", "kept by topics now")                                     \
+    X(retained_bytes_now, "bytes", "charged to users for them")                                    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \

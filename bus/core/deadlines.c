@@ -2,6 +2,7 @@
 /* What happens because time passes: deadlines, and the orderly end. */
 #include <limits.h>
 #include <utlist.h>
+#include "core/pace.h"
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -104,6 +105,7 @@ void router_shutdown(struct router *r, const struct now *now)
         p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
         for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
             if (p->subs[i]) {
+                pacer_flush(p->subs[i]);
                 sub_pump(p->subs[i]);
             }
         }

@@ -65,6 +65,9 @@
     X(user_will_bytes_max, MIB, 0, 1024 * MIB, "bytes",                                            \
       "wills that wait after the ends of all clients of one user")                                 \
     X(alarms_max, 1024, 0, 1000000, "", "subscriptions of one client with silence_ms")             \
+    X(retained_messages_max, 1024, 1, 1048576, "messages", "messages that one topic can keep")     \
+    X(user_retained_bytes_max, 128 * MIB, 4096, 1024 * 1024 * MIB, "bytes",                        \
+      "memory for what topics keep of all clients of one user, bodies in buffers included")        \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

@@ -84,6 +84,7 @@ struct message *message_new(const struct message_parts *parts)
     m->topic = topic_ref(parts->topic);
     m->sender = sender_ref(parts->sender);
     m->cargo = NULL;
+    m->expires_ns = 0;
     m->size = (uint32_t) parts->size;
     m->body_bytes = (uint32_t) parts->body_bytes;
     m->header_bytes = (uint16_t) parts->header_bytes;

@@ -53,6 +53,7 @@ struct message {
     struct topic *topic;
     struct sender *sender;
     struct cargo *cargo; /* NULL: there is nothing but its bytes */
+    uint64_t expires_ns; /* when it must not be sent any more, monotonic; 0: never */
     uint32_t size;       /* what windows and queues count: body and text headers */
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */

@@ -204,6 +204,7 @@ struct publish {
     const char *why; /* static */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
+    struct kept *kept;     /* its place if its topic keeps it, until that is done */
 };
 
 static bool publish_fail(struct publish *pub, enum bus_status status, const char *why)
@@ -351,6 +352,12 @@ static bool publish_check(struct peer *p, struct publish *pub, const struct fram
     return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
 }
 
+/* When a message with that time to live must not be sent any more; 0: never. */
+static uint64_t expiry_ns(const struct router *r, uint32_t ttl_ms)
+{
+    return ttl_ms ? r->now.monotonic_ns + ttl_ms * UINT64_C(1000000) : 0;
+}
+
 const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
                          struct parcel *parcel, struct message_parts *parts, enum bus_status *ret)
 {
@@ -375,10 +382,40 @@ const char *message_load(struct peer *p, const struct wire_publish *m, unsigned 
     return "";
 }
 
+/* With a time to live, or if it is kept, it becomes a message at once, too. */
 static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
 {
     pub->why = message_load(p, &pub->m, pub->n_fds, pub->parcel, parts, &pub->status);
-    return pub->status == BUS_STATUS_OK;
+    if (pub->status != BUS_STATUS_OK) {
+        return false;
+    }
+    if (!parts->whole && (pub->m.ttl_ms > 0 || pub->kept)) {
+        parts->whole = message_new(parts);
+        if (!parts->whole) {
+            return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+        }
+    }
+    if (!parts->whole) {
+        return true;
+    }
+    parts->whole->expires_ns = expiry_ns(p->router, pub->m.ttl_ms);
+    return true;
+}
+
+/* A place for it where it is to be kept. What cannot be kept is not published: so what is kept is
+ * never older than what was published last, and the publisher learns it. */
+static bool publish_keep(struct publish *pub, const struct message_parts *parts)
+{
+    enum bus_status status = BUS_STATUS_OK;
+
+    if (!parts->topic->keep) {
+        return true;
+    }
+    pub->kept = keep_prepare(parts->topic, parts, parts->body_bytes + pub->m.bytes, &status);
+    return pub->kept ||
+           publish_fail(pub, status,
+                        status == BUS_STATUS_LIMIT ? "user_retained_bytes_max or total_bytes_max"
+                                                   : "out of memory");
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
@@ -398,6 +435,9 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
         (void) message_ref(parts->whole); /* for the record */
     }
     fan_out_credited(&out);
+    if (pub->kept) {
+        keep_commit(pub->kept, parts->whole);
+    }
     if (out.tapped) {
         record.n_matched = out.counts.matched;
         tap_emit(p->router, &record);
@@ -436,19 +476,23 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     parts.header = header;
     parts.size = pub->size;
     parts.slab = p->router->slab;
-    if (publish_load(p, pub, &parts)) {
+    if (publish_keep(pub, &parts) && publish_load(p, pub, &parts)) {
         publish_deliver(p, pub, &parts);
     } else {
+        keep_cancel(pub->kept);
         publish_show_refused(p, pub, t, f);
         publish_refuse(p, pub);
     }
     topic_unref(t);
 }
 
-/* An alias and nothing else, credit, no monitor: the topic, or NULL if it is not that plain. */
+/* An alias and nothing else, credit, no monitor, nothing to be kept: the topic, or NULL if it is
+ * not that plain. */
 static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
 {
-    return credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+    struct topic *t = credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+
+    return LIKELY(t && !t->keep) ? t : NULL;
 }
 
 /* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
@@ -546,6 +590,27 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 
 /* ---- what the router publishes ---- */
 
+/* It may have to be kept; it can then not be refused. */
+static void publication_keep(struct fan_out *out, struct message_parts *parts, struct kept **ret)
+{
+    enum bus_status status;
+
+    if (parts->topic->keep) {
+        out->message = message_new(parts);
+        *ret = out->message ? keep_prepare(parts->topic, parts, parts->body_bytes, &status) : NULL;
+    }
+}
+
+/* What was kept before must not stand for it. */
+static void publication_kept(struct fan_out *out, struct kept *kept)
+{
+    if (kept) {
+        keep_commit(kept, out->message);
+    } else if (out->parts->topic->keep) {
+        keep_clear(out->parts->topic->keep);
+    }
+}
+
 bool publish_as(struct router *r, const struct publication *pub)
 {
     size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
@@ -559,6 +624,7 @@ bool publish_as(struct router *r, const struct publication *pub)
                                   .size = pub->body_bytes,
                                   .flags = MESSAGE_UNCREDITED};
     struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
+    struct kept *kept = NULL;
     struct tap_record record = {.parts = &parts,
                                 .headers = pub->headers,
                                 .n_headers = pub->n_headers,
@@ -576,7 +642,9 @@ bool publish_as(struct router *r, const struct publication *pub)
     }
     parts.header_bytes = (size_t) MAX(n, 0L);
     if (n > 0) {
+        publication_keep(&out, &parts, &kept);
         fan_out(&out);
+        publication_kept(&out, kept);
         if (out.tapped) {
             record.n_matched = out.counts.matched;
             tap_emit(r, &record);
@@ -594,6 +662,8 @@ bool publish_as(struct router *r, const struct publication *pub)
 static bool alias_add(struct peer *p, const struct wire_advertise *m, struct publish *pub)
 {
     uint64_t memory = topic_memory(m->topic.len);
+    enum bus_status status = BUS_STATUS_OK;
+    const char *why;
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
@@ -604,9 +674,16 @@ static bool alias_add(struct peer *p, const struct wire_advertise *m, struct pub
         charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
-    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
-        charge_release(&p->charge, memory);
+    why = keep_wish(p, m, t, &status);
+    if (why) {
         topic_unref(t);
+        charge_release(&p->charge, memory);
+        return publish_fail(pub, status, why);
+    }
+    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
+        (void) keep_unwish(p, m->alias, t);
+        topic_unref(t);
+        charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     t->n_publishers++;
@@ -625,6 +702,8 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
         publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "alias");
     } else if (m->alias > p->router->config.limits.aliases_max) {
         publish_fail(&pub, BUS_STATUS_LIMIT, "aliases_max");
+    } else if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
+        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
     } else if (alias_topic(p, m->alias)) {
         publish_fail(&pub, BUS_STATUS_IN_USE, "that alias is in use");
     } else if (topic_check(&pub, m->topic)) {
@@ -640,9 +719,10 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
     }
 }
 
-void alias_drop(struct peer *p, uint32_t alias)
+unsigned alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
+    unsigned more = keep_unwish(p, alias, t);
 
     interest_drop(p, t, alias);
     p->aliases[alias - 1] = NULL;
@@ -650,6 +730,7 @@ void alias_drop(struct peer *p, uint32_t alias)
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));
     topic_unref(t);
+    return more;
 }
 
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
@@ -660,7 +741,7 @@ void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
                                  .text = {"", 0}};
 
     if (alias_topic(p, m->alias)) {
-        alias_drop(p, m->alias);
+        p->router->work += alias_drop(p, m->alias);
     } else {
         peer_send_status(p, &status);
     }

@@ -49,6 +49,8 @@ int router_new(const struct router_config *config, struct router **ret)
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
     presence_init(r);
+    r->users.memory = &r->quota;
+    r->users.retained_max = config->limits.user_retained_bytes_max;
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
     r->topics.userdata = r;
@@ -69,6 +71,7 @@ struct router *router_free(struct router *r)
         }
     }
     presence_fini(r);
+    keep_clear_all(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -217,13 +220,15 @@ static bool subs_drop(struct peer *p, unsigned *budget)
 
 static bool aliases_drop(struct peer *p, unsigned *budget)
 {
+    unsigned more;
+
     for (; p->n_aliases_max > 0; p->n_aliases_max--) {
         if (p->aliases[p->n_aliases_max - 1]) {
             if (*budget == 0) {
                 return false;
             }
-            alias_drop(p, p->n_aliases_max);
-            (*budget)--;
+            more = alias_drop(p, p->n_aliases_max);
+            *budget -= MIN(1 + more, *budget);
         }
         charge_release(&p->charge, sizeof(void *));
     }
@@ -253,6 +258,8 @@ static void peer_free(struct peer *p)
     struct router *r = p->router;
 
     idset_fini(&p->known);
+    idset_fini(&p->wishes);
+    idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
@@ -415,6 +422,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_RELEASE:
         release_handle(p, &m->release);
+        return;
+    case VERB_CLEAR:
+        clear_handle(p, &m->clear);
         return;
     case VERB_SUBSCRIBE:
         subscribe_handle(p, &m->subscribe);

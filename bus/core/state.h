@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/keep.h"
 #include "core/message.h"
 #include "core/presence.h"
 #include "core/quota.h"
@@ -56,6 +57,7 @@ struct peer {
     struct idset known;         /* sender ids bound on this link by PEER */
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
+    struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
@@ -127,6 +129,7 @@ struct router {
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
+    struct keeper keeper; /* what these keep */
     struct idpool sender_ids;
     struct idpool buffer_ids;
     struct idpool calls;            /* struct call, by place */
@@ -205,13 +208,28 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
     return sub_window(s)->queue;
 }
 
+/* What waits, or does not any more. */
+static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
+{
+    s->peer->queued_messages += (uint64_t) messages;
+    s->peer->queued_bytes += (uint64_t) bytes;
+    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+}
+
+static inline void sub_count_lost(struct sub *s, uint64_t count)
+{
+    s->peer->lost_messages += count;
+    s->peer->router->counters.messages_lost += count;
+}
+
 /* ---- publish.c ---- */
 
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
-void alias_drop(struct peer *p, uint32_t alias);
+/* Returns how much more than one unit of work it was. */
+unsigned alias_drop(struct peer *p, uint32_t alias);
 /* A message that no client sends: the router publishes it in the name of a sender. */
 struct publication {
     struct sender *sender;

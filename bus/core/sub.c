@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/sub.h"
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -22,8 +25,27 @@ bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
 
 static inline struct envelope sub_envelope(const struct sub *s)
 {
-    return (struct envelope){s->peer,        VERB_MESSAGE,    s->field,
-                             s->field_bytes, SUB_FIELD_BYTES, s->flags & SUB_DESCRIPTORS};
+    return (struct envelope){s->peer,         VERB_MESSAGE,
+                             s->field,        s->field_bytes,
+                             SUB_FIELD_BYTES, (s->flags & SUB_DESCRIPTORS) && !sub_is_replaying(s)};
+}
+
+/* What is not the usual frame: with cargo, or kept. */
+static inline bool is_special(const struct sub *s, const struct message_parts *parts)
+{
+    return UNLIKELY(parts->whole != NULL) && (parts->whole->cargo || sub_is_replaying(s));
+}
+
+static bool special_put(struct sub *s, const struct message_parts *parts)
+{
+    uint8_t lead[SUB_FIELD_BYTES + RETAINED_FIELD_BYTES];
+    struct envelope e = sub_envelope(s);
+
+    memcpy(lead, s->field, s->field_bytes);
+    e.lead_bytes += replay_put_field(s, lead + s->field_bytes);
+    e.lead = lead;
+    e.lead_copied = e.lead_bytes;
+    return has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&s->peer->out, &e, parts);
 }
 
 /* One MESSAGE into the output: the only place where messages are put on a link. False if out of
@@ -38,7 +60,7 @@ static inline bool message_put(struct sub *s, struct match *match,
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&p->out, &e, parts))) {
+    if (!(is_special(s, parts) ? special_put(s, parts) : envelope_put(&p->out, &e, parts))) {
         return false;
     }
     sub_take_credit(s, (uint32_t) parts->size);
@@ -58,11 +80,22 @@ static bool sub_takes_cargo(const struct sub *s, const struct message *m)
     return cargo_may_go(&e, m);
 }
 
-bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+static inline bool message_try(struct sub *s, struct match *match,
+                               const struct message_parts *parts)
 {
-    return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
+    return sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
            body_fits(s->peer, parts) && (!has_cargo(parts) || sub_takes_cargo(s, parts->whole)) &&
            message_put(s, match, parts);
+}
+
+bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+{
+    return sub_is_open(s) && message_try(s, match, parts);
+}
+
+bool sub_takes(const struct sub *s, const struct message *m)
+{
+    return m->body_bytes <= s->peer->inline_max && (!m->cargo || cargo_fits(s->peer, m->cargo));
 }
 
 /* ---- the queue ---- */
@@ -102,6 +135,11 @@ static struct sub_queue *queue_get(struct sub *s)
     return sq;
 }
 
+bool sub_make_queue(struct sub *s)
+{
+    return queue_get(s) != NULL;
+}
+
 static void stalling_remove(struct sub_queue *sq)
 {
     if (sq->is_stalling) {
@@ -122,9 +160,7 @@ static void stalling_append(struct sub_queue *sq)
 
 static void queued_count(struct sub *s, int64_t messages, int64_t bytes)
 {
-    s->peer->queued_messages += (uint64_t) messages;
-    s->peer->queued_bytes += (uint64_t) bytes;
-    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+    sub_count_queued(s, messages, bytes);
 }
 
 static void queue_free(struct sub *s)
@@ -132,6 +168,7 @@ static void queue_free(struct sub *s)
     struct sub_queue *sq = s->queue;
 
     stalling_remove(sq);
+    assert(!sq->replay && !sq->pacer);
     queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
@@ -176,8 +213,7 @@ void sub_wait(struct sub *s)
 
 static void loss_count(struct sub *s, uint64_t count)
 {
-    s->peer->lost_messages += count;
-    s->peer->router->counters.messages_lost += count;
+    sub_count_lost(s, count);
 }
 
 static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
@@ -264,8 +300,9 @@ static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, u
     return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
 }
 
-struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
-                               const struct message_parts *parts, struct message **message)
+static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
+                                          const struct message_parts *parts,
+                                          struct message **message)
 {
     struct sub_outcome outcome = {BUS_VERDICT_QUEUED, BUS_LOSS_NONE, 0};
     enum bus_verdict verdict;
@@ -301,14 +338,38 @@ struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
     return outcome;
 }
 
+struct sub_outcome sub_pass(struct sub *s, struct match *match, const struct message_parts *parts,
+                            struct message **message)
+{
+    struct sub_outcome outcome = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
+
+    return !sub_has_backlog(s) && message_try(s, match, parts)
+               ? outcome
+               : message_enqueue(s, match, parts, message);
+}
+
+struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
+                               const struct message_parts *parts, struct message **message)
+{
+    return UNLIKELY(sub_pacer(s) != NULL) && body_fits(s->peer, parts)
+               ? pace_message(s, match, parts, message)
+               : message_enqueue(s, match, parts, message);
+}
+
 /* ---- out of the queue ---- */
+
+/* What goes next, of a subscription with a queue. */
+static struct subq *subq_next(struct sub *s)
+{
+    return UNLIKELY(s->queue->replay != NULL) ? &s->queue->replay->q : &s->queue->q;
+}
 
 static void starved_or_pop(struct sub *s)
 {
     struct subq_bounds bounds = sub_bounds(s);
 
     if (sub_queue(s)) {
-        subq_pop(&s->queue->q, &bounds, publish_release);
+        subq_pop(subq_next(s), &bounds, publish_release);
         if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
             stalling_remove(s->queue);
         }
@@ -322,8 +383,8 @@ static struct message *backlog_front(struct sub *s, struct match **match, struct
                                      enum bus_loss_reason *reason)
 {
     if (sub_queue(s)) {
-        subq_prefetch(&s->queue->q);
-        return subq_front(&s->queue->q, match, gap, reason);
+        subq_prefetch(subq_next(s));
+        return subq_front(subq_next(s), match, gap, reason);
     }
     *gap = (struct gap){s->starved_count, s->starved_bytes};
     *reason = BUS_LOSS_NO_MEMORY;
@@ -348,7 +409,27 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
     s->peer->router->counters.bytes_delivered += m->size;
     s->peer->router->work++;
     queued_count(s, -1, -(int64_t) m->size);
+    if (UNLIKELY(s->queue->replay != NULL)) {
+        s->queue->replay->n_sent++;
+    }
     return true;
+}
+
+/* Those at the front that are too old: LOSS comes in their place. */
+static void messages_expire(struct sub *s)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+    struct router *r = s->peer->router;
+    uint64_t bytes = 0;
+    uint32_t n = subq_expire(subq_next(s), r->now.monotonic_ns, &bounds, publish_release, &bytes);
+
+    loss_count(s, n);
+    queued_count(s, -(int64_t) n, -(int64_t) bytes);
+    r->counters.messages_expired += n;
+    r->work += n;
+    if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
+        stalling_remove(s->queue);
+    }
 }
 
 /* PUMP_WAITS: for room in the output, for a lease, or for a PONG. */
@@ -365,9 +446,16 @@ static enum pump_step pump_one(struct sub *s)
     if (s->peer->out.bytes >= s->peer->output_max) {
         return PUMP_WAITS;
     }
+    if (UNLIKELY(sub_is_replaying(s)) && subq_is_empty(subq_next(s))) {
+        return replay_end(s) ? PUMP_DONE : PUMP_NO_MEMORY;
+    }
     m = backlog_front(s, &match, &gap, &reason);
+    if (m && UNLIKELY(m->expires_ns != 0) && m->expires_ns <= s->peer->router->now.monotonic_ns) {
+        messages_expire(s);
+        return PUMP_DONE;
+    }
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
-    if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
+    if (!sub_has_credit(s) && (m || (sub_queue(s) && subq_next(s)->n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
     if (m && m->cargo && !sub_takes_cargo(s, m)) {
@@ -405,8 +493,9 @@ void sub_pump(struct sub *s)
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
     }
-    if (step == PUMP_DONE && sub_queue(s) && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
-        queue_free(s);
+    if (step == PUMP_DONE && sub_queue(s) && !s->queue->pacer &&
+        (s->queue->q.capacity > QUEUE_KEEP_ITEMS || s->queue->q.capacity == 0)) {
+        queue_free(s); /* it is empty, and large, or was there for a replay alone */
     }
 }
 
@@ -473,27 +562,50 @@ static void sub_detach(struct sub *s)
 }
 
 /* Discards what waits, a message or a gap for each unit. False if something is left. */
-static bool queue_drop(struct sub *s, unsigned *budget)
+static bool waiting_drop(struct sub *s, struct subq *q, unsigned *budget)
 {
     struct subq_bounds bounds = sub_bounds(s);
-    struct sub_queue *sq = sub_queue(s);
 
-    for (; sq && sq->q.n_messages > 0; (*budget)--) {
-        uint32_t n = sq->q.n_messages;
-        uint64_t bytes = sq->q.bytes;
+    for (; q->n_messages > 0; (*budget)--) {
+        uint32_t n = q->n_messages;
+        uint64_t bytes = q->bytes;
 
         if (*budget == 0) {
             return false;
         }
-        subq_pop(&sq->q, &bounds, publish_release);
-        s->peer->router->counters.messages_discarded += n - sq->q.n_messages;
-        queued_count(s, (int64_t) sq->q.n_messages - (int64_t) n,
-                     (int64_t) sq->q.bytes - (int64_t) bytes);
-    }
-    if (sq) {
-        queue_free(s);
+        subq_pop(q, &bounds, publish_release);
+        s->peer->router->counters.messages_discarded += n - q->n_messages;
+        queued_count(s, (int64_t) q->n_messages - (int64_t) n,
+                     (int64_t) q->bytes - (int64_t) bytes);
     }
     return true;
+}
+
+static bool queue_drop(struct sub *s, unsigned *budget)
+{
+    struct sub_queue *sq = sub_queue(s);
+
+    if (!sq) {
+        return true;
+    }
+    if (sq->replay) {
+        if (!waiting_drop(s, &sq->replay->q, budget)) {
+            return false;
+        }
+        replay_free(s);
+    }
+    if (!pacer_drop(s, budget) || !waiting_drop(s, &sq->q, budget)) {
+        return false;
+    }
+    queue_free(s);
+    return true;
+}
+
+void sub_drop_queue(struct sub *s)
+{
+    unsigned all = UINT_MAX;
+
+    (void) queue_drop(s, &all);
 }
 
 bool sub_end(struct sub *s, unsigned *budget)

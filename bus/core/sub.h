@@ -12,13 +12,17 @@
 
 struct match;
 struct message_parts;
+struct pacer;
 struct peer;
 struct sender;
 struct server;
+struct replay;
 
 /* A subscription's queue and, for policy block, how long it has made no progress. */
 struct sub_queue {
     struct subq q;
+    struct replay *replay;           /* what was kept, and goes first; NULL when that is done */
+    struct pacer *pacer;             /* NULL: no min_interval_ms */
     struct charge charge;            /* itself and the queue */
     struct sub *sub;                 /* owner */
     struct sub_queue *stalling_prev; /* router.stalling, in order of progress_ns */
@@ -88,7 +92,25 @@ static inline struct sub_queue *sub_queue(const struct sub *s)
 
 static inline bool sub_has_backlog(const struct sub *s)
 {
-    return s->starved_count > 0 || (s->queue && !subq_is_empty(&s->queue->q));
+    return s->starved_count > 0 || (s->queue && (!subq_is_empty(&s->queue->q) || s->queue->replay));
+}
+
+/* What it gets now was kept. */
+static inline bool sub_is_replaying(const struct sub *s)
+{
+    return sub_queue(s) && s->queue->replay;
+}
+
+static inline struct pacer *sub_pacer(const struct sub *s)
+{
+    return sub_queue(s) ? s->queue->pacer : NULL;
+}
+
+/* Whether a new message may pass by the queue. */
+static inline bool sub_is_open(const struct sub *s)
+{
+    return s->starved_count == 0 &&
+           (!s->queue || (subq_is_empty(&s->queue->q) && !s->queue->replay && !s->queue->pacer));
 }
 
 /* Its number at the client, which the field holds. */
@@ -120,6 +142,16 @@ bool sub_introduce(struct sub *s, struct match *match, struct sender *sender);
 /* sub_pump() is to be called when there is room on the link. */
 void sub_wait(struct sub *s);
 void sub_unwait(struct sub *s);
+/* Sends it or queues it, whatever the interval is. */
+struct sub_outcome sub_pass(struct sub *s, struct match *match, const struct message_parts *parts,
+                            struct message **message);
+/* Whether a message of this kind and size can be given to that client at all. */
+bool sub_takes(const struct sub *s, const struct message *m);
+/* What a queue needs that has a replay or a pacer: 0 messages and none of both yet. False if limits
+ * or memory forbid. */
+bool sub_make_queue(struct sub *s);
+/* Takes that back. */
+void sub_drop_queue(struct sub *s);
 /* Notes a loss and sends the notice as soon as its place has come. Cannot fail. */
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
 /* Sends what waits, as far as credit and output allow. */

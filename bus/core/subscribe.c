@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/hot.h"
@@ -39,6 +41,35 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
 /* Shorter silences are not worth a timer. */
 #define SILENCE_MS_MIN 10u
 
+static struct verdict options_check(const struct peer *p, const struct wire_subscribe *m)
+{
+    const struct limits *l = &p->router->config.limits;
+
+    if ((m->flags & SUB_SERVE) && (m->group.len > 0 || m->retained || m->min_interval_ms ||
+                                   m->silence_ms || (m->flags & SUB_NO_LOCAL))) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "not for a server");
+    }
+    if (m->retained > BUS_RETAINED_ALL || (m->retained && m->group.len > 0)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "retained");
+    }
+    if (m->min_interval_ms && (m->group.len > 0 || m->policy == BUS_POLICY_BLOCK)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "min_interval_ms");
+    }
+    if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
+    }
+    if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
+    }
+    if (m->silence_ms > 0 && m->silence_ms < SILENCE_MS_MIN) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "silence_ms");
+    }
+    if (m->silence_ms > 0 && p->n_alarms >= l->alarms_max) {
+        return refused(BUS_STATUS_LIMIT, "alarms_max");
+    }
+    return ok();
+}
+
 static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
@@ -67,23 +98,11 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
-    if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
-        return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
-    }
-    if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
-        return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
-    }
-    if (m->silence_ms > 0 && m->silence_ms < SILENCE_MS_MIN) {
-        return refused(BUS_STATUS_INVALID_ARGUMENT, "silence_ms");
-    }
-    if (m->silence_ms > 0 && p->n_alarms >= l->alarms_max) {
-        return refused(BUS_STATUS_LIMIT, "alarms_max");
-    }
-    return ok();
+    return options_check(p, m);
 }
 
-/* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier they
- * are in the caches. */
+/* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier
+ * they are in the caches. */
 static uint64_t queue_bytes_default(const struct limits *l, uint32_t policy)
 {
     return policy == BUS_POLICY_BLOCK ? l->block_queue_bytes_default : l->queue_bytes_default;
@@ -139,6 +158,15 @@ static void sub_undo(struct sub *s)
     free(s);
 }
 
+/* What few subscriptions have. False if limits or memory forbid; sub_drop_queue() takes it
+ * back. */
+static bool sub_equip(struct sub *s, const struct wire_subscribe *m)
+{
+    return (m->retained == 0 && m->min_interval_ms == 0) ||
+           (sub_make_queue(s) && (m->retained == 0 || replay_new(s)) &&
+            (m->min_interval_ms == 0 || pacer_new(s, m->min_interval_ms)));
+}
+
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
     uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
@@ -159,7 +187,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
         sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
-    if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+    if (!sub_equip(s, m) ||
+        topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+        sub_drop_queue(s);
         quota_release(&p->quota, memory);
         sub_undo(s);
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
@@ -170,6 +200,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     p->router->counters.subscriptions_now++;
+    if (m->retained) {
+        replay_fill(s, (enum bus_retained) m->retained);
+    }
     return ok();
 }
 
@@ -183,6 +216,9 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
     if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {
         server_welcome(p->subs[m->subscription - 1]);
+    }
+    if (v.status == BUS_STATUS_OK && m->retained) {
+        sub_pump(sub_by_number(p, m->subscription));
     }
 }
 

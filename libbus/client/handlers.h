@@ -186,6 +186,11 @@ static inline bool bus__sub_release(struct bus_sub *sub)
     return false;
 }
 
+/* ---- retained.c ---- */
+
+void bus__on_clear_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_live(struct bus_conn *c, const struct wire_snapshot_end *m);
+
 /* ---- monitor.c ---- */
 
 void bus__monitor_fini(struct bus_conn *c);

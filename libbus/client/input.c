@@ -119,6 +119,9 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
     case VERB_ADVERTISE:
         bus__on_advertise_status(c, m);
         return;
+    case VERB_CLEAR:
+        bus__on_clear_status(c, m);
+        return;
     case VERB_BUFFER:
         bus__on_buffer_status(c, m);
         return;
@@ -479,7 +482,11 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         bus__on_counter(c, a, &m->counter);
         break;
     case VERB_SNAPSHOT_END:
-        bus__on_snapshot_end(c, &m->snapshot_end);
+        if (m->snapshot_end.subscription) {
+            bus__on_live(c, &m->snapshot_end);
+        } else {
+            bus__on_snapshot_end(c, &m->snapshot_end);
+        }
         break;
     default:
         bus__fail_protocol(c, "a verb that a router does not send, or not now");

@@ -80,6 +80,7 @@ struct world {
     struct now now;
     struct arena arena;
     uint8_t fds; /* that the next frame announces */
+    bool keeps;  /* the next operation has a byte more, for what is kept, expires or is paced */
 };
 
 static const char *const texts[] = {"a",      "a/b", "a/#", "+/b",  "#",     "$x/y",
@@ -311,6 +312,12 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
     m.flags = take_u8(in);
     m.silence_ms = m.flags & 128 ? m.flags & 127 : 0;
     m.flags %= 5;
+    if (w->keeps) {
+        uint8_t how = take_u8(in);
+
+        m.retained = how & 3;
+        m.min_interval_ms = how >> 2;
+    }
     feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
 }
 
@@ -327,6 +334,7 @@ static void do_publish(struct world *w, struct client *c, struct input *in)
     } else {
         m.topic = take_text(in);
     }
+    m.ttl_ms = w->keeps ? take_u8(in) : 0;
     for (size_t bytes = take_u16(in) & 4095; count > 0 && c->peer; count--) {
         feed_frame(w, c, VERB_PUBLISH, &m, bytes);
     }
@@ -354,6 +362,24 @@ static void do_any_frame(struct world *w, struct client *c, struct input *in)
         memcpy(buf + FRAME_PREFIX_BYTES, header, len);
     }
     feed(w, c, buf, FRAME_PREFIX_BYTES + len);
+}
+
+static void do_keep(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t what = take_u8(in), id = take_u8(in) & 7, how = take_u8(in);
+    struct wire_advertise advertise = {.alias = id,
+                                       .topic = text_from(texts[what >> 4]),
+                                       .flags = how >> 6,
+                                       .retain_messages = how & 15,
+                                       .retain_ttl_ms = (how & 48) * 4};
+    struct wire_clear clear = {.alias = how & 1 ? id : 0,
+                               .topic = text_from(how & 1 ? "" : texts[what >> 4])};
+
+    if (what & 1) {
+        feed_frame(w, c, VERB_CLEAR, &clear, 0);
+    } else {
+        feed_frame(w, c, VERB_ADVERTISE, &advertise, 0);
+    }
 }
 
 static void do_small(struct world *w, struct client *c, struct input *in)
@@ -476,6 +502,7 @@ static void step(struct world *w, struct input *in)
     uint8_t op = take_u8(in);
     struct client *c = &w->clients[op & (N_PEERS - 1)];
 
+    w->keeps = op & 4;
     op >>= 4;
     if (op == 0) {
         do_time(w, in);
@@ -487,6 +514,8 @@ static void step(struct world *w, struct input *in)
         do_subscribe(w, c, in);
     } else if (op <= 7) {
         do_publish(w, c, in);
+    } else if (op <= 9 && w->keeps) {
+        do_keep(w, c, in);
     } else if (op <= 9) {
         do_small(w, c, in);
     } else if (op == 10) {
@@ -539,6 +568,8 @@ static struct router_config small_router(void)
     config.limits.will_bytes_max = 200;
     config.limits.user_will_bytes_max = 1000;
     config.limits.alarms_max = 3;
+    config.limits.retained_messages_max = 14;
+    config.limits.user_retained_bytes_max = 16 * KIB;
     return config;
 }
 
@@ -570,7 +601,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         router_check(w.router);
     }
     CHECK(router_counters(w.router)->wills_now == 0);
-    CHECK(router_counters(w.router)->charged_bytes_now == 0);
+    /* what is kept outlives its publishers */
+    CHECK(router_counters(w.router)->charged_bytes_now ==
+          router_counters(w.router)->retained_bytes_now);
     w.router = router_free(w.router);
     CHECK(n_fds_open == 0);
     CHECK(slab_pool_pinned(&w.slabs) == 0);

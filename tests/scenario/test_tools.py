@@ -253,6 +253,50 @@ class LinkTests:
 
     # ---- back-pressure and loss ---------------------------------------------------------------
 
+    # ---- what is kept ---------------------------------------------------------------------------
+
+    def test_retained_messages_come_first_and_are_marked(self):
+        self.pub("--retain=2", data=b"one\ntwo\nthree\n")
+        sub = self.sub("-f", "json", "--retained", "all", "-n", "3")
+        self.pub("four")
+        lines = [json.loads(line) for line in self.output(sub).splitlines()]
+        self.assertEqual([line.get("body") for line in lines], ["two", "three", None, "four"])
+        self.assertEqual([line.get("retained") for line in lines], [True, True, 2, None])
+        self.assertEqual(lines[2], {"live": True, "retained": 2, "filter": self.topic})
+        sub = self.sub("--retained", "last", "-n", "1", "-f", "%b %r%n")
+        self.assertEqual(self.output(sub), b"four retained\n")
+
+    def test_clear_owned_and_lifetimes(self):
+        def kept():
+            sub = self.sub("--retained", "last")
+            line = sub.stderr.readline().decode()
+            self.end(sub)
+            return int(re.search(r": (\d+) retained messages; live from here on", line)[1])
+
+        self.pub("--retain", "x")
+        self.assertEqual(kept(), 1)
+        self.assertEqual(self.pub("--clear"), "")
+        self.assertEqual(kept(), 0)
+        self.pub("--retain", "--owned", "x")
+        self.assertEqual(kept(), 0)
+        self.pub("--retain", "--retain-ttl", "1", "--ttl", "1", "x")
+        while kept() > 0:
+            pass
+
+    def test_min_interval_thins_out_and_ends_with_the_newest(self):
+        sub = self.sub("--min-interval", "50", "-t", "20", "-f", "json")
+        self.pub(data=b"".join(b"%d\n" % i for i in range(1000)))
+        bodies, lost = [], 0
+        for line in sub.stdout:
+            line = json.loads(line)
+            lost += line.get("lost", 0)
+            if "body" in line:
+                bodies.append(int(line["body"]))
+                if bodies[-1] == 999:
+                    break
+        self.assertEqual((bodies[0], bodies, lost), (0, sorted(bodies), 1000 - len(bodies)))
+        self.assertLess(len(bodies), 500)
+
     def test_block_loses_nothing_when_output_is_not_read(self):
         lines = b"".join(b"%d " % i + b"x" * 1000 + b"\n" for i in range(20000))
         sub = self.sub("-p", "block", "-w", "10", "-q", "10", "-n", "20000")

@@ -20,6 +20,7 @@
 struct sim_sub {
     bool used; /* SUBSCRIBE sent and accepted */
     bool no_local;
+    bool is_paced; /* topics overtake each other: only numbers are compared here */
     char filter[64];
     uint64_t *due; /* numbers of the messages that matched, in order */
     size_t n_due, n_due_max;
@@ -130,6 +131,9 @@ bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
 void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
 
+/* For the oracle: that message is the next one that the subscription must get. */
+void sim_due(struct sim_sub *sub, uint64_t number);
+
 struct sim_publish {
     const char *topic; /* or NULL: by alias */
     unsigned alias;
@@ -139,6 +143,7 @@ struct sim_publish {
     unsigned buffer; /* the body lies there, or 0 */
     unsigned slot;
     unsigned n_fds;
+    uint32_t ttl_ms;
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);

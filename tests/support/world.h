@@ -9,8 +9,9 @@
  *     SILENCE subscription since_ms
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
- * [fds/descriptors] BUFFER id bytes [immutable] MONITORED order topic connection.sequence
- * body/whole STATUS [connection/subscription VERDICT REASON evicted]
+ * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
+ * bytes [immutable] MONITORED order topic connection.sequence body/whole STATUS
+ * [connection/subscription VERDICT REASON evicted]
  */
 
 #include "support/sim.h"
@@ -116,6 +117,9 @@ static inline void world_print_snapshot(struct world *w, struct sim_client *c,
                     m->topic_stats.name.data);
     } else if (f->verb == VERB_COUNTER) {
         world_print(w, c, "COUNTER %.*s\n", (int) m->counter.name.len, m->counter.name.data);
+    } else if (f->verb == VERB_SNAPSHOT_END && m->snapshot_end.subscription) {
+        world_print(w, c, "LIVE %u %llu\n", m->snapshot_end.subscription,
+                    (unsigned long long) m->snapshot_end.messages);
     } else if (f->verb == VERB_SNAPSHOT_END) {
         world_print(w, c, "SNAPSHOT_END %u %llu\n", m->snapshot_end.kind,
                     (unsigned long long) m->snapshot_end.next);
@@ -146,6 +150,9 @@ static inline void world_print_message(struct world *w, struct sim_client *c,
     }
     if (m->descriptors) {
         world_print(w, c, " %u/%u", f->fds, m->descriptors);
+    }
+    if (m->flags & MESSAGE_RETAINED) {
+        world_print(w, c, " retained");
     }
     world_print(w, c, "\n");
 }
@@ -311,6 +318,8 @@ struct world_sub {
     uint64_t window_bytes;
     bool no_local;
     bool descriptors;
+    enum bus_retained retained;
+    uint32_t min_interval_ms;
 };
 
 /* Subscribes as number index + 1 and swallows the answer. */
@@ -323,7 +332,9 @@ static inline void world_subscribe(struct world *w, struct sim_client *c, unsign
                                .window_bytes = sub->window_bytes ? sub->window_bytes : 100000,
                                .queue_messages = sub->queue,
                                .queue_bytes = sub->queue_bytes ? sub->queue_bytes : 100000,
-                               .flags = (sub->no_local ? 1u : 0) | (sub->descriptors ? 2u : 0)};
+                               .flags = (sub->no_local ? 1u : 0) | (sub->descriptors ? 2u : 0),
+                               .retained = sub->retained,
+                               .min_interval_ms = sub->min_interval_ms};
 
     sim_read(&w->s, c, 10000);
     assert_true(sim_subscribe(&w->s, c, index, &m));

@@ -442,7 +442,7 @@ BUS_API int bus_publish_with(struct bus_conn *conn, const char *topic, const voi
  */
 BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic);
 
-/** What is kept of the topic goes when this connection ends. */
+/** What this connection has published to the topic is kept until the handle or the connection ends, and not longer. */
 #define BUS_TOPIC_OWNED 0x1u
 
 /** Options of bus_advertise_with(). */
@@ -450,7 +450,7 @@ struct bus_topic_opts {
     uint32_t size;
     uint32_t flags;           /**< BUS_TOPIC_ flags */
     uint32_t retain_messages; /**< how many of the last messages the router keeps for later subscriptions; 0: none */
-    uint32_t retain_ttl_ms;   /**< for how long each; 0: until it is replaced or cleared */
+    uint32_t retain_ttl_ms;   /**< for how long each; 0: until it is replaced or cleared, see bus_clear() */
     bus_interest_fn on_interest; /**< called with the number of matching subscriptions, now and whenever it changes; or NULL */
     void *userdata;           /**< for on_interest */
 };
@@ -474,6 +474,46 @@ struct bus_topic_opts {
  */
 BUS_API int bus_advertise_with(struct bus_conn *conn, const char *topic,
                                const struct bus_topic_opts *opts, struct bus_topic **ret_topic);
+
+/**
+ * bus_topic_clear() - drop what is kept of an advertised topic
+ * @topic: handle
+ *
+ * As bus_clear().
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors: those of bus_clear() but -EINVAL.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_topic_clear(struct bus_topic *topic);
+
+/**
+ * bus_clear() - drop what is kept of a topic
+ * @conn:  connection
+ * @topic: topic, as for bus_publish()
+ *
+ * Later subscriptions do not get what was published before, whoever published it. What is published afterwards is kept again as long as somebody
+ * advertises the topic so (bus_topic_opts.retain_messages). Subscriptions that are there are not told. Nothing happens if nothing is kept; a refusal
+ * goes to on_status.
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors:
+ *   -EINVAL    @topic is malformed
+ *   -EAGAIN    max_out_bytes wait to be sent; try again from on_writable
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_clear(struct bus_conn *conn, const char *topic);
 
 /**
  * bus_topic_publish() - publish one message to an advertised topic
@@ -864,6 +904,19 @@ BUS_API size_t bus_message_bytes(const struct bus_message *message);
  * Since: 0.1
  */
 BUS_API int bus_message_is_immutable(const struct bus_message *message);
+
+/**
+ * bus_message_is_retained() - whether it was published before the subscription, and kept
+ * @message: message
+ *
+ * Such messages come first, see bus_sub_opts.retained; behind the last one bus_sub_opts.on_live is called.
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_is_retained(const struct bus_message *message);
 
 /**
  * bus_message_n_fds() - how many descriptors were published with it
