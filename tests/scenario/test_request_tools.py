@@ -271,6 +271,7 @@ class LinkTests:
     def test_the_router_stops(self):
         address = f"{self.link}:{self.path}/other"
         router = start_ready([ROUTER, "--listen", address, "--log-level", "error"], "--ready-fd")
+        self.addCleanup(self.end, router)
         fifo = self.fifo("working")
         server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", address=address)
         asker = subprocess.Popen([ASK, "-a", address, self.topic, ""], stderr=PIPE)
