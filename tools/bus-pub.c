@@ -30,6 +30,8 @@ static const char help[] =
     "  -d, --descriptor FD      attach descriptor FD, open in this program; may be given more "
     "than\n"
     "                           once: bus-pub -d 3 TOPIC MESSAGE 3<FILE\n"
+    "  -k, --key KEY            messages of one KEY go to one member of a group of subscribers\n"
+    "                           that asked for it (bus-sub --sticky)\n"
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
     "      --retain[=N]         the router keeps the last N (1) messages of TOPIC for later\n"
@@ -146,6 +148,7 @@ static const struct option long_options[] = {
     {"repeat", required_argument, NULL, 'n'},
     {"header", required_argument, NULL, 'H'},
     {"descriptor", required_argument, NULL, 'd'},
+    {"key", required_argument, NULL, 'k'},
     {"confirm", no_argument, NULL, 'c'},
     {"must-match", no_argument, NULL, 'm'},
     {"wait-subscribers", required_argument, NULL, 'W'},
@@ -272,6 +275,12 @@ static int parse_option(int option, struct settings *s)
         return tool_add_header(s->headers, &s->sender.n_headers, optarg);
     case 'd':
         return add_descriptor(s, optarg);
+    case 'k':
+        if (!*optarg || strlen(optarg) > BUS_TOPIC_MAX) {
+            return tool_usage("--key %s: not 1 to %d bytes", optarg, BUS_TOPIC_MAX);
+        }
+        s->sender.key = optarg;
+        return 0;
     case 'm':
         s->sender.must_match = true;
         s->sender.confirm = true;
@@ -340,7 +349,7 @@ int main(int argc, char **argv)
     s.sender.headers = s.headers;
     s.sender.fds = s.fds;
     s.sender.wills = s.wills;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmvW:", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:k:cmvW:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -61,6 +61,13 @@ static const char help[] =
     "                         a line on standard error\n"
     "      --min-interval MS  of each topic at most one message in so many milliseconds, the "
     "newest\n"
+    "  -g, --group NAME       share the messages with all others who subscribe to this FILTER in\n"
+    "                         this group: each message goes to one of them\n"
+    "      --ack              in a group: a message that was not written to its end, because this\n"
+    "                         program was killed, goes to another\n"
+    "      --sticky           in a group: messages of one key (bus-pub --key) go to one of them\n"
+    "      --deliveries N     --ack: give a message up after so many deliveries (default 5)\n"
+    "      --dead-letter TOPIC  --ack: publish to TOPIC what is given up\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
     "      --help             this text\n"
@@ -93,6 +100,15 @@ struct state {
     bool lost;
 };
 
+/* It is done when it is written, and not before. */
+static void acknowledge(struct state *s, const struct bus_message *message)
+{
+    out_flush(&s->out);
+    if (!s->out.error) {
+        (void) bus_message_ack(message); /* a connection that has ended says so itself */
+    }
+}
+
 static void on_message(struct bus_sub *sub, const struct bus_message *message, void *userdata)
 {
     struct state *s = userdata;
@@ -102,6 +118,9 @@ static void on_message(struct bus_sub *sub, const struct bus_message *message, v
     }
     format_message(&s->settings->format, &s->out, message);
     s->written++;
+    if (s->settings->sub.flags & BUS_SUB_ACK) {
+        acknowledge(s, message);
+    }
     if (s->written == s->settings->count || s->out.error) {
         s->done = true;
         bus_stop(bus_sub_conn(sub));
@@ -326,7 +345,17 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION, OPT_RETAINED, OPT_MIN_INTERVAL };
+enum {
+    OPT_READY_FD = 256,
+    OPT_RETAINED,
+    OPT_MIN_INTERVAL,
+    OPT_ACK,
+    OPT_STICKY,
+    OPT_DELIVERIES,
+    OPT_DEAD_LETTER,
+    OPT_HELP,
+    OPT_VERSION
+};
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -342,6 +371,11 @@ static const struct option long_options[] = {
     {"silence", required_argument, NULL, 's'},
     {"retained", required_argument, NULL, OPT_RETAINED},
     {"min-interval", required_argument, NULL, OPT_MIN_INTERVAL},
+    {"group", required_argument, NULL, 'g'},
+    {"ack", no_argument, NULL, OPT_ACK},
+    {"sticky", no_argument, NULL, OPT_STICKY},
+    {"deliveries", required_argument, NULL, OPT_DELIVERIES},
+    {"dead-letter", required_argument, NULL, OPT_DEAD_LETTER},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -425,6 +459,24 @@ static int parse_option(int option, struct settings *s)
         }
         s->sub.min_interval_ms = (uint32_t) value;
         return 0;
+    case 'g':
+        s->sub.group = optarg;
+        return 0;
+    case OPT_ACK:
+        s->sub.flags |= BUS_SUB_ACK;
+        return 0;
+    case OPT_STICKY:
+        s->sub.flags |= BUS_SUB_STICKY;
+        return 0;
+    case OPT_DELIVERIES:
+        if (!tool_parse_u64(optarg, 1, UINT32_MAX, &value)) {
+            return tool_usage("--deliveries %s: not a whole number of at least 1", optarg);
+        }
+        s->sub.deliveries_max = (uint32_t) value;
+        return 0;
+    case OPT_DEAD_LETTER:
+        s->sub.dead_letter = optarg;
+        return 0;
     case OPT_READY_FD:
         if (!tool_parse_u64(optarg, 0, 1048576, &value)) {
             return tool_usage("--ready-fd %s: not a descriptor", optarg);
@@ -434,6 +486,23 @@ static int parse_option(int option, struct settings *s)
     default:
         return tool_usage("wrong option");
     }
+}
+
+static int check_group(const struct bus_sub_opts *sub)
+{
+    if (sub->group && (!*sub->group || strlen(sub->group) > BUS_NAME_MAX)) {
+        return tool_usage("--group %s: not 1 to %d bytes", sub->group, BUS_NAME_MAX);
+    }
+    if (!sub->group && (sub->flags & (BUS_SUB_ACK | BUS_SUB_STICKY))) {
+        return tool_usage("--ack and --sticky go with --group only");
+    }
+    if (!(sub->flags & BUS_SUB_ACK) && (sub->dead_letter || sub->deliveries_max)) {
+        return tool_usage("--deliveries and --dead-letter go with --ack only");
+    }
+    if (sub->dead_letter && !bus_topic_valid(sub->dead_letter)) {
+        return tool_usage("--dead-letter %s: not a topic", sub->dead_letter);
+    }
+    return 0;
 }
 
 static int check_settings(const struct settings *s)
@@ -458,7 +527,7 @@ static int check_settings(const struct settings *s)
         (s->format.kind == FORMAT_RAW || s->format.kind == FORMAT_JSON)) {
         return tool_usage("--null does not go with --format raw or json");
     }
-    return 0;
+    return check_group(&s->sub);
 }
 
 int main(int argc, char **argv)
@@ -467,7 +536,7 @@ int main(int argc, char **argv)
         .sub = BUS_SUB_OPTS_INIT, .timeout = -1, .ready_fd = -1, .format.terminator = '\n'};
     int option, r;
 
-    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:ds:", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:dg:s:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -120,6 +120,7 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     s->opts.headers = settings->headers;
     s->opts.n_headers = settings->n_headers;
     s->opts.userdata = s;
+    s->opts.key = settings->key;
     s->opts.fds = settings->fds;
     s->opts.n_fds = settings->n_fds;
     if (settings->confirm) {
@@ -127,8 +128,8 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
         s->opts.on_confirm = on_confirm;
     }
     s->opts.ttl_ms = settings->ttl_ms;
-    s->has_opts =
-        settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 || settings->ttl_ms > 0;
+    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 ||
+                  settings->ttl_ms > 0 || settings->key;
     r = tool_connect(settings->address, &opts, &s->conn);
     if (r < 0) {
         return r;

@@ -18,6 +18,7 @@ struct sender_settings {
     const char *topic;
     const struct bus_header *headers;
     size_t n_headers;
+    const char *key; /* or NULL */
     const int *fds;
     size_t n_fds;
     double rate;     /* messages a second; 0: as fast as possible */

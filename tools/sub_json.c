@@ -203,6 +203,9 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     json_sender(o, bus_message_sender(message));
     json_headers(o, message);
     json_descriptors(o, message);
+    if (bus_message_is_redelivered(message)) {
+        json_number(o, ",\"deliveries\":", bus_message_deliveries(message));
+    }
     out_text(o, f->members ? f->members : "");
     out_text(o, bus_message_is_retained(message) ? ",\"retained\":true}\n" : "}\n");
 }

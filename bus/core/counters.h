@@ -38,6 +38,11 @@
     X(silences_told, "", "times a subscription was told that no message came")                     \
     X(retained_messages_now, "messages", "kept by topics now")                                     \
     X(retained_bytes_now, "bytes", "charged to users for them")                                    \
+    X(groups_now, "", "groups of subscriptions now")                                               \
+    X(messages_unacknowledged_now, "messages", "delivered to members of groups, who work on them") \
+    X(messages_returned, "messages", "came back from members of groups, not acknowledged")         \
+    X(messages_redelivered, "messages", "of these, delivered again")                               \
+    X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \

@@ -19,7 +19,7 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
-    if (r->doomed || presence_is_due(r)) {
+    if (r->doomed || presence_is_due(r) || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {
@@ -44,6 +44,7 @@ static void retry_all(struct router *r)
 
     r->retry_ns = 0;
     presence_retry(r);
+    r->groups.is_starved = false;
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);

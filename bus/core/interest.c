@@ -150,7 +150,7 @@ void interests_fini(struct peer *p)
 
 static bool sub_is_interest(const struct sub *s)
 {
-    return s->peer->state != PEER_CLOSING && !(s->flags & SUB_SERVE);
+    return (s->peer->group || s->peer->state != PEER_CLOSING) && !(s->flags & SUB_SERVE);
 }
 
 static void count_missing(struct sub *s, void *ctx)

@@ -54,6 +54,8 @@
       "may")                                                                                       \
     X(client_descriptors_max, 256, 1, 65536, "descriptors",                                        \
       "descriptors that one client can make the router keep")                                      \
+    X(groups_bytes_max, 256 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",                           \
+      "memory that all groups together can make the router hold; one of them as much as a client") \
     X(user_descriptors_max, 4096, 1, 1000000, "descriptors",                                       \
       "descriptors that all clients of one user can make the router keep")                         \
     X(requests_max, 65536, 1, 1000000, "requests", "open requests of one client")                  \

@@ -58,6 +58,7 @@ struct message {
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */
     uint16_t topic_bytes;  /* what its topic costs, which lives as long as it waits */
+    uint32_t key;          /* PUBLISH.key, hashed; 0: none */
     uint8_t flags;         /* MESSAGE_ flags */
     uint8_t data[];        /* that header, then the body */
 };
@@ -90,6 +91,15 @@ struct message_parts {
     struct message *whole; /* the message, if it is one already; it is if it has cargo */
     struct slab *slab;     /* where the body lies, if outputs may keep it there; or NULL */
     uint8_t flags;         /* MESSAGE_ flags */
+    uint32_t key;          /* PUBLISH.key, hashed; 0: none */
+};
+
+#define MESSAGE_EXTRA_MAX 18u /* HOT_DELIVERY_MAX */
+
+/* Fields behind the header of one MESSAGE that the other subscribers do not get. */
+struct message_extra {
+    uint8_t n;
+    uint8_t bytes[MESSAGE_EXTRA_MAX];
 };
 
 /* A message with one reference and one hold, or NULL if out of memory. */
@@ -102,9 +112,17 @@ void message_unref(struct message *m);
 /* A message that is one already, in parts. */
 static inline struct message_parts message_parts_of(struct message *m)
 {
-    return (struct message_parts){
-        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL,    m->flags};
+    return (struct message_parts){m->topic,
+                                  m->sender,
+                                  m->data,
+                                  m->header_bytes,
+                                  m->data + m->header_bytes,
+                                  m->body_bytes,
+                                  m->size,
+                                  m,
+                                  NULL,
+                                  m->flags,
+                                  m->key};
 }
 
 static inline bool has_cargo(const struct message_parts *parts)

@@ -150,6 +150,21 @@ bool peer_announce_topic(struct peer *p, const struct topic *t)
     return peer_try_send(p, VERB_TOPIC, &m);
 }
 
+bool peer_introduce_topic(struct peer *p, const struct topic *t)
+{
+    if (idset_has(&p->known_topics, t->id)) {
+        return true;
+    }
+    if (!peer_announce_topic(p, t)) {
+        return false;
+    }
+    /* without memory it is announced again next time */
+    if (idset_add(&p->router->groups.topics, t->id)) {
+        (void) peer_set_add(p, &p->known_topics, t->id);
+    }
+    return true;
+}
+
 bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number)
 {
     uint32_t n_new = *n ? *n : 4;

@@ -3,11 +3,16 @@
  * sections 5 and 7. */
 #include <stdlib.h>
 #include <string.h>
+#include "core/group.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
 
 enum { PUBLISH_CONFIRM = 1 };
+
+/* What all subscribers share: each gets something of its own with it. */
+#define MESSAGE_HEADER_MAX                                                                         \
+    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
 
 /* ---- credit ---- */
 
@@ -103,12 +108,27 @@ static inline bool sub_is_served(struct sub *s, const struct peer *from)
             sub_is_served_specially(s, from));
 }
 
+/* It matches, but gets nothing, or it is a group. */
+static void fan_out_other(struct fan_out *f, struct match *match)
+{
+    struct sub_outcome o = {BUS_VERDICT_NONE, BUS_LOSS_NONE, 0};
+    struct sub *s = match->sub;
+
+    if (s->peer->group) {
+        o = group_publish(match, f->parts, &f->message, &s);
+    }
+    if (o.verdict != BUS_VERDICT_NONE) {
+        outcome_count(f, s, &o);
+    }
+}
+
 static inline void fan_out_one(struct fan_out *f, struct match *match)
 {
     struct sub *s = match->sub;
     struct sub_outcome o = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
 
     if (UNLIKELY(!sub_is_served(s, f->from))) {
+        fan_out_other(f, match);
         return;
     }
     if (LIKELY(sub_send(s, match, f->parts))) {
@@ -130,7 +150,12 @@ static void fan_out_missing(struct sub *s, void *ctx)
     struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
 
     f->router->work++;
-    if (sub_is_served(s, f->from)) {
+    if (s->peer->group) {
+        s = group_lose(s, f->parts->size);
+        if (s) {
+            outcome_count(f, s, &o);
+        }
+    } else if (sub_is_served(s, f->from)) {
         sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
         outcome_count(f, s, &o);
     }
@@ -308,7 +333,7 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
                              .descriptors = pub->n_fds,
                              .headers = pub->m.headers,
                              .n_headers = pub->m.n_headers};
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+    size_t cap = MESSAGE_HEADER_MAX;
     long n = codec_encode(&r->arena, VERB_MESSAGE, &m, r->scratch, cap);
 
     if (n < 0) {
@@ -323,7 +348,7 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
                                  const struct frame *f)
 {
     struct message_parts parts = {t,         p->sender, NULL, 0, f->body, f->body_bytes,
-                                  pub->size, NULL,      NULL, 0};
+                                  pub->size, NULL,      NULL, 0, 0};
     struct tap_record record = {.parts = &parts,
                                 .headers = pub->m.headers,
                                 .n_headers = pub->m.n_headers,
@@ -348,6 +373,9 @@ static bool publish_check(struct peer *p, struct publish *pub, const struct fram
     pub->size += pub->m.buffer != 0 ? pub->m.bytes : f->body_bytes;
     if (!headers_check(pub)) {
         return false;
+    }
+    if (pub->m.key.len > BUS_TOPIC_MAX) {
+        return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "key");
     }
     return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
 }
@@ -451,6 +479,14 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
     }
 }
 
+/* Never 0 if there is one. */
+static uint32_t key_hash(const struct router *r, struct text key)
+{
+    uint32_t hash = key.len > 0 ? table_hash(&r->groups.by_name, 0, key.data, key.len) : 0;
+
+    return key.len > 0 && hash == 0 ? 1 : hash;
+}
+
 /* What every refusal, and every publish that is not plain, goes through. */
 static void publish_full(struct peer *p, struct publish *pub, const struct frame *f)
 {
@@ -476,6 +512,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     parts.header = header;
     parts.size = pub->size;
     parts.slab = p->router->slab;
+    parts.key = key_hash(p->router, pub->m.key);
     if (publish_keep(pub, &parts) && publish_load(p, pub, &parts)) {
         publish_deliver(p, pub, &parts);
     } else {
@@ -545,7 +582,7 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     }
 
     struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
-                                  NULL, r->slab,   0};
+                                  NULL, r->slab,   0,      0};
     struct fan_out out = {.router = p->router, .from = p, .parts = &parts};
 
     parts.header_bytes =
@@ -595,10 +632,15 @@ static void publication_keep(struct fan_out *out, struct message_parts *parts, s
 {
     enum bus_status status;
 
-    if (parts->topic->keep) {
-        out->message = message_new(parts);
-        *ret = out->message ? keep_prepare(parts->topic, parts, parts->body_bytes, &status) : NULL;
+    uint64_t bytes = message_parts_body_bytes(parts);
+
+    if (!parts->topic->keep) {
+        return;
     }
+    if (!out->message) {
+        out->message = message_new(parts);
+    }
+    *ret = out->message ? keep_prepare(parts->topic, parts, bytes, &status) : NULL;
 }
 
 /* What was kept before must not stand for it. */
@@ -613,7 +655,7 @@ static void publication_kept(struct fan_out *out, struct kept *kept)
 
 bool publish_as(struct router *r, const struct publication *pub)
 {
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+    size_t cap = MESSAGE_HEADER_MAX;
     AUTO_FREE uint8_t *header = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
     struct topic *t = topics_get(&r->topics, pub->topic.data, pub->topic.len);
     struct message_parts parts = {.topic = t,
@@ -637,10 +679,25 @@ bool publish_as(struct router *r, const struct publication *pub)
                              .n_headers = pub->n_headers};
     long n = t && header ? codec_encode(&r->arena, VERB_MESSAGE, &m, header, cap) : -1;
 
+    if (pub->cargo) {
+        parts.body_bytes = 0;
+        parts.size = pub->cargo->bytes;
+    }
     for (size_t i = 0; i < pub->n_headers; i++) {
         parts.size += pub->headers[i].name.len + pub->headers[i].value.len;
     }
     parts.header_bytes = (size_t) MAX(n, 0L);
+    if (pub->cargo) {
+        parts.whole = n > 0 ? message_new(&parts) : NULL;
+        out.message = parts.whole;
+        n = parts.whole ? n : -1;
+        if (!parts.whole) {
+            cargo_discard(pub->cargo);
+        } else {
+            parts.whole->cargo = pub->cargo;
+            (void) message_ref(parts.whole); /* for the record */
+        }
+    }
     if (n > 0) {
         publication_keep(&out, &parts, &kept);
         fan_out(&out);
@@ -650,6 +707,9 @@ bool publish_as(struct router *r, const struct publication *pub)
             tap_emit(r, &record);
         }
         (void) fan_out_end(&out);
+    }
+    if (parts.whole) {
+        message_unref(parts.whole);
     }
     if (t) {
         topic_unref(t);

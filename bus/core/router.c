@@ -20,13 +20,19 @@ static const char mistake_text[] =
 
 /* ---- the router ---- */
 
-/* A number is in use for another topic now: monitors must be told again. */
+/* A number is in use for another topic now: monitors and members of groups must be told again. */
 static void on_new_topic(struct topic *t, void *userdata)
 {
     struct router *r = userdata;
 
     for (struct peer *p = r->taps; p; p = p->tap_next) {
         idset_remove(&p->tap->known_topics, t->id);
+    }
+    if (idset_has(&r->groups.topics, t->id)) {
+        for (struct peer *p = r->peers; p; p = p->next) {
+            idset_remove(&p->known_topics, t->id);
+        }
+        idset_remove(&r->groups.topics, t->id);
     }
 }
 
@@ -51,6 +57,7 @@ int router_new(const struct router_config *config, struct router **ret)
     presence_init(r);
     r->users.memory = &r->quota;
     r->users.retained_max = config->limits.user_retained_bytes_max;
+    groups_init(&r->groups, config->limits.groups_bytes_max, config->hash_seed, &r->quota);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
     r->topics.userdata = r;
@@ -72,6 +79,7 @@ struct router *router_free(struct router *r)
     }
     presence_fini(r);
     keep_clear_all(r);
+    groups_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -261,6 +269,7 @@ static void peer_free(struct peer *p)
     idset_fini(&p->wishes);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
+    idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
@@ -288,6 +297,7 @@ void router_reap(struct router *r, unsigned budget)
             peer_free(p);
         }
     }
+    groups_work(r);
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
@@ -431,6 +441,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_UNSUBSCRIBE:
         unsubscribe_handle(p, &m->unsubscribe);
+        return;
+    case VERB_ACK:
+        ack_handle(p, &m->ack);
         return;
     case VERB_CREDIT:
         credit_handle(p, &m->credit);

@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/group.h"
 #include "core/keep.h"
 #include "core/message.h"
 #include "core/presence.h"
@@ -60,6 +61,7 @@ struct peer {
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset known_topics;  /* topic ids bound on this link by TOPIC for groups */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
     struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
@@ -70,6 +72,7 @@ struct peer {
     struct request **requests; /* by number - 1 */
     struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
     struct tap *tap;           /* if it is a monitor */
+    struct group *group;       /* it is no client, but stands for that group */
     struct peer *tap_next;     /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
@@ -136,6 +139,7 @@ struct router {
     struct call_queue *call_queues; /* of call_queue.next */
     uint64_t n_calls, n_requests;   /* since the start */
     struct users users;
+    struct groups groups;
     struct quota descriptors; /* of all users */
     struct presence presence;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
@@ -191,6 +195,8 @@ bool peer_set_add(struct peer *p, struct idset *set, uint32_t id);
 /* Binds a sender's id on this link if it is not yet. False if out of memory. */
 bool peer_introduce(struct peer *p, struct sender *s);
 bool peer_announce_topic(struct peer *p, const struct topic *t);
+/* The same if it is not bound yet, as far as it was by this. */
+bool peer_introduce_topic(struct peer *p, const struct topic *t);
 /* Goes on with the subscriptions that waited for room in the output. */
 void peer_pump_waiting(struct peer *p);
 /* A slot table that reaches up to a number: false if limits or memory forbid. */
@@ -239,6 +245,7 @@ struct publication {
     size_t n_headers;
     const void *body;
     size_t body_bytes;
+    struct cargo *cargo; /* NULL, or the body in a buffer: it is taken over, whatever happens */
 };
 /* False if out of memory: then nobody got it. */
 bool publish_as(struct router *r, const struct publication *pub);

@@ -11,6 +11,8 @@
 #include "core/subq.h"
 
 struct match;
+struct message;
+struct message_extra;
 struct message_parts;
 struct pacer;
 struct peer;
@@ -69,8 +71,11 @@ enum {
     SUB_ACK = 8,
     SUB_STICKY = 16,
     SUB_SERVE = 32,
-    SUB_ALARM = 64,                                        /* the router's own: it has one */
-    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_SERVE /* those that are understood */
+    /* the router's own, not on the wire: */
+    SUB_ALARM = 64,   /* it has one */
+    SUB_MEMBER = 128, /* it is a struct member */
+    /* those that are understood */
+    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_ACK | SUB_STICKY | SUB_SERVE
 };
 
 static inline bool sub_has_credit(const struct sub *s)
@@ -160,6 +165,28 @@ void sub_pump(struct sub *s);
 void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes);
 /* It may no longer block publishers. */
 void sub_end_blocking(struct sub *s);
+
+/* ---- for groups ---- */
+
+/* One MESSAGE into the output, with fields behind its header if extra is not NULL. False if out of
+ * memory. */
+bool sub_put(struct sub *s, struct match *match, const struct message_parts *parts,
+             const struct message_extra *extra);
+/* Whether its client can get it now, or must return something or answer first. */
+bool sub_takes_cargo(const struct sub *s, const struct message *m);
+/* Whether such a body can be given to that client at all. */
+bool sub_fits(const struct sub *s, const struct message_parts *parts);
+/* sub_pump() without what a member of a group does besides. */
+void sub_pump_queue(struct sub *s);
+/* The first of what waits: a message, or NULL and a gap. */
+struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
+                          enum bus_loss_reason *reason);
+void sub_pop(struct sub *s);
+bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason);
+/* A loss that has been counted, behind what waits. */
+void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
+/* A sign of progress, for policy block. */
+void sub_note_progress(struct sub *s);
 
 /* Who pays for what is noted about it. */
 struct quota *sub_quota(const struct sub *s);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/group.h"
 #include "core/pace.h"
 #include "core/replay.h"
 #include "core/request.h"
@@ -44,6 +45,8 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
 static struct verdict options_check(const struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
+    enum bus_status status;
+    const char *why;
 
     if ((m->flags & SUB_SERVE) && (m->group.len > 0 || m->retained || m->min_interval_ms ||
                                    m->silence_ms || (m->flags & SUB_NO_LOCAL))) {
@@ -67,7 +70,8 @@ static struct verdict options_check(const struct peer *p, const struct wire_subs
     if (m->silence_ms > 0 && p->n_alarms >= l->alarms_max) {
         return refused(BUS_STATUS_LIMIT, "alarms_max");
     }
-    return ok();
+    why = group_check(m, &status);
+    return refused(status, why);
 }
 
 static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
@@ -120,7 +124,9 @@ static struct sub_window window_of(const struct limits *l, const struct wire_sub
 static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
 {
     const struct sub_window w = window_of(&p->router->config.limits, m);
-    struct sub *s = calloc(1, sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
+    struct sub *s =
+        calloc(1, m->group.len ? member_memory()
+                               : sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
     uint8_t field[HOT_SUBSCRIPTION_MAX];
 
     if (!s) {
@@ -139,7 +145,7 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
     }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
-    s->flags = (uint8_t) m->flags;
+    s->flags = (uint8_t) (m->flags | (m->group.len ? SUB_MEMBER : 0));
     s->credit_messages = w.messages;
     s->credit_bytes = (int64_t) w.bytes;
     s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
@@ -167,9 +173,27 @@ static bool sub_equip(struct sub *s, const struct wire_subscribe *m)
             (m->min_interval_ms == 0 || pacer_new(s, m->min_interval_ms)));
 }
 
+/* Where messages find it. */
+static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
+{
+    enum bus_status status;
+    const char *why;
+
+    if (s->flags & SUB_MEMBER) {
+        why = group_join(s, m, &status);
+        return refused(status, why);
+    }
+    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
+               ? ok()
+               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+}
+
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
-    uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    uint64_t memory = m->group.len
+                          ? member_memory()
+                          : sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    struct verdict v;
     struct sub *s;
 
     if (!peer_table_reach(p, (void ***) &p->subs, &p->n_subs_max, m->subscription)) {
@@ -187,12 +211,12 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
         sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
-    if (!sub_equip(s, m) ||
-        topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+    v = sub_equip(s, m) ? sub_place(s, m) : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    if (v.status != BUS_STATUS_OK) {
         sub_drop_queue(s);
         quota_release(&p->quota, memory);
         sub_undo(s);
-        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+        return v;
     }
     if (s->flags & SUB_SERVE) {
         quota_force(&p->quota, sizeof(*s->server)); /* a few bytes more than was asked for */
@@ -217,7 +241,7 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {
         server_welcome(p->subs[m->subscription - 1]);
     }
-    if (v.status == BUS_STATUS_OK && m->retained) {
+    if (v.status == BUS_STATUS_OK && (m->retained || m->group.len > 0)) { /* what waits */
         sub_pump(sub_by_number(p, m->subscription));
     }
 }
@@ -247,7 +271,7 @@ void credit_handle(struct peer *p, const struct wire_credit *m)
         return;
     }
     /* after UNSUBSCRIBE credit may still be on its way: not worth an answer */
-    if (s && !(s->flags & SUB_SERVE)) {
+    if (s && !(s->flags & (SUB_SERVE | SUB_ACK))) {
         sub_add_credit(s, m->messages, m->bytes);
     }
 }

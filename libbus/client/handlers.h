@@ -29,8 +29,9 @@ struct bus_sub {
     uint64_t half_bytes; /* of the window: time for a CREDIT */
     uint32_t used_messages;
     uint32_t half_messages;
-    uint32_t number; /* index into bus_conn.subs */
-    uint32_t busy;   /* dispatchers that will touch it again after a callback */
+    uint32_t number;       /* index into bus_conn.subs */
+    struct ack_link *acks; /* NULL: nothing is acknowledged */
+    uint32_t busy;         /* dispatchers that will touch it again after a callback */
     enum sub_state state;
     bool immutable; /* bodies that somebody could change are copied first */
     char filter[];

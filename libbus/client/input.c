@@ -297,8 +297,12 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
     if (reason == BUS_LOSS_NONE) {
         deliver(c, sub, m, bytes);
         bus__rxbuf_unref(copy);
+        return;
+    }
+    bus__lease_unref(m->lease);
+    if (m->ack) { /* somebody else may be able to take it */
+        (void) bus__ack_send(m->ack, ACK_REFUSE);
     } else {
-        bus__lease_unref(m->lease);
         message_lost(c, sub, reason, bytes);
     }
 }
@@ -325,6 +329,21 @@ bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried
     return w->place.buffer == 0 || bus__body_find(c, &w->place, ret);
 }
 
+/* What it is to be acknowledged by. False if the connection has ended over it. */
+static bool ack_of(struct bus_conn *c, const struct bus_sub *sub, const struct wire_message *w,
+                   struct ack **ret)
+{
+    *ret = NULL;
+    if (!sub || !sub->acks || w->delivery == 0) {
+        return true;
+    }
+    *ret = bus__ack_new(sub->acks, w->delivery);
+    if (!*ret) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+    }
+    return *ret;
+}
+
 static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
                        const struct frame *f, struct rxbuf *buf, struct parcel *parcel)
 {
@@ -345,11 +364,14 @@ static void on_message(struct bus_conn *c, struct arena *a, const struct wire_me
     m.flags = w->flags;
     m.delivery = w->delivery;
     m.deliveries = w->deliveries;
-    if (sub->state < SUB_ENDING) {
+    if (!ack_of(c, sub, w, &m.ack)) {
+        bus__lease_unref(m.lease);
+    } else if (sub->state < SUB_ENDING) {
         message_deliver(c, sub, &m, m.bytes + headers_bytes(w->headers, w->n_headers));
     } else {
         bus__lease_unref(m.lease);
     }
+    bus__ack_unref(m.ack);
 }
 
 /* Its body is in a buffer. */
@@ -385,6 +407,7 @@ static void on_message_hot(struct bus_conn *c, const struct hot_message *h, cons
         m.buf = buf;
         m.lease = NULL;
         m.parcel = NULL;
+        m.ack = NULL;
         m.n_fds = 0;
         m.flags = 0;
         m.delivery = 0;

@@ -80,6 +80,9 @@ struct bus_message *bus_message_ref(const struct bus_message *message)
     if (m->lease) {
         m->lease->refs++;
     }
+    if (m->ack) {
+        m->ack->refs++;
+    }
     bus__headers_copy(m, m + 1, message);
     return m;
 }
@@ -90,6 +93,7 @@ void bus_message_unref(struct bus_message *message)
         return;
     }
     bus__lease_unref(message->lease);
+    bus__ack_unref(message->ack);
     bus__message_drop(message);
     free(message);
 }

@@ -4,6 +4,7 @@
  * bus_message_ref() makes a copy on the heap that has its own references. */
 
 #include <bus/bus.h>
+#include "client/ack.h"
 #include "client/mapping.h"
 #include "client/names.h"
 #include "client/rxbuf.h"
@@ -20,6 +21,7 @@ struct bus_message {
     struct rxbuf *buf;     /* holds data, unless it is in a buffer */
     struct lease *lease;   /* holds data that is in a buffer */
     struct parcel *parcel; /* descriptors that came along, or NULL */
+    struct ack *ack;       /* NULL: it is not to be acknowledged */
     uint32_t n_fds;        /* that were published with it */
     uint32_t flags;        /* of MESSAGE */
     uint32_t delivery;     /* number to acknowledge it by, or 0 */

@@ -51,6 +51,10 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
         sub->on_silence = opts->on_silence;
         sub->half_messages = MAX(messages / 2, 1u);
         sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
+        if (opts->flags & BUS_SUB_ACK) { /* it is ACK that gives credit back */
+            sub->half_messages = UINT32_MAX;
+            sub->half_bytes = UINT64_MAX;
+        }
         memcpy(sub->filter, filter, len);
     }
     return sub;
@@ -116,6 +120,7 @@ int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_su
 {
     static const struct bus_sub_opts defaults = BUS_SUB_OPTS_INIT;
     AUTO_FREE struct bus_sub *sub = NULL;
+    AUTO_FREE struct ack_link *acks = NULL;
     int r = bus__usable(conn);
 
     opts = opts ? opts : &defaults;
@@ -123,11 +128,21 @@ int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_su
     if (r < 0) {
         return r;
     }
+    if (opts->flags & BUS_SUB_ACK) {
+        acks = bus__ack_link_new();
+        if (!acks) {
+            return -ENOMEM;
+        }
+    }
     sub->on_message = on_message;
     sub->userdata = userdata;
     r = bus__sub_ask(conn, sub, opts, 0);
     if (r < 0) {
         return r;
+    }
+    sub->acks = TAKE(acks);
+    if (sub->acks) {
+        sub->acks->sub = sub;
     }
     if (ret_sub) {
         *ret_sub = sub;
@@ -139,6 +154,7 @@ int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_su
 void bus__sub_free_idle(struct bus_sub *sub)
 {
     if (sub->state == SUB_DEAD && sub->busy == 0) {
+        bus__ack_link_end(sub->acks);
         free(sub);
     }
 }

@@ -177,6 +177,19 @@ static inline size_t hot_put_message(uint8_t dst[HOT_MESSAGE_MAX], uint32_t topi
     return (size_t) (p + 8 - dst);
 }
 
+/* MESSAGE fields 6, 12 and 13, behind everything else. */
+#define HOT_DELIVERY_MAX (6u + 6u + 6u)
+enum { HOT_MESSAGE_FLAGS = 6, HOT_MESSAGE_DELIVERY = 12, HOT_MESSAGE_DELIVERIES = 13 };
+
+static inline size_t hot_put_delivery(uint8_t dst[HOT_DELIVERY_MAX], uint32_t flags,
+                                      uint32_t delivery, uint32_t deliveries)
+{
+    uint8_t *p = hot_put_field(dst, HOT_MESSAGE_FLAGS, flags);
+
+    p = hot_put_field(p, HOT_MESSAGE_DELIVERY, delivery);
+    return (size_t) (hot_put_field(p, HOT_MESSAGE_DELIVERIES, deliveries) - dst);
+}
+
 struct hot_message {
     uint32_t subscription, topic, sender;
     uint64_t sequence, time_ns;

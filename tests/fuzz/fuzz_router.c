@@ -321,6 +321,35 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
     feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
 }
 
+/* A member of one of few groups, most of which agree. */
+static void do_join(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in), id = take_u8(in);
+    struct wire_subscribe m = {.subscription = id & 7,
+                               .filter = text_from(texts[(id >> 3) % 5]),
+                               .group = text_from("g"),
+                               .policy = how & 3,
+                               .queue_messages = 4,
+                               .window_messages = 1 + (how >> 6),
+                               .window_bytes = 1000,
+                               .queue_bytes = 2000};
+
+    m.flags = (how & 4 ? 8u : 0) | (how & 8 ? 16u : 0) | (how & 16 ? 2u : 0);
+    m.deliveries_max = how & 4 ? 2 : 0;
+    m.dead_letter = text_from((how & 36) == 36 ? "b/c" : "");
+    feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
+}
+
+static void do_ack(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in);
+    struct wire_ack m = {.subscription = how & 7,
+                         .delivery = take_u8(in) & 31,
+                         .flags = how >> 6 == 3 ? how >> 3 & 3 : how >> 6 & 1};
+
+    feed_frame(w, c, VERB_ACK, &m, 0);
+}
+
 static void do_publish(struct world *w, struct client *c, struct input *in)
 {
     struct wire_header headers[2] = {{text_from("k"), text_from("value")},
@@ -329,6 +358,9 @@ static void do_publish(struct world *w, struct client *c, struct input *in)
     struct wire_publish m = {.flags = how & 1, .headers = headers, .n_headers = (how >> 1) % 3};
     unsigned count = 1 + (how >> 5);
 
+    if (how & 16) {
+        m.key = text_from(texts[count]);
+    }
     if (how & 8) {
         m.alias = take_u8(in) & 7;
     } else {
@@ -529,7 +561,11 @@ static void step(struct world *w, struct input *in)
     } else {
         uint8_t what = take_u8(in);
 
-        if (what == 0xFF) {
+        if (what >= 0xC0 && what < 0xE0) {
+            do_join(w, c, in);
+        } else if (what >= 0xE0 && what < 0xFF) {
+            do_ack(w, c, in);
+        } else if (what == 0xFF) {
             router_shutdown(w->router, &w->now);
         } else if (what >= 0xF8) {
             do_will(w, c, in);

@@ -106,6 +106,55 @@ class RouterTest(unittest.TestCase):
 class LinkTests:
     """What is tested over each kind of link."""
 
+    # ---- groups -------------------------------------------------------------------------------
+
+    def test_group_shares_lines(self):
+        subs = [self.sub("-g", "workers", "-n", "50") for _ in range(2)]
+        self.pub(data=b"".join(b"%d\n" % i for i in range(100)))
+        parts = [self.output(sub).split() for sub in subs]
+        self.assertEqual(sorted(int(word) for part in parts for word in part), list(range(100)))
+
+    def test_key_goes_to_one_member(self):
+        # the first key goes to the first, the second to the second
+        subs = [self.sub("-g", "workers", "--sticky", "-n", "30") for _ in range(2)]
+        for _ in range(3):
+            for key in ("one", "two"):
+                self.pub("--key", key, data=f"{key}\n".encode() * 10)
+        self.assertEqual([set(self.output(sub).split()) for sub in subs], [{b"one"}, {b"two"}])
+
+    def test_what_a_killed_worker_had_is_done_by_another(self):
+        # its output is a pipe that nobody reads: it cannot write all of its messages
+        stuck = self.sub("-g", "workers", "--ack")
+        body = "x" * 5000
+        self.pub("-n", "40", body)
+        other = self.sub("-g", "workers", "--ack", "-f", "json", "-n", "20")
+        stuck.kill()
+        stuck.wait()
+        lines = [json.loads(line) for line in self.output(other).splitlines()]
+        self.assertEqual({line["body"] for line in lines}, {body})
+        self.assertEqual({line["deliveries"] for line in lines}, {1})
+
+    def test_what_is_given_up_is_published_to_the_dead_letter_topic(self):
+        args = ["-g", "workers", "--ack", "--deliveries", "1", "--dead-letter", self.topic + "/dead"]
+        dead = start_ready([SUB, "-a", self.address[self.link], "-f", "json", "-n", "1", self.topic + "/dead"],
+                           "--ready-fd", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, dead)
+        stuck = self.sub(*args)
+        self.sub(*args)
+        self.pub("-n", "200", "x" * 5000)  # more than a pipe takes, for both
+        stuck.kill()
+        letter = json.loads(self.output(dead))
+        self.assertEqual(dict(letter["headers"]),
+                         {"bus-topic": self.topic, "bus-group": "workers", "bus-deliveries": "1"})
+
+    def test_wrong_group_options(self):
+        for args in (["--ack"], ["--sticky"], ["-g", "x", "--deliveries", "2"], ["-g", ""], ["-g", "x" * 65],
+                     ["-g", "x", "--ack", "--dead-letter", "a/#"], ["-g", "x", "--ack", "--deliveries", "0"]):
+            code, _, err = self.run_tool(SUB, *args, "a")
+            self.assertEqual(code, 2, args)
+            self.assertIn("bus-sub:", err)
+        self.assertEqual(self.run_tool(PUB, "--key", "", "a", "b")[0], 2)
+
     # ---- what goes through --------------------------------------------------------------------
 
     def test_find_reaches_three_blocking_subscribers_byte_for_byte(self):

@@ -21,6 +21,11 @@ struct sim_sub {
     bool used; /* SUBSCRIBE sent and accepted */
     bool no_local;
     bool is_paced; /* topics overtake each other: only numbers are compared here */
+    bool grouped;  /* a member of a group: the oracle does not know what it gets, tests/sim do */
+    bool acks;     /* with what it got, below */
+    uint32_t *unacked;
+    size_t n_unacked, n_unacked_max;
+    uint64_t acked, refused;
     char filter[64];
     uint64_t *due; /* numbers of the messages that matched, in order */
     size_t n_due, n_due_max;
@@ -144,6 +149,7 @@ struct sim_publish {
     unsigned slot;
     unsigned n_fds;
     uint32_t ttl_ms;
+    const char *key; /* or NULL */
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);
@@ -152,6 +158,8 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
 void sim_read(struct sim *s, struct sim_client *c, unsigned n);
 /* Gives back everything consumed. */
 void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index);
+/* Acknowledges the one that it got first or, if all, all; or refuses them. */
+void sim_ack(struct sim *s, struct sim_client *c, unsigned index, bool all, bool refuse);
 void sim_advance(struct sim *s, uint64_t ns);
 /* What the router left for its next turns. Returns how many it took. */
 unsigned sim_work_off(struct sim *s);

@@ -746,7 +746,7 @@ BUS_API int bus_will_clear(struct bus_conn *conn, const char *topic);
 /** Bodies cannot change while they are looked at, whatever the publisher does: those that could are copied before @on_message. */
 #define BUS_SUB_IMMUTABLE 0x4u
 
-/** Each message is to be acknowledged with bus_message_ack(); only in a group. */
+/** Each message is to be acknowledged with bus_message_ack(); only in a group. The window is what may be in work. */
 #define BUS_SUB_ACK 0x8u
 /** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
 #define BUS_SUB_STICKY 0x10u
@@ -762,7 +762,8 @@ struct bus_sub_opts {
     uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB, with BUS_POLICY_BLOCK 1 MiB */
     bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
     bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
-    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL */
+    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL. All of them ask for the same policy, queue
+                                   and flags, and not for BUS_POLICY_DISCONNECT. */
     uint32_t deliveries_max;  /**< with BUS_SUB_ACK: after so many deliveries without acknowledgement it is given up; 0: 5 */
     const char *dead_letter;  /**< topic to which such messages are then published, or NULL */
     enum bus_retained retained; /**< what was kept of matching topics comes first */
@@ -867,6 +868,72 @@ BUS_API struct bus_message *bus_message_ref(const struct bus_message *message);
  * Since: 0.1
  */
 BUS_API void bus_message_unref(struct bus_message *message);
+
+/**
+ * bus_message_ack() - say that the work of a message is done
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * A message that is not acknowledged counts as being worked on: it uses the window of the subscription, and goes to another member of the
+ * group when this subscription or its connection ends. A message may so be worked on twice. Giving up the last reference acknowledges nothing.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_ack(const struct bus_message *message);
+
+/**
+ * bus_message_refuse() - give a message back undone
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * It goes to another member of the group that can take it now, else to any, this one included. After bus_sub_opts.deliveries_max deliveries it is
+ * given up instead.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_refuse(const struct bus_message *message);
+
+/**
+ * bus_message_deliveries() - how often it has been delivered before
+ * @message: message
+ *
+ * Returns: the number of deliveries to members of the group that did not acknowledge it; 0 for all other messages.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API uint32_t bus_message_deliveries(const struct bus_message *message);
+
+/**
+ * bus_message_is_redelivered() - whether somebody may have worked on it before
+ * @message: message
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_is_redelivered(const struct bus_message *message);
 
 /**
  * bus_message_data() - the body
