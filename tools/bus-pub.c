@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "body.h"
 #include "common.h"
 #include "pub_input.h"
 #include "pub_send.h"
@@ -69,41 +70,6 @@ struct settings {
     struct will wills[WILLS_MAX];
 };
 
-/* Reads a whole file. More than limit bytes are not read: then *ret_bytes is limit + 1. */
-static int read_file(int fd, size_t limit, char **ret, size_t *ret_bytes)
-{
-    size_t used = 0, cap = 0;
-    char *data = NULL;
-
-    while (used <= limit) {
-        ssize_t n;
-
-        if (used == cap) {
-            char *grown = realloc(data, cap = cap ? cap * 2 : 65536);
-
-            if (!grown) {
-                free(data);
-                return -ENOMEM;
-            }
-            data = grown;
-        }
-        n = read(fd, data + used, cap - used < limit + 1 - used ? cap - used : limit + 1 - used);
-        if (n < 0 && (errno != EINTR || tool_interrupted())) {
-            int error = errno;
-
-            free(data);
-            return -error;
-        }
-        if (n == 0) {
-            break;
-        }
-        used += n > 0 ? (size_t) n : 0;
-    }
-    *ret = data;
-    *ret_bytes = used;
-    return 0;
-}
-
 static int publish_file(struct sender *sender, const char *path)
 {
     int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -112,7 +78,7 @@ static int publish_file(struct sender *sender, const char *path)
     char *data = NULL;
     int r;
 
-    r = fd < 0 ? -errno : read_file(fd, limit, &data, &bytes);
+    r = fd < 0 ? -errno : tool_read_all(fd, limit, &data, &bytes);
     if (fd > STDERR_FILENO) {
         (void) close(fd);
     }
@@ -199,21 +165,6 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
 };
-
-static int add_header(struct settings *s, char *text)
-{
-    char *equals = strchr(text, '=');
-
-    if (!equals || equals == text) {
-        return tool_usage("--header %s: not NAME=VALUE", text);
-    }
-    if (s->sender.n_headers == BUS_HEADERS_MAX) {
-        return tool_usage("more than %d headers", BUS_HEADERS_MAX);
-    }
-    *equals = '\0';
-    s->headers[s->sender.n_headers++] = (struct bus_header){.name = text, .value = equals + 1};
-    return 0;
-}
 
 static int add_will(struct settings *s, char *text)
 {
@@ -321,7 +272,7 @@ static int parse_option(int option, struct settings *s)
                    ? 0
                    : tool_usage("--repeat %s: not a whole number", optarg);
     case 'H':
-        return add_header(s, optarg);
+        return tool_add_header(s->headers, &s->sender.n_headers, optarg);
     case 'd':
         return add_descriptor(s, optarg);
     case 'k':

@@ -12,9 +12,10 @@ enum format_kind { FORMAT_TEXT, FORMAT_RAW, FORMAT_JSON, FORMAT_STRING };
 struct format {
     enum format_kind kind;
     const char *string; /* FORMAT_STRING: checked by format_parse(); not owned */
-    char terminator;  /* behind each message: '\n', or '\0' with --null; FORMAT_STRING: only '\0' */
-    bool with_topic;  /* --verbose: the topic and a tab in front, FORMAT_TEXT only */
-    bool to_terminal; /* show control characters instead of obeying them, FORMAT_TEXT only */
+    char terminator; /* behind each message: '\n', or '\0' with --null; FORMAT_STRING: only '\0' */
+    bool with_topic; /* --verbose: the topic and a tab in front, FORMAT_TEXT only */
+    const char *members; /* FORMAT_JSON: more of them, each with a comma in front, or NULL */
+    bool to_terminal;    /* show control characters instead of obeying them, FORMAT_TEXT only */
     /* the date and time of the last message down to the second, so that it is made once a second */
     time_t second;
     char date[32];

@@ -206,6 +206,7 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     if (bus_message_is_redelivered(message)) {
         json_number(o, ",\"deliveries\":", bus_message_deliveries(message));
     }
+    out_text(o, f->members ? f->members : "");
     out_text(o, bus_message_is_retained(message) ? ",\"retained\":true}\n" : "}\n");
 }
 

@@ -423,7 +423,7 @@ int bus_flush(struct bus_conn *conn, int timeout_ms)
 static bool is_writable(const struct bus_conn *c, uint64_t unused)
 {
     (void) unused;
-    return bus__is_writable(c);
+    return bus__is_writable(c) && !c->starved;
 }
 
 int bus_wait_writable(struct bus_conn *conn, int timeout_ms)

@@ -132,6 +132,7 @@ struct bus_conn {
     uint32_t requests_max;
     uint32_t request_timeout_max_ms;
     struct bus_call *calls; /* uthash of those that are open here */
+    bool starved;           /* the last -EAGAIN was for want of credit for replies */
 
     struct monitor monitor;
     struct snapshot *snapshots; /* the first one is being answered */

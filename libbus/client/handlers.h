@@ -135,6 +135,8 @@ struct outgoing {
 int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
                        const struct bus_publish_opts *opts);
 
+/* Whether what returned -EAGAIN would fit into the output now; the second: also a publish. */
+bool bus__has_room(const struct bus_conn *c);
 bool bus__is_writable(const struct bus_conn *c);
 /* 0 or -EINVAL; adds the lengths of names and values. */
 int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes);

@@ -192,6 +192,8 @@ void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_mo
         .n_recipients = m->n_recipients,
         .recipients_omitted = m->recipients_omitted,
         .n_fds = m->descriptors,
+        .kind = (enum bus_record_kind) m->kind,
+        .call = m->call,
     };
     if (!record.headers || !record.recipients) {
         bus__fail_protocol(c, "MONITORED too large");

@@ -45,10 +45,15 @@ struct publish {
     struct parcel *parcel; /* descriptors, or NULL */
 };
 
+bool bus__has_room(const struct bus_conn *c)
+{
+    return c->outq.bytes <= c->max_out_bytes / 2 &&
+           (c->outq.bytes == 0 || c->outq.bytes + c->want_bytes <= c->max_out_bytes);
+}
+
 bool bus__is_writable(const struct bus_conn *c)
 {
-    return c->credit_messages > 0 && c->credit_bytes > 0 && c->outq.bytes <= c->max_out_bytes / 2 &&
-           (c->outq.bytes == 0 || c->outq.bytes + c->want_bytes <= c->max_out_bytes);
+    return c->credit_messages > 0 && c->credit_bytes > 0 && bus__has_room(c);
 }
 
 static inline void store_body_bytes(uint8_t *dst, size_t bytes)
@@ -99,6 +104,7 @@ static int again(struct bus_conn *c, size_t bytes)
 {
     c->want_writable = true;
     c->want_bytes = bytes;
+    c->starved = false;
     return -EAGAIN;
 }
 

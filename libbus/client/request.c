@@ -36,7 +36,9 @@ static int opts_check(const struct bus_request_opts *opts)
 static int topic_find(struct bus_conn *c, const char *name, struct bus_topic **ret,
                       struct topic_name **ret_name)
 {
-    int r = bus__topic_automatic(c, name, ret);
+    /* the router's own topics cannot be advertised: asked by name, it says why not */
+    bool is_own = name[0] == '$';
+    int r = !is_own ? bus__topic_automatic(c, name, ret) : bus_topic_valid(name) ? 0 : -EINVAL;
 
     if (r < 0 && r != -ENOSPC) {
         return r;
@@ -252,8 +254,8 @@ void bus__on_done(struct bus_conn *c, const struct wire_done *m)
                               .gone = m->gone,
                               .timed_out = m->timed_out};
 
-    if (!r) {
-        bus__fail_protocol(c, "DONE with nothing that was asked");
+    if (!r || (m->status == BUS_STATUS_OK && !r->to_all)) {
+        bus__fail_protocol(c, "DONE with nothing that was asked, or without its answer");
         return;
     }
     (void) snprintf(text, sizeof(text), "%.*s", (int) MIN(m->text.len, GOODBYE_TEXT_MAX),
@@ -309,7 +311,7 @@ static void on_waited(struct bus_conn *c, const struct bus_reply *reply, void *u
 static bool has_room(const struct bus_conn *c, uint64_t unused)
 {
     (void) unused;
-    return c->outq.bytes <= c->max_out_bytes / 2 && c->state != CONN_GREETING;
+    return bus__has_room(c) && c->state != CONN_GREETING;
 }
 
 static bool is_done(const struct bus_conn *c, uint64_t waiter)

@@ -21,6 +21,7 @@ struct bus_call {
     uint32_t timeout_ms;
     uint32_t n_ahead; /* replies with MORE that the requester has not consumed */
     bool cancelled;
+    bool starved;               /* -EAGAIN because of n_ahead was the last word */
     struct bus_message message; /* with references of its own; its headers are behind the call */
     UT_hash_handle hh;          /* bus_conn.calls */
 };
@@ -66,8 +67,19 @@ int bus_serve(struct bus_conn *conn, const char *filter, const struct bus_serve_
 
 /* ---- calls ---- */
 
+/* What made a reply wait has ended. */
+static void call_feed(struct bus_call *call)
+{
+    if (call->starved) {
+        call->starved = false;
+        call->conn->starved = false;
+        call->conn->want_writable = true;
+    }
+}
+
 static void call_free(struct bus_call *call)
 {
+    call_feed(call);
     HASH_DEL(call->conn->calls, call);
     bus__lease_unref(call->message.lease);
     bus__message_drop(&call->message);
@@ -113,12 +125,13 @@ static void answer_dropped(struct bus_conn *c, uint64_t id)
     struct wire_reply m = {.call = id, .error = BUS_ERROR_DROPPED};
     _Alignas(16) uint8_t memory[512];
     struct arena scratch = {memory, 0, sizeof(memory)};
-    uint8_t *dst = outq_reserve(&c->outq, CONTROL_HEADER_MAX);
+    uint8_t *dst;
     long n;
 
     if (c->out_dead || bus__is_over(c)) {
         return;
     }
+    dst = outq_reserve(&c->outq, CONTROL_HEADER_MAX);
     n = dst ? codec_encode(&scratch, VERB_REPLY, &m, dst + FRAME_PREFIX_BYTES, 64) : -1;
     if (n < 0) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
@@ -235,7 +248,7 @@ int bus_call_reply(struct bus_call *call, const void *data, size_t bytes,
     is_more = opts->flags & BUS_REPLY_MORE;
     r = r < 0 ? r : reply_check(opts);
     if (r == 0 && is_more && call->n_ahead >= REPLIES_AHEAD_MAX && !call->cancelled) {
-        c->want_writable = true;
+        call->starved = c->starved = true;
         return -EAGAIN;
     }
     if (r == 0 && !call->cancelled) {
@@ -281,6 +294,7 @@ void bus__on_cancel(struct bus_conn *c, const struct wire_cancel *m)
         return; /* answered meanwhile */
     }
     call->cancelled = true;
+    call_feed(call);
     if (sub && sub->state < SUB_ENDING && sub->on_cancel) {
         sub->busy++;
         sub->on_cancel(call, (enum bus_status) m->reason, sub->userdata);
@@ -294,6 +308,7 @@ void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m)
 
     if (call) {
         call->n_ahead -= MIN(m->messages, call->n_ahead);
+        call_feed(call);
     }
 }
 
@@ -301,11 +316,16 @@ void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m)
  * that is refused leaves a requester waiting. */
 void bus__on_reply_status(struct bus_conn *c, const struct wire_status *m)
 {
+    struct bus_call *call = call_by_id(c, m->call);
+
     if (m->code == BUS_STATUS_UNKNOWN_CALL) {
         return;
     }
-    if (!call_by_id(c, m->call)) {
+    if (!call) {
         answer_dropped(c, m->call);
+    } else { /* it was one with MORE, of which nobody will give credit back */
+        call->n_ahead -= call->n_ahead > 0;
+        call_feed(call);
     }
     bus__tell_status(c, m, NULL);
 }
@@ -317,6 +337,7 @@ void bus__calls_cancel(struct bus_conn *c, uint32_t subscription)
     HASH_ITER (hh, c->calls, call, next) {
         if (subscription == 0 || call->subscription == subscription) {
             call->cancelled = true;
+            call_feed(call);
         }
     }
 }

@@ -184,6 +184,15 @@ class GuideTest(unittest.TestCase):
         self.assertEqual(out, "".join(f"{i}\n" for i in range(1, 100001)))
         self.assertRegex(said, r"^published 100000, waited \d+ times\n$")
 
+    def test_questions_are_answered(self):
+        server = self.start("answer", wait_for="serving math/double: ok")
+        self.assertEqual(self.example("ask", "21"), f"42, says process {server.pid}\n")
+        r = subprocess.run([self.bin / "ask", "twelve"], stdout=PIPE, text=True, timeout=PATIENCE, env=self.env)
+        self.assertEqual((r.returncode, r.stdout), (1, "error 1: that is no number\n"))
+        self.start("answer", wait_for="serving math/double: ok")
+        self.assertEqual(sorted(self.example("everybody").splitlines()),
+                         ["ok: 2 replied, 0 gone, 0 too slow", "server 1: 8", "server 2: 8"])
+
     def test_chat(self):
         anna = self.start("chat", "anna", wait_for="type to say something")
         ben = self.start("chat", "ben", wait_for="type to say something")

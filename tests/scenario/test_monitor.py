@@ -24,6 +24,8 @@ BUILD = pathlib.Path(os.environ["BUS_BUILD_DIR"])
 ROUTER = os.environ["BUS_ROUTER"]
 SUB = BUILD / "tools" / "bus-sub"
 PUB = BUILD / "tools" / "bus-pub"
+ASK = BUILD / "tools" / "bus-request"
+SERVE = BUILD / "tools" / "bus-serve"
 MONITOR = BUILD / "tools" / "monitor" / "bus-monitor"
 TIMEOUT = 20
 HELLO, STATUS, PUBLISH, SUBSCRIBE = 1, 3, 18, 32
@@ -316,6 +318,98 @@ class MonitorTest(unittest.TestCase):
         self.assertIn("    [\\n: ]\n    | no\n    !! refused: a field is out of its range\n", self.finish(text))
         record = self.records(as_json)[0]
         self.assertEqual((record["status"], record["recipients"]), ("invalid_argument", []))
+
+    # ---- requests ----
+
+    def ask(self, *options, code=0):
+        done = subprocess.run([str(ASK), *options], env=self.env, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, code, done.stderr)
+
+    def start_server(self, topic, *command):
+        """bus-serve takes what follows its topic for the command."""
+        read_fd, write_fd = os.pipe()
+        options = ["--jobs=1", "--stream"] if command else ["--echo"]
+        process = self.start([SERVE, f"--ready-fd={write_fd}", *options, topic, *command], pass_fds=[write_fd])
+        os.close(write_fd)
+        self.assertEqual(read_line(read_fd), "READY\n")
+        os.close(read_fd)
+        self.stack.callback(self.end_server, process)
+        return process
+
+    def end_server(self, process):
+        """It takes its commands with it."""
+        process.terminate()
+        process.wait(TIMEOUT)
+
+    def test_request_and_reply_are_one_conversation(self):
+        monitor = self.monitor("--count=3")
+        server = self.start_server("a")
+        self.ask("-H", "k=v", "a", "what?")
+        self.ask("b", "x", code=3)
+        text = self.finish(monitor)
+        peer = r"pid=\d+ uid=\d+ conn=\d+"
+        time = r"\d\d:\d\d:\d\d\.\d{6}"
+        self.assertRegex(text, re.compile(
+            r"\A-- .*\n"
+            rf"{time}  a  5 bytes  request 1 from bus-request {peer}\n"
+            r"    \[k: v\]\n"
+            r"    \| what\?\n"
+            rf"    -> delivered: bus-serve pid={server.pid} uid=\d+ conn=\d+ sub=1\n"
+            rf"{time}  a  5 bytes  reply to 1 after \d+\.\d\d\d ms  from bus-serve pid={server.pid} .*\n"
+            r"    \[k: v\]\n"
+            r"    \| what\?\n"
+            rf"    -> delivered: bus-request {peer}\n"
+            rf"{time}  b  1 bytes  request 2 from bus-request {peer}\n"
+            r"    \| x\n"
+            r"    !! refused: nobody serves that topic\n\Z"))
+
+    def test_streams_ends_and_what_waits(self):
+        monitor = self.monitor("--count=6", "--no-body")
+        fifo = self.directory + "/end"
+        os.mkfifo(fifo)
+        self.start_server("a", "sh", "-c", f"echo first; exec cat {fifo}")
+        first = self.start([ASK, "-Ftext", "a", "1"], stdout=subprocess.PIPE)
+        self.assertEqual(read_line(first.stdout.fileno()), "first\n")
+        self.ask("-t", "100", "a", "2", code=4)
+        with open(fifo, "w", encoding="ascii") as end:
+            end.write("second\n")
+        first.wait(TIMEOUT)
+        lines = [re.sub(r"^\S+  ", "", line) for line in self.finish(monitor).splitlines()[1:]]
+        seen = [re.sub(r"[a-z-]+ pid=.*|\d+\.\d+ ms", "…", line) for line in lines]
+        self.assertEqual(seen, [
+            "a  1 bytes  request 1 from …", "    -> delivered: …",
+            "a  5 bytes  reply to 1, more follow, after …  from …", "    -> delivered: …",
+            "a  1 bytes  request 2 from …", "    -> waits for a server that is free",
+            "a  end of 2 after …  asked by …", "    !! no answer in time",
+            "a  6 bytes  reply to 1, more follow, after …  from …", "    -> delivered: …",
+            "a  0 bytes  reply to 1 after …  from …", "    -> delivered: …"])
+
+    def test_conversations_in_json(self):
+        monitor = self.monitor("--json", "--count=5")
+        for _ in range(2):
+            self.start_server("a")
+        self.publish("a", "not a request")
+        self.ask("--all", "a", "x")
+        records = self.records(monitor)
+        self.assertEqual([r["type"] for r in records], ["message", "request", "reply", "reply", "end"])
+        self.assertEqual(len({r["call"] for r in records[1:]}), 1)
+        self.assertEqual([r.get("more") for r in records], [None, None, False, False, None])
+        self.assertEqual(["after_ns" in r for r in records], [False, False, True, True, True])
+        self.assertNotIn("call", records[0])
+        for record in records[2:]:
+            self.assertEqual(record["after_ns"], record["time_ns"] - records[1]["time_ns"])
+        self.assertEqual(len(records[1]["recipients"]), 2)
+        self.assertEqual({r["recipients"][0]["id"] for r in records[2:4]}, {records[1]["sender"]["id"]})
+        self.assertEqual((records[4]["status"], records[4]["sender"]), ("ok", records[1]["sender"]))
+
+    def test_top_counts_requests(self):
+        self.start_server("a")
+        for _ in range(3):
+            self.ask("a", "x")
+        self.ask("b", "x", code=3)
+        out = self.run_monitor("--top", "--count=2", "--interval=0.1").stdout
+        self.assertIn("\nrequests 0/s  replies 0/s  open 0  failed 1\n", out.split("-- ")[2])
 
     # ---- losses of the monitor ----
 

@@ -330,6 +330,8 @@ static inline struct fake *fake_new(bool seqpacket)
         .window_messages_max = 1u << 20,
         .window_bytes_max = 64u << 20,
         .stall_timeout_ms = 30000,
+        .requests_max = 100,
+        .request_timeout_max_ms = 3600000,
     };
     fake_listen(f);
     return f;

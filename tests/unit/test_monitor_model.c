@@ -2,6 +2,7 @@
 /* The live table of bus-monitor without router and terminal: differences, order, cells; and what
  * becomes of hostile text. The files are compiled into the test, so that it needs no library of the
  * tools and can make their allocations fail. */
+#include "../../tools/monitor/conversations.c"
 #include "../../tools/monitor/json.c"
 #include "../../tools/monitor/names.c"
 #include "../../tools/monitor/safe.c"
@@ -389,6 +390,50 @@ static void test_utf8_is_told_from_other_bytes(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- conversations ---- */
+
+static uint64_t note(struct conversations *c, enum bus_record_kind kind, uint64_t call,
+                     uint64_t time_ns)
+{
+    struct bus_record record = {.kind = kind, .call = call, .time_ns = time_ns};
+
+    return conversations_note(c, &record);
+}
+
+static void test_conversations_know_how_long_they_take(void **state)
+{
+    struct conversations c;
+
+    (void) state;
+    assert_true(conversations_init(&c));
+    assert_int_equal(note(&c, BUS_RECORD_PUBLISH, 0, 5), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_REQUEST, 1, 10), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_REQUEST, 2, 12), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_REPLY_MORE, 1, 15), 5);
+    assert_int_equal(note(&c, BUS_RECORD_REPLY, 2, 15), 3);
+    assert_int_equal(note(&c, BUS_RECORD_REPLY, 1, 9), CONVERSATION_UNKNOWN); /* set back */
+    assert_int_equal(note(&c, BUS_RECORD_END, 1, 20), 10);
+    assert_int_equal(note(&c, BUS_RECORD_END, 1, 20), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_END, 3, 20), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_END, 0, 20), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, (enum bus_record_kind) 99, 2, 20), CONVERSATION_UNKNOWN);
+    conversations_fini(&c);
+}
+
+static void test_old_conversations_are_forgotten(void **state)
+{
+    struct conversations c;
+
+    (void) state;
+    assert_true(conversations_init(&c));
+    for (uint64_t call = 1; call <= CONVERSATIONS_MAX + 1; call++) {
+        (void) note(&c, BUS_RECORD_REQUEST, call, call);
+    }
+    assert_int_equal(note(&c, BUS_RECORD_REPLY, 1, 1u << 20), CONVERSATION_UNKNOWN);
+    assert_int_equal(note(&c, BUS_RECORD_REPLY, 2, 1u << 20), (1u << 20) - 2);
+    conversations_fini(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +455,8 @@ int main(void)
         cmocka_unit_test(test_json_strings_are_valid_and_harmless),
         cmocka_unit_test(test_base64_is_padded),
         cmocka_unit_test(test_utf8_is_told_from_other_bytes),
+        cmocka_unit_test(test_conversations_know_how_long_they_take),
+        cmocka_unit_test(test_old_conversations_are_forgotten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

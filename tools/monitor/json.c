@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
+#include "conversations.h"
 #include "names.h"
 #include "safe.h"
 
@@ -138,11 +139,43 @@ static void write_recipients(FILE *out, const struct bus_record *record)
     fprintf(out, "],\"recipients_omitted\":%u", record->recipients_omitted);
 }
 
-void json_record(FILE *out, const struct bus_record *record, bool no_body)
+static const char *type_of(enum bus_record_kind kind)
+{
+    switch (kind) {
+    case BUS_RECORD_PUBLISH:
+        return "message";
+    case BUS_RECORD_REQUEST:
+        return "request";
+    case BUS_RECORD_REPLY:
+    case BUS_RECORD_REPLY_MORE:
+        return "reply";
+    case BUS_RECORD_END:
+        return "end";
+    }
+    return "unknown";
+}
+
+/* Members that messages do not have. */
+static void write_conversation(FILE *out, const struct bus_record *record, uint64_t after_ns)
+{
+    if (record->kind == BUS_RECORD_PUBLISH) {
+        return;
+    }
+    fprintf(out, "\"call\":%" PRIu64 ",", record->call);
+    if (record->kind == BUS_RECORD_REPLY || record->kind == BUS_RECORD_REPLY_MORE) {
+        fprintf(out, "\"more\":%s,", record->kind == BUS_RECORD_REPLY_MORE ? "true" : "false");
+    }
+    if (after_ns != CONVERSATION_UNKNOWN) {
+        fprintf(out, "\"after_ns\":%" PRIu64 ",", after_ns);
+    }
+}
+
+void json_record(FILE *out, const struct bus_record *record, uint64_t after_ns, bool no_body)
 {
     char name[NAME_BYTES];
 
-    fprintf(out, "{\"type\":\"message\",\"order\":%" PRIu64 ",", record->order);
+    fprintf(out, "{\"type\":\"%s\",\"order\":%" PRIu64 ",", type_of(record->kind), record->order);
+    write_conversation(out, record, after_ns);
     write_time(out, record->time_ns);
     fputs(",\"topic\":", out);
     write_text(out, record->topic);

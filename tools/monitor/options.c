@@ -16,9 +16,10 @@
 
 static const char help[] =
     "Usage: bus-monitor [OPTION...] [FILTER...]\n"
-    "Show every message that passes through a bus-router, and what became of it, without\n"
-    "affecting it. FILTERs choose topics (+ is one level, a final # the rest); without any, all\n"
-    "topics are shown. Only the router's own user and root may monitor.\n"
+    "Show every message, request and reply that passes through a bus-router, and what became of\n"
+    "it, without affecting it. FILTERs choose topics (+ is one level, a final # the rest); "
+    "without\n"
+    "any, all are shown. Only the router's own user and root may monitor.\n"
     "\n"
     "  -a, --address=ADDRESS  seqpacket:PATH, stream:PATH or PATH; default $BUS_ADDRESS\n"
     "  -j, --json             one JSON object per line, for programs\n"

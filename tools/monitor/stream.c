@@ -14,12 +14,14 @@
 #include <string.h>
 #include <unistd.h>
 #include "common.h"
+#include "conversations.h"
 #include "json.h"
 #include "text.h"
 
 struct stream {
     struct session *session;
     struct text_out text;
+    struct conversations conversations;
     uint64_t n_records;
     enum exit_code code;
     bool done;
@@ -53,16 +55,18 @@ static void on_record(struct bus_conn *conn, const struct bus_record *record, vo
 {
     struct stream *s = userdata;
     const struct options *options = s->session->options;
+    uint64_t after_ns;
 
     (void) conn;
     if (s->done || tool_interrupted()) {
         return;
     }
+    after_ns = conversations_note(&s->conversations, record);
     errno = 0;
     if (options->output == OUTPUT_JSON) {
-        json_record(stdout, record, options->no_body);
+        json_record(stdout, record, after_ns, options->no_body);
     } else {
-        text_record(&s->text, record);
+        text_record(&s->text, record, after_ns);
     }
     check_output(s, ferror(stdout));
     if (++s->n_records == options->count) {
@@ -203,13 +207,14 @@ enum exit_code stream_run(struct session *session)
         s.text.charset = SAFE_ASCII;
     }
     setvbuf(stdout, NULL, _IOFBF, 65536);
-    r = ask(&s);
+    r = conversations_init(&s.conversations) ? ask(&s) : -ENOMEM;
     if (r < 0) {
         tool_error("cannot ask the router for records: %s", strerror(-r));
-        return EXIT_FAILED;
+        stream_end(&s, EXIT_FAILED);
     }
     while (!s.done) {
         step(&s);
     }
+    conversations_fini(&s.conversations);
     return finish_output(&s);
 }

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
+#include "conversations.h"
 
 /** Names listed for one verdict before the rest is only counted. */
 #define RECIPIENTS_SHOWN 8
@@ -169,8 +170,11 @@ static void write_fate(const struct text_out *out, const struct bus_record *reco
         }
         fputs(n > 1 ? "; " : "", out->file);
         safe_word(out->file, all[i].peer->name, out->charset);
-        fprintf(out->file, " pid=%u uid=%u conn=%" PRIu64 " sub=%u", all[i].peer->pid,
-                all[i].peer->uid, all[i].peer->connection_id, all[i].subscription);
+        fprintf(out->file, " pid=%u uid=%u conn=%" PRIu64, all[i].peer->pid, all[i].peer->uid,
+                all[i].peer->connection_id);
+        if (all[i].subscription != 0) { /* not for one who has asked */
+            fprintf(out->file, " sub=%u", all[i].subscription);
+        }
     }
     if (n > RECIPIENTS_SHOWN) {
         fprintf(out->file, "; and %zu more", n - RECIPIENTS_SHOWN);
@@ -181,7 +185,9 @@ static void write_fate(const struct text_out *out, const struct bus_record *reco
 static void write_recipients(const struct text_out *out, const struct bus_record *record)
 {
     if (!record->n_recipients && !record->recipients_omitted) {
-        fputs("    -> nobody\n", out->file);
+        fputs(record->kind == BUS_RECORD_REQUEST ? "    -> waits for a server that is free\n"
+                                                 : "    -> nobody\n",
+              out->file);
     }
     for (size_t i = 0; i < record->n_recipients; i++) {
         size_t earlier = 0;
@@ -199,36 +205,99 @@ static void write_recipients(const struct text_out *out, const struct bus_record
     }
 }
 
-void text_record(struct text_out *out, const struct bus_record *record)
+static void write_after(const struct text_out *out, uint64_t after_ns)
+{
+    if (after_ns != CONVERSATION_UNKNOWN) {
+        fprintf(out->file, " after %" PRIu64 ".%03u ms", after_ns / 1000000U,
+                (unsigned) (after_ns / 1000U % 1000U));
+    }
+}
+
+/* Which part of which conversation it is; nothing for a publish. */
+static void write_conversation(const struct text_out *out, const struct bus_record *record,
+                               uint64_t after_ns)
+{
+    switch (record->kind) {
+    case BUS_RECORD_PUBLISH:
+        return;
+    case BUS_RECORD_REQUEST:
+        fprintf(out->file, "request %" PRIu64 " ", record->call);
+        return;
+    case BUS_RECORD_REPLY:
+        fprintf(out->file, "reply to %" PRIu64, record->call);
+        break;
+    case BUS_RECORD_REPLY_MORE:
+        fprintf(out->file, "reply to %" PRIu64 ", more follow,", record->call);
+        break;
+    case BUS_RECORD_END:
+        fprintf(out->file, "end of %" PRIu64, record->call);
+        break;
+    }
+    write_after(out, after_ns);
+    fputs("  ", out->file);
+}
+
+static void write_sender(const struct text_out *out, const struct bus_record *record)
 {
     const struct bus_peer *sender = record->sender;
+
+    fputs(record->kind == BUS_RECORD_END ? "asked by " : "from ", out->file);
+    safe_word(out->file, sender->name, out->charset);
+    fprintf(out->file, " pid=%u uid=%u conn=%" PRIu64, sender->pid, sender->uid,
+            sender->connection_id);
+    if (record->kind == BUS_RECORD_PUBLISH) {
+        fprintf(out->file, " seq=%" PRIu64, record->sequence);
+    }
+    putc('\n', out->file);
+}
+
+static void write_refusal(const struct text_out *out, const char *what, enum bus_status status)
+{
+    fputs("    !! ", out->file);
+    colour_on(out, RED);
+    fprintf(out->file, "%s%s", what, bus_status_text(status));
+    colour_off(out);
+    putc('\n', out->file);
+}
+
+static void write_end(const struct text_out *out, const struct bus_record *record)
+{
+    if (record->status != BUS_STATUS_OK) {
+        write_refusal(out, "", record->status);
+    }
+}
+
+void text_record(struct text_out *out, const struct bus_record *record, uint64_t after_ns)
+{
+    bool is_end = record->kind == BUS_RECORD_END;
 
     write_time(out, record->time_ns);
     fputs("  ", out->file);
     colour_on(out, BOLD);
     safe_word(out->file, record->topic, out->charset);
     colour_off(out);
-    fprintf(out->file, "  %" PRIu64 " bytes  ", record->body_bytes);
+    fputs("  ", out->file);
+    if (!is_end) {
+        fprintf(out->file, "%" PRIu64 " bytes  ", record->body_bytes);
+    }
     if (record->n_fds > 0) {
         fprintf(out->file, "%u descriptor%s  ", record->n_fds, record->n_fds == 1 ? "" : "s");
     }
-    fputs("from ", out->file);
-    safe_word(out->file, sender->name, out->charset);
-    fprintf(out->file, " pid=%u uid=%u conn=%" PRIu64 " seq=%" PRIu64 "\n", sender->pid,
-            sender->uid, sender->connection_id, record->sequence);
+    write_conversation(out, record, after_ns);
+    write_sender(out, record);
+    if (is_end) {
+        write_end(out, record);
+        return;
+    }
     write_headers(out, record);
     if (!out->no_body) {
         write_body(out, record);
     }
     if (record->status == BUS_STATUS_OK) {
         write_recipients(out, record);
-        return;
+    } else {
+        write_refusal(out, "refused: ", record->status);
     }
-    fputs("    !! ", out->file);
-    colour_on(out, RED);
-    fprintf(out->file, "refused: %s", bus_status_text(record->status));
-    colour_off(out);
-    putc('\n', out->file);
 }
 
 void text_loss(struct text_out *out, const struct bus_loss *loss)

@@ -16,5 +16,6 @@ struct text_out {
     int year, day; /* of the last record: the date is written only when it changes */
 };
 
-void text_record(struct text_out *out, const struct bus_record *record);
+/** @after_ns: how long after its request it came, or CONVERSATION_UNKNOWN. */
+void text_record(struct text_out *out, const struct bus_record *record, uint64_t after_ns);
 void text_loss(struct text_out *out, const struct bus_loss *loss);

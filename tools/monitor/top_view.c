@@ -218,6 +218,11 @@ void view_summary(const struct top_model *m, int line, char *buffer, size_t byte
         put_total(out, m, "  monitors", "monitors_now");
         put_total(out, m, "  queued", "messages_queued_now");
         put_total(out, m, "  memory", "charged_bytes_now");
+    } else if (line == 2) {
+        put_rate(out, m, "requests", "requests", "");
+        put_rate(out, m, "  replies", "replies", "");
+        put_total(out, m, "  open", "requests_now");
+        put_total(out, m, "  failed", "requests_failed");
     } else {
         put_rate(out, m, "in", "messages_published", "");
         put_rate(out, m, "", "bytes_published", "B");

@@ -27,7 +27,7 @@ void view_cell(const struct top_row *row, enum top_table_id table, const struct 
                int width, enum safe_charset charset, char buffer[VIEW_CELL_BYTES]);
 
 /** The router's totals: lines 0 to VIEW_SUMMARY_LINES - 1, without a line feed. */
-#define VIEW_SUMMARY_LINES 2
+#define VIEW_SUMMARY_LINES 3
 void view_summary(const struct top_model *m, int line, char *buffer, size_t bytes);
 
 /** All tables, all rows, all columns. */

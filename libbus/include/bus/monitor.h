@@ -21,7 +21,16 @@ struct bus_recipient {
     uint32_t evicted;            /**< older messages dropped from its queue to make room */
 };
 
-/** One publish, as a monitor sees it. Everything in it is valid during the callback only. */
+/** What a record is about. */
+enum bus_record_kind {
+    BUS_RECORD_PUBLISH = 0,
+    BUS_RECORD_REQUEST = 1,    /**< with its recipients: the servers that were asked at once; refused: with its status, and that was its end */
+    BUS_RECORD_REPLY = 2,      /**< of one server, its last; of a request to one server that was the end */
+    BUS_RECORD_END = 3,        /**< of a request, otherwise than by the reply of its only server, with its status; the sender is the requester */
+    BUS_RECORD_REPLY_MORE = 4, /**< a reply that others of that server follow */
+};
+
+/** One publish, as a monitor sees it; or a request, a reply, or the end of a request. Everything in it is valid during the callback only. */
 struct bus_record {
     uint64_t order;                /**< the router's count of accepted messages */
     const char *topic;
@@ -38,9 +47,11 @@ struct bus_record {
     size_t n_recipients;
     uint32_t recipients_omitted;   /**< matching subscriptions beyond those listed */
     uint32_t n_fds;                /**< descriptors published with it; a monitor does not get them */
+    enum bus_record_kind kind;
+    uint64_t call;                 /**< number of the request, the same in all its records and never used twice; 0 for a publish */
 };
 
-/** Called for each publish that matches. */
+/** Called for each publish that matches, and for each request, reply and end of one. */
 typedef void (*bus_record_fn)(struct bus_conn *conn, const struct bus_record *record,
                               void *userdata);
 /** Called where the monitor itself missed records, because it reads too slowly. */

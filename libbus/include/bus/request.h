@@ -248,13 +248,14 @@ struct bus_reply_opts {
  * @bytes:  0 to bus_body_max()
  * @opts:   options, or NULL for defaults
  *
- * Without BUS_REPLY_MORE this ends the call. With it, at most 64 replies are ahead of what the requester has consumed. If nobody waits for the answer any more,
+ * Without BUS_REPLY_MORE this ends the call. bus_close() ends all calls of the connection, whose requesters hear that the server has gone. With it, at most 64 replies are ahead of what the requester has consumed. If nobody waits for the answer any more,
  * nothing is sent.
  *
  * Returns: 0.
  *
  * Errors: those of bus_request() but -ENOSPC, and
- *   -EAGAIN  also: 64 replies with BUS_REPLY_MORE are not consumed yet; on_writable comes when there is room
+ *   -EAGAIN  also: 64 replies with BUS_REPLY_MORE are not consumed yet; on_writable comes, and bus_wait_writable() returns, when some have been or
+ *            nobody waits for them any more
  *
  * Ownership: without BUS_REPLY_MORE @call is gone on success; on failure, and with it, it stays the caller's.
  * Threads: never blocks.
