@@ -85,6 +85,10 @@ struct sim_client {
     unsigned n_buffers_flying, n_buffers_pinged;   /* introduced since the last answer */
     unsigned n_carriers_flying, n_carriers_pinged; /* messages with descriptors */
     uint64_t n_returned;
+    /* of the last CALL or ANSWER */
+    uint64_t call;
+    uint64_t body_number, body_bytes; /* what its sender wrote there, and how much */
+    size_t n_text_headers;
 };
 
 struct sim {
@@ -94,6 +98,7 @@ struct sim {
     struct rng rng;
     struct arena arena;
     uint64_t n_published; /* numbers messages */
+    uint64_t n_asked;     /* the same for bodies of requests and replies */
     bool starving;        /* allocations may fail: answers may be missing */
     uint32_t uid;         /* of those who connect */
     uint64_t features;    /* the same */
