@@ -60,6 +60,7 @@ struct match *server_choose(struct topic *t, const struct message_parts *parts,
 
     *ret = SERVER_NONE;
     for (uint32_t n = 0; n < t->n_matches && fewest > 0; n++) {
+        t->matches[0]->sub->peer->router->work++;
         /* in turn: from behind the one that was chosen last */
         struct match *match = t->matches[(t->last_server + 1 + n) % t->n_matches];
 
@@ -118,21 +119,34 @@ static bool call_put(struct call *c, const struct message_parts *parts)
     return true;
 }
 
-bool call_deliver(struct call *c, const struct message_parts *parts)
+/* The same, and then it is tried again later. */
+static bool call_put_or_retry(struct call *c, const struct message_parts *parts)
 {
     struct sub *s = server_of(c);
 
-    if (!can_take(s, parts->whole)) {
-        return false;
+    if (call_put(c, parts)) {
+        return true;
     }
-    if (!call_put(c, parts)) {
-        sub_wait(s);
-        peer_retry_later(s->peer);
-        return false;
-    }
+    sub_wait(s);
+    peer_retry_later(s->peer);
+    return false;
+}
+
+static void call_open(struct call *c)
+{
+    struct sub *s = server_of(c);
+
     c->state = CALL_OPEN;
     sub_take_credit(s, c->request->size);
     DL_APPEND(s->server->open, c);
+}
+
+bool call_deliver(struct call *c, const struct message_parts *parts)
+{
+    if (!can_take(server_of(c), parts->whole) || !call_put_or_retry(c, parts)) {
+        return false;
+    }
+    call_open(c);
     return true;
 }
 
@@ -167,23 +181,32 @@ bool call_wait(struct call *c)
 {
     struct topic *t = c->request->topic;
 
-    if (c->match) {
-        DL_APPEND(server_of(c)->server->waiting, c);
-        return true;
-    }
-    if (!t->calls && !queue_new(t, c->request->peer->router)) {
+    if (!c->match && !t->calls && !queue_new(t, c->request->peer->router)) {
         return false;
     }
-    DL_APPEND(t->calls->calls, c);
+    if (c->match) {
+        DL_APPEND(server_of(c)->server->waiting, c);
+    } else {
+        DL_APPEND(t->calls->calls, c);
+    }
+    c->request->n_waiting++;
     return true;
 }
 
+/* The last one that waits takes the message with it. */
 static void call_unwait(struct call *c)
 {
+    struct request *r = c->request;
+
     if (c->match) {
         DL_DELETE(server_of(c)->server->waiting, c);
     } else {
         queue_remove(c);
+    }
+    if (--r->n_waiting == 0) {
+        charge_release(&r->charge, message_memory(r->message));
+        message_release(r->message);
+        r->message = NULL;
     }
 }
 
@@ -192,47 +215,43 @@ static bool call_take(struct call *c, struct match *match)
 {
     const struct message_parts parts = message_parts_of(c->request->message);
     struct match *was = c->match;
+    bool done;
 
-    if (!was && !body_fits(match->sub->peer, &parts)) {
-        return false;
-    }
-    call_unwait(c);
     c->match = match;
-    if (!call_deliver(c, &parts)) {
-        c->match = was;
-        if (was) {
-            DL_PREPEND(server_of(c)->server->waiting, c);
-        } else if (!c->request->topic->calls &&
-                   !queue_new(c->request->topic, match->sub->peer->router)) {
-            request_end(c->request, BUS_STATUS_NO_MEMORY, "out of memory");
-        } else {
-            DL_PREPEND(c->request->topic->calls->calls, c);
-        }
-        return false;
+    done = call_put_or_retry(c, &parts);
+    c->match = was;
+    if (done) {
+        call_unwait(c);
+        c->match = match;
+        call_open(c);
     }
-    return true;
+    return done;
 }
+
+/* Calls in a row that this server cannot get, for their bodies do not fit onto its link: others
+ * will, and those behind them need not wait. */
+#define CALLS_PASSED_OVER_MAX 64u
 
 static void pump_topic(struct sub *s, struct match *match)
 {
-    struct topic *t = match->topic;
+    struct call *c = match->topic->calls ? match->topic->calls->calls : NULL, *next;
+    unsigned n_passed = 0;
 
-    while (t->calls && can_take(s, t->calls->calls->request->message)) {
+    for (; c && n_passed < CALLS_PASSED_OVER_MAX && sub_has_credit(s); c = next) {
+        const struct message_parts parts = message_parts_of(c->request->message);
+
+        next = c->next;
         s->peer->router->work++;
-        if (!call_take(t->calls->calls, match)) {
+        if (!body_fits(s->peer, &parts)) {
+            n_passed++;
+        } else if (!link_takes(s, parts.whole) || !call_take(c, match)) {
             return;
         }
     }
 }
 
-void server_pump(struct sub *s)
+static void pump_waiting(struct sub *s)
 {
-    struct match *match;
-
-    if (s->is_ended || s->peer->state != PEER_READY) {
-        return;
-    }
-    sub_unwait(s);
     while (s->server->waiting && can_take(s, s->server->waiting->request->message)) {
         struct call *c = s->server->waiting;
 
@@ -241,12 +260,27 @@ void server_pump(struct sub *s)
             return;
         }
     }
-    if (!s->peer->router->call_queues) {
+}
+
+void server_pump(struct sub *s)
+{
+    const struct router *r = s->peer->router;
+    struct match *match;
+
+    if (s->is_ended || s->peer->state != PEER_READY || r->is_shutting_down) {
+        return;
+    }
+    sub_unwait(s);
+    pump_waiting(s);
+    if (!r->call_queues) {
         return;
     }
     DL_FOREACH2(s->matches, match, sub_next)
     {
         pump_topic(s, match);
+    }
+    if (UNLIKELY(r->calls_unresolved)) {
+        sub_wait(s); /* there may be more, of which it does not know */
     }
 }
 
@@ -256,16 +290,32 @@ static void ignore_missing(struct sub *s, void *ctx)
     (void) ctx;
 }
 
-void server_welcome(struct sub *s)
+void topic_find_servers(struct router *r, struct topic *t)
 {
-    struct router *r = s->peer->router;
+    r->work += topic_resolve(t, ignore_missing, NULL);
+}
+
+void calls_resolve(struct router *r)
+{
     struct call_queue *q;
 
+    r->calls_unresolved = false;
     DL_FOREACH (r->call_queues, q) {
         r->work++;
         if (!topic_is_resolved(q->topic)) {
-            r->work += topic_resolve(q->topic, ignore_missing, NULL);
+            topic_find_servers(r, q->topic);
         }
+        if (!topic_is_resolved(q->topic)) {
+            r->calls_unresolved = true;
+            peer_retry_later(q->calls->request->peer);
+        }
+    }
+}
+
+void server_welcome(struct sub *s)
+{
+    if (s->place != FILTER_EXACT || !s->matches) {
+        calls_resolve(s->peer->router);
     }
     server_pump(s);
 }
@@ -299,17 +349,38 @@ void call_cancel(struct call *c, enum bus_status reason)
     }
 }
 
-/* The last server of a topic has gone: nobody will get what waits there. */
-static void topic_abandon(struct topic *t)
+/* If the last server of a topic has gone nobody will get what waits there. False if the budget was
+ * used up before that. The topic may end with it. */
+static bool topic_abandon(struct topic *t, unsigned *budget)
 {
+    bool done;
+
     for (uint32_t i = 0; i < t->n_matches; i++) {
         if (match_serves(t->matches[i])) {
-            return;
+            return true;
         }
     }
-    while (t->calls) {
+    (void) topic_ref(t);
+    for (; t->calls && *budget > 0; (*budget)--) {
         request_end(t->calls->calls->request, BUS_STATUS_NO_RESPONDER, "its last server has gone");
     }
+    done = !t->calls;
+    topic_unref(t);
+    return done;
+}
+
+/* The same for all topics of a server that has ended. */
+static bool topics_abandon(struct sub *s, unsigned *budget)
+{
+    struct match *match, *next;
+
+    DL_FOREACH_SAFE2(s->matches, match, next, sub_next)
+    {
+        if (match->topic->calls && !topic_abandon(match->topic, budget)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void call_gone(struct call *c)
@@ -324,7 +395,6 @@ static void call_gone(struct call *c)
 bool server_end(struct sub *s, unsigned *budget)
 {
     struct server *server = s->server;
-    struct match *match, *next;
 
     for (; server->open || server->waiting; (*budget)--) {
         if (*budget == 0) {
@@ -332,11 +402,8 @@ bool server_end(struct sub *s, unsigned *budget)
         }
         call_gone(server->open ? server->open : server->waiting);
     }
-    DL_FOREACH_SAFE2(s->matches, match, next, sub_next)
-    {
-        if (match->topic->calls) {
-            topic_abandon(match->topic);
-        }
+    if (s->peer->router->call_queues && !topics_abandon(s, budget)) {
+        return false;
     }
     quota_release(&s->peer->quota, sizeof(*server));
     free(server);
@@ -409,7 +476,19 @@ static bool reply_check(struct peer *p, struct reply *reply, const struct frame 
     return !reply->why || reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, reply->why);
 }
 
-static void reply_show(struct peer *p, const struct reply *reply, const struct message_parts *parts)
+static enum bus_verdict reply_verdict(const struct request *r, const char *why)
+{
+    if (why) {
+        return BUS_VERDICT_DROPPED;
+    }
+    if (r->peer->state == PEER_CLOSING) {
+        return BUS_VERDICT_DISCONNECTED;
+    }
+    return r->peer->answers ? BUS_VERDICT_QUEUED : BUS_VERDICT_DELIVERED;
+}
+
+static void reply_show(struct peer *p, const struct reply *reply, const struct message_parts *parts,
+                       enum bus_verdict verdict)
 {
     const struct request *r = reply->call->request;
     struct tap_record record = {.parts = parts,
@@ -422,36 +501,39 @@ static void reply_show(struct peer *p, const struct reply *reply, const struct m
                                 .call = r->id};
 
     if (tap_wants(p->router)) {
-        tap_note_peer(p->router, r->peer, BUS_VERDICT_DELIVERED);
+        tap_note_peer(p->router, r->peer, verdict);
         tap_emit(p->router, &record);
     }
 }
 
-/* On its way, or the request has ended over it. */
+/* On its way, or the request ends over it. */
 static void reply_forward(struct peer *p, struct reply *reply, const struct message_parts *parts)
 {
+    bool is_last = !(reply->m.flags & REPLY_MORE);
     struct call *c = reply->call;
     struct request *r = c->request;
     uint32_t part = r->to_all ? (uint32_t) (c - r->calls) + 1 : 0;
     struct sub *s = server_of(c);
-    const char *why;
+    const char *why = answer_send(r, part, parts);
 
-    reply_show(p, reply, parts);
-    why = answer_send(r, part, parts);
+    reply_show(p, reply, parts, reply_verdict(r, why));
+    if (is_last) {
+        call_over(c); /* it has answered, whatever becomes of the answer */
+    }
     if (why) {
         request_end(r, BUS_STATUS_LIMIT, why);
-        return;
-    }
-    p->router->counters.replies++;
-    if (reply->m.flags & REPLY_MORE) {
+    } else if (is_last) {
+        p->router->counters.replies++;
+        r->n_replied++;
+        request_note_over(r);
+    } else {
+        p->router->counters.replies++;
         c->n_ahead++;
         request_rearm(r);
-        return;
     }
-    call_over(c);
-    r->n_replied++;
-    request_note_over(r);
-    server_pump(s);
+    if (is_last) {
+        server_pump(s);
+    }
 }
 
 static bool reply_load(struct peer *p, struct reply *reply, struct message_parts *parts)

@@ -2,6 +2,7 @@
 /* What happens because time passes: deadlines, and the orderly end. */
 #include <limits.h>
 #include <utlist.h>
+#include "core/request.h"
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -42,6 +43,9 @@ static void retry_all(struct router *r)
     struct peer *p;
 
     r->retry_ns = 0;
+    if (r->calls_unresolved) {
+        calls_resolve(r);
+    }
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);
@@ -100,6 +104,7 @@ void router_shutdown(struct router *r, const struct now *now)
     r->is_shutting_down = true;
     DL_FOREACH (r->peers, p) {
         p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
+        answers_pump(p);
         for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
             if (p->subs[i]) {
                 sub_pump(p->subs[i]);

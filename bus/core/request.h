@@ -53,6 +53,7 @@ struct request {
     bool to_all;
     bool wants_fds;
     uint32_t n_calls, n_over;
+    uint32_t n_waiting; /* of those that are not over */
     uint32_t n_replied, n_gone, n_timed_out; /* of n_over */
     struct call calls[];
 };
@@ -92,6 +93,10 @@ bool server_end(struct sub *s, unsigned *budget);
 void server_pump(struct sub *s);
 /* A new server: it may take what waits. */
 void server_welcome(struct sub *s);
+/* Completes the matches of a topic, as far as there is memory. */
+void topic_find_servers(struct router *r, struct topic *t);
+/* The same for all topics at which calls wait; if memory was missing it is to be tried again. */
+void calls_resolve(struct router *r);
 
 /* Why no server was chosen. */
 enum server_choice {
@@ -108,7 +113,8 @@ struct match *server_choose(struct topic *t, const struct message_parts *parts,
 bool match_serves(const struct match *match);
 /* Gives a call to the server of call.match. False if it has to wait. */
 bool call_deliver(struct call *c, const struct message_parts *parts);
-/* Puts a call where it waits: for call.match, or at its topic. False if out of memory. */
+/* Puts a call where it waits: for call.match, or at its topic. The request has a message. False if
+ * out of memory. */
 bool call_wait(struct call *c);
 /* Ends it without a word to anybody, but with what it used of the server's window given back. */
 void call_over(struct call *c);
@@ -124,4 +130,5 @@ const char *answer_send(const struct request *r, uint32_t part, const struct mes
 void answer_done(struct peer *p, const struct wire_done *done);
 /* Sends what waits, as far as it can go. */
 void answers_pump(struct peer *p);
-void answers_drop(struct peer *p);
+/* False if the budget was used up before that. */
+bool answers_drop(struct peer *p, unsigned *budget);

@@ -293,7 +293,7 @@ static void test_a_request_to_all_asks_every_server(void **state)
     world_clear(w, y);
     world_request_all(w, c, 9, "a");
     world_expect(w, x, "CALL 1 a 1 call=1 3600000\n");
-    world_expect(w, y, "CALL 1 a 1 call=2 3600000\nCALL 2 a 1 call=3 3600000\n");
+    world_expect(w, y, "CALL 2 a 1 call=2 3600000\nCALL 1 a 1 call=3 3600000\n");
     world_reply(w, y, 3);
     world_reply(w, x, 1);
     world_expect(w, c, "ANSWER 9.3 3\nANSWER 9.1 2\n");
