@@ -454,6 +454,7 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
         assert_true(c->monitoring);
         assert_true(*c->topics[m.monitored.topic] && c->senders[m.monitored.sender]);
         c->n_records++;
+        c->n_omitted += m.monitored.recipients_omitted;
         break;
     case VERB_SNAPSHOT_END:
         c->snapshot_end = m.snapshot_end;

@@ -70,6 +70,7 @@ struct sim_client {
     uint32_t n_status[32];
     uint32_t last_status;
     uint64_t n_pongs, n_confirms, n_records, n_record_losses, n_credits;
+    uint64_t n_omitted; /* recipients that records do not list */
     struct wire_confirm confirm;
     struct wire_snapshot_end snapshot_end;
     bool monitoring;
