@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers: who gets a call, where it waits, and how it ends. */
+#include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/envelope.h"
@@ -177,6 +178,17 @@ static void queue_remove(struct call *c)
     }
 }
 
+/* Some server is not known for want of memory, and is looked for again. */
+static void queue_note_unresolved(const struct call_queue *q)
+{
+    if (!topic_is_resolved(q->topic)) {
+        struct peer *p = q->calls->request->peer;
+
+        p->router->calls_unresolved = true;
+        peer_retry_later(p);
+    }
+}
+
 bool call_wait(struct call *c)
 {
     struct topic *t = c->request->topic;
@@ -188,6 +200,7 @@ bool call_wait(struct call *c)
         DL_APPEND(server_of(c)->server->waiting, c);
     } else {
         DL_APPEND(t->calls->calls, c);
+        queue_note_unresolved(t->calls);
     }
     c->request->n_waiting++;
     return true;
@@ -281,6 +294,7 @@ void server_pump(struct sub *s)
     }
     if (UNLIKELY(r->calls_unresolved)) {
         sub_wait(s); /* there may be more, of which it does not know */
+        peer_retry_later(s->peer);
     }
 }
 
@@ -290,32 +304,53 @@ static void ignore_missing(struct sub *s, void *ctx)
     (void) ctx;
 }
 
-void topic_find_servers(struct router *r, struct topic *t)
+void servers_wake(struct topic *t, uint32_t first)
 {
-    r->work += topic_resolve(t, ignore_missing, NULL);
+    for (uint32_t i = first; i < t->n_matches; i++) {
+        if (match_serves(t->matches[i])) {
+            sub_wait(t->matches[i]->sub);
+            peer_retry_later(t->matches[i]->sub->peer);
+        }
+    }
 }
 
-void calls_resolve(struct router *r)
+void topic_find_servers(struct router *r, struct topic *t)
 {
-    struct call_queue *q;
+    uint32_t n = t->n_matches;
+
+    r->work += topic_resolve(t, ignore_missing, NULL);
+    if (t->calls) {
+        servers_wake(t, n);
+    }
+}
+
+void calls_resolve(struct router *r, unsigned n_queues)
+{
+    struct call_queue *q = NULL, *first = r->call_queues;
 
     r->calls_unresolved = false;
-    DL_FOREACH (r->call_queues, q) {
+    for (; first && q != first && n_queues > 0; n_queues--) {
+        q = r->call_queues;
         r->work++;
         if (!topic_is_resolved(q->topic)) {
             topic_find_servers(r, q->topic);
         }
-        if (!topic_is_resolved(q->topic)) {
-            r->calls_unresolved = true;
-            peer_retry_later(q->calls->request->peer);
-        }
+        queue_note_unresolved(q);
+        /* to the end: the others are the first the next time */
+        DL_DELETE(r->call_queues, q);
+        DL_APPEND(r->call_queues, q);
+        q = r->call_queues;
+    }
+    if (first && q != first) {
+        r->calls_unresolved = true;
+        peer_retry_later(q->calls->request->peer);
     }
 }
 
 void server_welcome(struct sub *s)
 {
     if (s->place != FILTER_EXACT || !s->matches) {
-        calls_resolve(s->peer->router);
+        calls_resolve(s->peer->router, UINT_MAX);
     }
     server_pump(s);
 }

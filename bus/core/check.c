@@ -111,6 +111,8 @@ static uint64_t server_check(const struct sub *s)
     DL_FOREACH (s->server->waiting, c) {
         assert(c->state == CALL_WAITING && c->match->sub == s && c->request->to_all);
     }
+    assert(!s->server->waiting || !sub_has_credit(s) || s->is_waiting || s->is_ended ||
+           s->peer->state != PEER_READY);
     assert(n == sub_window(s)->messages && bytes == (int64_t) sub_window(s)->bytes);
     return sizeof(*s->server);
 }
@@ -222,6 +224,20 @@ static uint32_t servers_count(const struct peer *p)
     return n;
 }
 
+/* The first one waits only for those who will be pumped. */
+static void call_queue_check(const struct call_queue *q)
+{
+    const struct call *first = q->calls;
+    const struct message_parts parts = message_parts_of(first->request->message);
+
+    for (uint32_t i = 0; i < q->topic->n_matches; i++) {
+        const struct match *m = q->topic->matches[i];
+
+        assert(!match_serves(m) || !body_fits(m->sub->peer, &parts) || !sub_has_credit(m->sub) ||
+               m->sub->is_waiting);
+    }
+}
+
 /* Each call that is not over is in one list: at a server, or at its topic. */
 static void calls_check(const struct router *r)
 {
@@ -237,6 +253,7 @@ static void calls_check(const struct router *r)
     }
     DL_FOREACH (r->call_queues, q) {
         assert(q->calls && q->topic->calls == q && q->topic->refs > 0);
+        call_queue_check(q);
         DL_FOREACH (q->calls, c) {
             assert(c->state == CALL_WAITING && !c->match && c->request->topic == q->topic);
             n_listed++;

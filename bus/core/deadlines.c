@@ -8,6 +8,7 @@
 #define NS_PER_MS UINT64_C(1000000)
 /* The rest is due at once in the next turn. */
 #define TIMERS_IN_A_TURN 1024u
+#define QUEUES_IN_A_TURN 256u
 
 static uint64_t stall_deadline(const struct router *r)
 {
@@ -44,7 +45,7 @@ static void retry_all(struct router *r)
 
     r->retry_ns = 0;
     if (r->calls_unresolved) {
-        calls_resolve(r);
+        calls_resolve(r, QUEUES_IN_A_TURN);
     }
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {

@@ -287,9 +287,8 @@ static void unask(struct request *r, struct call *c)
 
 static bool nobody(struct asked *a, bool is_too_large)
 {
-    return is_too_large
-               ? asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server")
-               : asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic");
+    return is_too_large ? asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server")
+                        : asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic");
 }
 
 static bool ask_one(struct peer *p, struct asked *a)
@@ -316,7 +315,8 @@ static bool ask_one(struct peer *p, struct asked *a)
         request_free(r);
         return asked_fail(a, BUS_STATUS_LIMIT, "no memory for it to wait in");
     }
-    if (match) {
+    if (match) { /* somebody could have taken it, but for want of memory or those before it */
+        servers_wake(a->topic, 0);
         server_pump(match->sub);
     }
     return true;

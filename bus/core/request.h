@@ -53,7 +53,7 @@ struct request {
     bool to_all;
     bool wants_fds;
     uint32_t n_calls, n_over;
-    uint32_t n_waiting; /* of those that are not over */
+    uint32_t n_waiting;                      /* of those that are not over */
     uint32_t n_replied, n_gone, n_timed_out; /* of n_over */
     struct call calls[];
 };
@@ -93,10 +93,14 @@ bool server_end(struct sub *s, unsigned *budget);
 void server_pump(struct sub *s);
 /* A new server: it may take what waits. */
 void server_welcome(struct sub *s);
-/* Completes the matches of a topic, as far as there is memory. */
+/* Servers of a topic, from that match on, soon take what waits. */
+void servers_wake(struct topic *t, uint32_t first);
+/* Completes the matches of a topic, as far as there is memory. Servers that so get to know of calls
+ * that wait take them soon. */
 void topic_find_servers(struct router *r, struct topic *t);
-/* The same for all topics at which calls wait; if memory was missing it is to be tried again. */
-void calls_resolve(struct router *r);
+/* The same for topics at which calls wait, at most so many; if memory was missing it is to be tried
+ * again. */
+void calls_resolve(struct router *r, unsigned n_queues);
 
 /* Why no server was chosen. */
 enum server_choice {

@@ -231,7 +231,8 @@ static bool peer_drop(struct peer *p, unsigned *budget)
 {
     tap_free(p);
     cargo_drop_all(p);
-    if (!answers_drop(p, budget) || !requests_drop(p, budget) || !subs_drop(p, budget) || !aliases_drop(p, budget)) {
+    if (!answers_drop(p, budget) || !requests_drop(p, budget) || !subs_drop(p, budget) ||
+        !aliases_drop(p, budget)) {
         return false;
     }
     windows_fini(&p->windows);

@@ -21,9 +21,9 @@ static void ask_in(struct world *w, struct sim_client *c, uint32_t number, unsig
 static void reply_in(struct world *w, struct sim_client *c, unsigned call, unsigned slot,
                      uint32_t flags)
 {
-    sim_reply(&w->s, c,
-              &(struct sim_reply){world_call(w, call), flags,
-                                  .body = {100, .buffer = 1, .slot = slot}});
+    sim_reply(
+        &w->s, c,
+        &(struct sim_reply){world_call(w, call), flags, .body = {100, .buffer = 1, .slot = slot}});
 }
 
 /* ---- buffers ---- */
@@ -86,20 +86,18 @@ static void test_what_waits_is_returned_when_it_does_not_wait_any_more(void **st
     world_request(w, c, 1, "a");
     ask_in(w, c, 2, 0);
     ask_in(w, c, 3, 1);
-    sim_request(&w->s, c,
-                &(struct sim_request){
-                    4, "a", .timeout_ms = 10, .body = {100, .buffer = 1, .slot = 2}});
+    sim_request(
+        &w->s, c,
+        &(struct sim_request){4, "a", .timeout_ms = 10, .body = {100, .buffer = 1, .slot = 2}});
     ask_in(w, c, 5, 3);
     world_expect(w, s, "CALL 1 a 2 call=1 3600000\n");
     world_cancel(w, c, 2);
     world_advance_ms(w, 10);
-    world_expect(w, c,
-                 "RETURNED 1 0\nDONE CANCELLED 2\nRETURNED 1 2048\nDONE TIMEOUT 4 0/0/1\n");
+    world_expect(w, c, "RETURNED 1 0\nDONE CANCELLED 2\nRETURNED 1 2048\nDONE TIMEOUT 4 0/0/1\n");
     world_reply(w, s, 1); /* the next one is delivered with its bytes, and open */
     world_expect(w, c, "ANSWER 1 1\nRETURNED 1 1024\n");
     sim_disconnect(&w->s, s);
-    world_expect(w, c,
-                 "DONE RESPONDER_GONE 3 0/1/0\nRETURNED 1 3072\nDONE NO_RESPONDER 5\n");
+    world_expect(w, c, "DONE RESPONDER_GONE 3 0/1/0\nRETURNED 1 3072\nDONE NO_RESPONDER 5\n");
 }
 
 static void test_refused_requests_and_replies_return_their_bodies(void **state)
@@ -110,8 +108,7 @@ static void test_refused_requests_and_replies_return_their_bodies(void **state)
     assert_true(sim_register(&w->s, s, 1, SLOT_BYTES, false));
     ask_in(w, c, 1, 0);
     world_expect(w, c, "DONE NO_RESPONDER 1\nRETURNED 1 0\n");
-    sim_request(&w->s, c,
-                &(struct sim_request){1, "$bus", .body = {100, .buffer = 1, .slot = 1}});
+    sim_request(&w->s, c, &(struct sim_request){1, "$bus", .body = {100, .buffer = 1, .slot = 1}});
     world_expect(w, c, "DONE DENIED 1\nRETURNED 1 1024\n");
     world_serve(w, s, "a", 1);
     world_request(w, c, 1, "a");
@@ -141,9 +138,8 @@ static void test_a_request_to_all_lends_one_body_to_all(void **state)
     struct sim_client *c = cargo_publisher(w);
 
     world_request(w, c, 1, "a"); /* y is busy */
-    sim_request(
-        &w->s, c,
-        &(struct sim_request){2, "a", .flags = REQUEST_ALL, .body = {100, .buffer = 1}});
+    sim_request(&w->s, c,
+                &(struct sim_request){2, "a", .flags = REQUEST_ALL, .body = {100, .buffer = 1}});
     world_expect(w, y, "CALL 1 a 3 call=1 3600000\n");
     world_expect(w, x, "BUFFER 1 8192\nCALL 1 a 3 call=2 3600000 in 1 0 100 1\nPING\n");
     sim_release_all(&w->s, x);
@@ -269,8 +265,7 @@ static void test_an_answer_that_is_too_large_ends_the_request(void **state)
     world_request(w, c, 2, "a");
     world_expect(w, s, "CALL 1 a 1 call=1 3600000\nCALL 1 a 1 call=2 3600000\n");
     sim_reply(&w->s, s, &(struct sim_reply){world_call(w, 1), .body = {9000}});
-    sim_reply(&w->s, s,
-              &(struct sim_reply){world_call(w, 2), .flags = REPLY_MORE, .body = {9000}});
+    sim_reply(&w->s, s, &(struct sim_reply){world_call(w, 2), .flags = REPLY_MORE, .body = {9000}});
     world_expect(w, c, "DONE LIMIT 1\nDONE LIMIT 2\n");
     world_expect(w, s, "CANCEL call=2 LIMIT\n");
 }
@@ -279,9 +274,9 @@ static void test_an_answer_that_is_too_large_ends_the_request(void **state)
 
 static void ask_with(struct world *w, struct sim_client *c, uint32_t number, unsigned n_fds)
 {
-    sim_request(&w->s, c,
-                &(struct sim_request){
-                    number, "a", .flags = REQUEST_DESCRIPTORS, .body = {.n_fds = n_fds}});
+    sim_request(
+        &w->s, c,
+        &(struct sim_request){number, "a", .flags = REQUEST_DESCRIPTORS, .body = {.n_fds = n_fds}});
 }
 
 static struct sim_client *join_fd_server(struct world *w, uint32_t window)

@@ -325,8 +325,8 @@ static void test_two_subscriptions_of_one_client_are_two_servers(void **state)
     world_expect(w, c, "ANSWER 1 1\nDONE RESPONDER_GONE 3 0/1/0\n");
     world_serve_as(w, s, 1, &(struct world_server){"a", 1}); /* the number may be used again */
     ask(w, c, 1);
-    world_expect(w, s,
-                 "STATUS OK UNSUBSCRIBE sub=2\nSTATUS OK SUBSCRIBE sub=2\nCALL 2 a 2 call=4 1000\n");
+    world_expect(
+        w, s, "STATUS OK UNSUBSCRIBE sub=2\nSTATUS OK SUBSCRIBE sub=2\nCALL 2 a 2 call=4 1000\n");
 }
 
 /* ---- the requester goes ---- */

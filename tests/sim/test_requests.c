@@ -346,8 +346,7 @@ static void test_the_counts_of_a_request_to_all_add_up(void **state)
         s[i] = world_join_server(w, "a", 1);
     }
     world_fill_output(w, s[4]); /* it is asked, but does not hear of it */
-    sim_request(&w->s, c,
-                &(struct sim_request){1, "a", .flags = REQUEST_ALL, .timeout_ms = 1000});
+    sim_request(&w->s, c, &(struct sim_request){1, "a", .flags = REQUEST_ALL, .timeout_ms = 1000});
     for (unsigned i = 0; i < 4; i++) {
         sim_read(&w->s, s[i], 100);
         world_clear(w, s[i]);

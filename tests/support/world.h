@@ -246,8 +246,8 @@ static inline void world_print_done(struct world *w, struct sim_client *c,
     world_print(w, c, "\n");
 }
 
-static inline bool world_print_request(struct world *w, struct sim_client *c,
-                                       const struct frame *f, const union wire_any *m)
+static inline bool world_print_request(struct world *w, struct sim_client *c, const struct frame *f,
+                                       const union wire_any *m)
 {
     switch (f->verb) {
     case VERB_CALL:
@@ -408,7 +408,7 @@ static inline int world_setup_streams(void **state)
 #define WORLD_CASES(f)                                                                             \
     WORLD_CASE(f),                                                                                 \
     {                                                                                              \
-        #f "_on_streams", f, world_setup_streams, world_teardown, NULL                             \
+#f "_on_streams", f, world_setup_streams, world_teardown, NULL                             \
     }
 
 /* ---- clients ---- */
