@@ -287,8 +287,12 @@ static void unask(struct request *r, struct call *c)
 
 static bool nobody(struct asked *a, bool is_too_large)
 {
-    return is_too_large ? asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server")
-                        : asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic");
+    if (is_too_large) {
+        return asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server");
+    }
+    return topic_is_resolved(a->topic)
+               ? asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic")
+               : asked_fail(a, BUS_STATUS_NO_MEMORY, "no memory to find its servers");
 }
 
 static bool ask_one(struct peer *p, struct asked *a)

@@ -206,7 +206,8 @@ static inline void world_fill_output(struct world *w, struct sim_client *c)
     struct wire_ping m = {1};
 
     w->hides_pongs = true;
-    while (peer_output(c->peer)->bytes < w->s.router->config.limits.output_bytes_max) {
+    while (peer_output(c->peer)->bytes < w->s.router->config.limits.output_bytes_max &&
+           !peer_is_closing(c->peer)) {
         sim_send(&w->s, c, VERB_PING, &m, NULL, 0);
     }
 }

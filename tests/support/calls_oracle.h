@@ -409,7 +409,7 @@ static inline void oracle_settle(struct oracle *o)
             sim_pong(s, c);
             sim_read(s, c, 10000);
         }
-        sim_advance(s, turn < 10 ? 60000000u : 10000000000u);
+        sim_advance(s, turn < 10 ? UINT64_C(60000000) : UINT64_C(3600000000000));
         (void) sim_work_off(s);
     }
     for (uint32_t i = 0; i < o->n_requests; i++) {
