@@ -80,7 +80,7 @@ struct world {
     struct client clients[N_PEERS];
     struct now now;
     struct arena arena;
-    uint8_t fds; /* that the next frame announces */
+    uint8_t fds;                /* that the next frame announces */
     uint64_t calls[CALLS_KEPT]; /* that servers have got last */
     unsigned n_calls;
 };
