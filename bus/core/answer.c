@@ -135,7 +135,7 @@ void answer_done(struct peer *p, const struct wire_done *done)
         return;
     }
     *a = (struct answer){.done = *done};
-    charge_force(&p->charge, answer_memory(a)); /* bounded by requests_max, or not read at all */
+    charge_force(&p->charge, answer_memory(a)); /* less than what the request was charged with */
     DL_APPEND(p->answers, a);
 }
 

@@ -388,7 +388,8 @@ static void request_refuse(struct peer *p, const struct asked *a)
         request_show(p, a, ++p->router->n_requests, 0);
     }
     p->router->counters.requests_failed++;
-    answer_done(p, &done);
+    /* not behind what waits: nothing is charged for it, so nothing would bound it there */
+    peer_send(p, VERB_DONE, &done);
     if (place.buffer != 0 && !a->parts.whole) {
         cargo_refused(p, &place);
     }

@@ -130,7 +130,8 @@ void call_cancel(struct call *c, enum bus_status reason);
 /* To the requester, behind what already waits for it. NULL, or why it cannot get it: then nothing
  * was sent. */
 const char *answer_send(const struct request *r, uint32_t part, const struct message_parts *parts);
-/* The same for the end of a request. Cannot fail: without memory the requester is ended. */
+/* The same for the end of a request that was open. Cannot fail: without memory the requester is
+ * ended. */
 void answer_done(struct peer *p, const struct wire_done *done);
 /* Sends what waits, as far as it can go. */
 void answers_pump(struct peer *p);

@@ -183,6 +183,47 @@ static void test_a_requester_that_leaves_too_much_unread_hits_its_limit(void **s
     world_expect(w, c, "ANSWER 1 1\n");
 }
 
+/* Its output is empty, so its requests are read; what waits for it must be bounded all the same. */
+static void test_refusals_do_not_wait_behind_answers(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *s = world_join_server(w, "a", 10), *c = world_join(w);
+    uint64_t used;
+
+    for (unsigned n = 1; n <= 3; n++) {
+        sim_request(&w->s, c, &(struct sim_request){n, "a", .flags = REQUEST_DESCRIPTORS});
+    }
+    sim_read(&w->s, s, 10);
+    for (unsigned n = 1; n <= 2; n++) {
+        sim_reply(&w->s, s, &(struct sim_reply){world_call(w, n), .body = {.n_fds = 1}});
+    }
+    world_expect(w, c, "ANSWER 1 1 1/1\nPING\n"); /* and no PONG: the second one waits */
+    used = c->peer->quota.used;
+    for (unsigned i = 0; i < 1000; i++) {
+        world_request(w, c, 9, "nobody");
+        sim_read(&w->s, c, 10);
+    }
+    assert_int_equal(c->peer->quota.used, used);
+    world_clear(w, c);
+    /* those that were open wait in their order, and use up the quota */
+    world_cancel(w, c, 3);
+    for (unsigned i = 0; i < 10000; i++) {
+        world_request(w, c, 9, "a");
+        world_cancel(w, c, 9);
+        sim_read(&w->s, c, 10);
+        sim_read(&w->s, s, 10);
+        world_clear(w, c);
+        world_clear(w, s);
+        w->n_calls = 3;
+    }
+    assert_true(c->peer->quota.used <= c->peer->quota.limit);
+    sim_pong(&w->s, c);
+    sim_read(&w->s, c, 1);
+    assert_int_equal(strncmp(w->text[1], "ANSWER 2 1 1/1\n", 15), 0);
+    w->s.on_frame = NULL;
+    sim_read(&w->s, c, 1000000);
+}
+
 /* ---- monitors ---- */
 
 static struct sim_client *monitor_join(struct world *w)
@@ -306,6 +347,7 @@ int main(void)
         WORLD_CASES(test_each_part_has_credit_of_its_own),
         WORLD_CASES(test_answers_wait_in_their_order),
         WORLD_CASES(test_a_requester_that_leaves_too_much_unread_hits_its_limit),
+        WORLD_CASE(test_refusals_do_not_wait_behind_answers),
         WORLD_CASES(test_monitors_see_requests_replies_and_ends),
         WORLD_CASES(test_monitors_see_requests_to_all),
         WORLD_CASES(test_monitors_see_what_becomes_of_replies),
