@@ -245,10 +245,12 @@ static bool call_take(struct call *c, struct match *match)
  * will, and those behind them need not wait. */
 #define CALLS_PASSED_OVER_MAX 64u
 
-static void pump_topic(struct sub *s, struct match *match)
+/* Whether the server got one. */
+static bool pump_topic(struct sub *s, struct match *match)
 {
     struct call *c = match->topic->calls ? match->topic->calls->calls : NULL, *next;
     unsigned n_passed = 0;
+    bool taken = false;
 
     for (; c && n_passed < CALLS_PASSED_OVER_MAX && sub_has_credit(s); c = next) {
         const struct message_parts parts = message_parts_of(c->request->message);
@@ -258,8 +260,40 @@ static void pump_topic(struct sub *s, struct match *match)
         if (!body_fits(s->peer, &parts)) {
             n_passed++;
         } else if (!link_takes(s, parts.whole) || !call_take(c, match)) {
-            return;
+            break;
+        } else {
+            taken = true;
         }
+    }
+    return taken;
+}
+
+/* The topics up to this one had their turn: the next one is the first the next time. */
+static void matches_rotate(struct sub *s, struct match *last)
+{
+    struct match *first = s->matches;
+
+    if (last->sub_next) {
+        first->sub_prev->sub_next = first;
+        s->matches = last->sub_next;
+        last->sub_next = NULL;
+    }
+}
+
+#define MATCHES_A_UNIT 16u
+
+static void pump_topics(struct sub *s)
+{
+    struct match *match = s->matches, *last = NULL;
+    unsigned n = 0;
+
+    for (; match && sub_has_credit(s); match = match->sub_next) {
+        last = pump_topic(s, match) ? match : last;
+        n++;
+    }
+    s->peer->router->work += n / MATCHES_A_UNIT;
+    if (last) {
+        matches_rotate(s, last);
     }
 }
 
@@ -278,7 +312,6 @@ static void pump_waiting(struct sub *s)
 void server_pump(struct sub *s)
 {
     const struct router *r = s->peer->router;
-    struct match *match;
 
     if (s->is_ended || s->peer->state != PEER_READY || r->is_shutting_down) {
         return;
@@ -288,10 +321,7 @@ void server_pump(struct sub *s)
     if (!r->call_queues) {
         return;
     }
-    DL_FOREACH2(s->matches, match, sub_next)
-    {
-        pump_topic(s, match);
-    }
+    pump_topics(s);
     if (UNLIKELY(r->calls_unresolved)) {
         sub_wait(s); /* there may be more, of which it does not know */
         peer_retry_later(s->peer);

@@ -263,6 +263,30 @@ static void test_calls_to_other_topics_do_not_wait(void **state)
     world_expect(w, s, "CALL 1 a 2 call=1 3600000\nCALL 2 b 2 call=2 3600000\n");
 }
 
+static void test_topics_take_turns_at_a_server(void **state)
+{
+    static const char *const order[] = {"a", "b", "c", "a", "b", "c", "a", "c", "a"};
+    struct world *w = *state;
+    struct sim_client *s = world_join_server(w, "+", 1), *c = world_join(w);
+    uint32_t n = 0;
+
+    world_request(w, c, ++n, "x");
+    for (unsigned i = 0; i < 3; i++) {
+        world_request(w, c, ++n, "a");
+        world_request(w, c, ++n, i < 2 ? "b" : "c");
+        world_request(w, c, ++n, i < 2 ? "c" : "a");
+    }
+    world_expect(w, s, "CALL 1 x 2 call=1 3600000\n");
+    for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
+        char due[64];
+
+        world_reply(w, s, i + 1);
+        snprintf(due, sizeof(due), "CALL 1 %s 2 call=%u 3600000\n", order[i], i + 2);
+        world_expect(w, s, due);
+    }
+    sim_read(&w->s, c, 100);
+}
+
 static void test_wildcards_serve_what_they_match(void **state)
 {
     struct world *w = *state;
@@ -556,6 +580,7 @@ int main(void)
         WORLD_CASES(test_what_waits_goes_to_the_first_that_can_take_it),
         WORLD_CASES(test_a_server_whose_link_is_full_is_passed_over),
         WORLD_CASES(test_calls_to_other_topics_do_not_wait),
+        WORLD_CASES(test_topics_take_turns_at_a_server),
         WORLD_CASES(test_wildcards_serve_what_they_match),
         WORLD_CASES(test_a_request_to_all_asks_every_server),
         WORLD_CASES(test_a_request_to_all_without_servers_has_no_responder),
