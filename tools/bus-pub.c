@@ -29,9 +29,25 @@ static const char help[] =
     "  -d, --descriptor FD      attach descriptor FD, open in this program; may be given more "
     "than\n"
     "                           once: bus-pub -d 3 TOPIC MESSAGE 3<FILE\n"
+    "  -k, --key KEY            messages of one KEY go to one member of a group of subscribers\n"
+    "                           that asked for it (bus-sub --sticky)\n"
     "  -c, --confirm            ask the router what became of each message; with -v the sum is\n"
     "                           printed to standard error\n"
+    "      --retain[=N]         the router keeps the last N (1) messages of TOPIC for later\n"
+    "                           subscriptions, after the end of this program too\n"
+    "      --retain-ttl MS      each for at most so many milliseconds\n"
+    "      --owned              what this program published is kept until it ends, not longer\n"
+    "      --ttl MS             what still waits somewhere after so long is not delivered any "
+    "more\n"
+    "      --clear              publish nothing: the router drops what it keeps of TOPIC\n"
     "  -m, --must-match         --confirm, and exit code 4 if a message matched no subscription\n"
+    "  -W, --wait-subscribers N wait before the first message until N subscriptions match\n"
+    "      --will TOPIC=TEXT    what the router publishes if this program is killed; may be given\n"
+    "                           more than once\n"
+    "      --will-delay MS      only so long after that, unless a bus-pub with the same token is "
+    "back\n"
+    "      --resume-token TEXT  by which the router knows that it is the same: a secret, up to 64 "
+    "bytes\n"
     "  -v, --verbose            say on standard error what was published\n"
     "      --help               this text\n"
     "      --version            the version\n"
@@ -47,8 +63,10 @@ struct settings {
     const char *message; /* or NULL */
     const char *file;    /* or NULL */
     char delimiter;
+    bool clear;
     struct bus_header headers[BUS_HEADERS_MAX];
     int fds[BUS_FDS_MAX];
+    struct will wills[WILLS_MAX];
 };
 
 /* Reads a whole file. More than limit bytes are not read: then *ret_bytes is limit + 1. */
@@ -121,7 +139,13 @@ static int run(struct settings *s)
     if (r < 0) {
         return TOOL_FAILURE;
     }
-    if (s->message) {
+    r = sender_wait_subscribers(&sender);
+    if (r < 0) {
+        return sender_close(&sender, r);
+    }
+    if (s->clear) {
+        r = sender_clear(&sender);
+    } else if (s->message) {
         r = sender_publish(&sender, s->message, strlen(s->message));
         if (r == -EMSGSIZE) {
             tool_error("the message is longer than %zu bytes, the most that one can have here%s",
@@ -137,7 +161,18 @@ static int run(struct settings *s)
 
 /* ---- options ---- */
 
-enum { OPT_HELP = 256, OPT_VERSION };
+enum {
+    OPT_HELP = 256,
+    OPT_VERSION,
+    OPT_WILL,
+    OPT_WILL_DELAY,
+    OPT_RESUME_TOKEN,
+    OPT_RETAIN,
+    OPT_RETAIN_TTL,
+    OPT_OWNED,
+    OPT_TTL,
+    OPT_CLEAR
+};
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -147,9 +182,19 @@ static const struct option long_options[] = {
     {"repeat", required_argument, NULL, 'n'},
     {"header", required_argument, NULL, 'H'},
     {"descriptor", required_argument, NULL, 'd'},
+    {"key", required_argument, NULL, 'k'},
     {"confirm", no_argument, NULL, 'c'},
     {"must-match", no_argument, NULL, 'm'},
+    {"wait-subscribers", required_argument, NULL, 'W'},
+    {"will", required_argument, NULL, OPT_WILL},
+    {"will-delay", required_argument, NULL, OPT_WILL_DELAY},
+    {"resume-token", required_argument, NULL, OPT_RESUME_TOKEN},
     {"verbose", no_argument, NULL, 'v'},
+    {"retain", optional_argument, NULL, OPT_RETAIN},
+    {"retain-ttl", required_argument, NULL, OPT_RETAIN_TTL},
+    {"owned", no_argument, NULL, OPT_OWNED},
+    {"ttl", required_argument, NULL, OPT_TTL},
+    {"clear", no_argument, NULL, OPT_CLEAR},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -170,6 +215,44 @@ static int add_header(struct settings *s, char *text)
     return 0;
 }
 
+static int add_will(struct settings *s, char *text)
+{
+    char *equals = strchr(text, '=');
+
+    if (!equals) {
+        return tool_usage("--will %s: not TOPIC=TEXT", text);
+    }
+    *equals = '\0';
+    if (!bus_topic_valid(text)) {
+        return tool_usage("--will %s=...: not a topic", text);
+    }
+    if (s->sender.n_wills == WILLS_MAX) {
+        return tool_usage("more than %d wills", WILLS_MAX);
+    }
+    s->wills[s->sender.n_wills++] = (struct will){.topic = text, .body = equals + 1};
+    return 0;
+}
+
+static int set_will_delay(struct settings *s, const char *text)
+{
+    uint64_t value;
+
+    if (!tool_parse_u64(text, 0, UINT32_MAX, &value)) {
+        return tool_usage("--will-delay %s: not a number of milliseconds", text);
+    }
+    s->sender.will_delay_ms = (uint32_t) value;
+    return 0;
+}
+
+static int set_resume_token(struct settings *s, const char *text)
+{
+    if (!*text || strlen(text) > BUS_RESUME_TOKEN_MAX) {
+        return tool_usage("--resume-token: not 1 to %d bytes", BUS_RESUME_TOKEN_MAX);
+    }
+    s->sender.resume_token = text;
+    return 0;
+}
+
 static int add_descriptor(struct settings *s, const char *text)
 {
     uint64_t fd;
@@ -182,6 +265,38 @@ static int add_descriptor(struct settings *s, const char *text)
     }
     s->fds[s->sender.n_fds++] = (int) fd;
     return 0;
+}
+
+static int parse_u32(const char *name, const char *text, uint32_t *ret)
+{
+    uint64_t value;
+
+    if (!tool_parse_u64(text, 1, UINT32_MAX, &value)) {
+        return tool_usage("--%s %s: not a whole number of at least 1", name, text);
+    }
+    *ret = (uint32_t) value;
+    return 0;
+}
+
+/* What is to be kept, and for how long: 0 or an exit code. */
+static int parse_lifetime(int option, struct settings *s)
+{
+    switch (option) {
+    case OPT_RETAIN:
+        return parse_u32("retain", optarg ? optarg : "1", &s->sender.topic_opts.retain_messages);
+    case OPT_RETAIN_TTL:
+        return parse_u32("retain-ttl", optarg, &s->sender.topic_opts.retain_ttl_ms);
+    case OPT_OWNED:
+        s->sender.topic_opts.flags |= BUS_TOPIC_OWNED;
+        return 0;
+    case OPT_TTL:
+        return parse_u32("ttl", optarg, &s->sender.ttl_ms);
+    case OPT_CLEAR:
+        s->clear = true;
+        return 0;
+    default:
+        return tool_usage("wrong option");
+    }
 }
 
 /* One option: 0 or an exit code. */
@@ -209,6 +324,12 @@ static int parse_option(int option, struct settings *s)
         return add_header(s, optarg);
     case 'd':
         return add_descriptor(s, optarg);
+    case 'k':
+        if (!*optarg || strlen(optarg) > BUS_TOPIC_MAX) {
+            return tool_usage("--key %s: not 1 to %d bytes", optarg, BUS_TOPIC_MAX);
+        }
+        s->sender.key = optarg;
+        return 0;
     case 'm':
         s->sender.must_match = true;
         s->sender.confirm = true;
@@ -216,11 +337,21 @@ static int parse_option(int option, struct settings *s)
     case 'c':
         s->sender.confirm = true;
         return 0;
+    case 'W':
+        return tool_parse_u64(optarg, 1, UINT32_MAX, &s->sender.wait_subscribers)
+                   ? 0
+                   : tool_usage("--wait-subscribers %s: not a whole number of at least 1", optarg);
+    case OPT_WILL:
+        return add_will(s, optarg);
+    case OPT_WILL_DELAY:
+        return set_will_delay(s, optarg);
+    case OPT_RESUME_TOKEN:
+        return set_resume_token(s, optarg);
     case 'v':
         s->sender.verbose = true;
         return 0;
     default:
-        return tool_usage("wrong option");
+        return parse_lifetime(option, s);
     }
 }
 
@@ -243,6 +374,12 @@ static int parse_operands(struct settings *s, char **operands, int n)
     if (s->message && s->file) {
         return tool_usage("a MESSAGE and --file: which one?");
     }
+    if (s->clear && (s->message || s->file)) {
+        return tool_usage("--clear publishes nothing");
+    }
+    if (s->sender.topic_opts.retain_ttl_ms && !s->sender.topic_opts.retain_messages) {
+        return tool_usage("--retain-ttl needs --retain");
+    }
     if (s->delimiter == '\0' && (s->message || s->file)) {
         return tool_usage("--null is for messages of standard input");
     }
@@ -254,12 +391,14 @@ static int parse_operands(struct settings *s, char **operands, int n)
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.delimiter = '\n', .sender.repeat = 1};
+    struct settings s = {
+        .delimiter = '\n', .sender.repeat = 1, .sender.topic_opts = BUS_TOPIC_OPTS_INIT};
     int option, r;
 
     s.sender.headers = s.headers;
     s.sender.fds = s.fds;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:cmv", long_options, NULL)) != -1) {
+    s.sender.wills = s.wills;
+    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:k:cmvW:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "common.h"
 #include "sub_format.h"
@@ -16,7 +17,8 @@ static const char help[] =
     "usage: bus-sub [OPTION]... FILTER...\n"
     "Subscribe to topics through bus-router and write each message to standard output.\n"
     "In a FILTER the level + matches any one level, and a last level # everything below.\n"
-    "A message that matches two of the FILTERs comes twice.\n"
+    "A message that matches two of the FILTERs comes twice. $bus/client/# are the events of the\n"
+    "router when clients come and go; text and json show them readably.\n"
     "\n"
     "  -a, --address ADDRESS  the router: seqpacket:PATH, stream:PATH or PATH; @NAME is abstract\n"
     "  -f, --format FORMAT    text: the body and a newline (default); on a terminal, control\n"
@@ -32,6 +34,7 @@ static const char help[] =
     "                           %T time      %N time in nanoseconds since 1970\n"
     "                           %c sender's name  %i its connection's number  %p pid  %u uid\n"
     "                           %g gid       %{NAME} value of that header\n"
+    "                           %r retained or live\n"
     "                           %n newline   %z NUL byte   %% percent sign\n"
     "  -0, --null             end each message with a NUL byte (text: in place of the newline)\n"
     "  -v, --verbose          text: write the topic and a tab before each body\n"
@@ -46,6 +49,25 @@ static const char help[] =
     "                         topic), block (publishers wait), disconnect\n"
     "  -w, --window N[,BYTES] how much may be on its way, unread; the router has a default\n"
     "  -q, --queue N[,BYTES]  how much more may wait in the router\n"
+    "  -s, --silence MS       say so, once, when no message has come on a FILTER for so long: on\n"
+    "                         standard error, with --format json as\n"
+    "                         {\"silent_ms\":N,\"filter\":TEXT}\n"
+    "      --retained WHICH   first what the router keeps of matching topics: last (the last "
+    "message\n"
+    "                         of each) or all; json: these have \"retained\":true, and behind "
+    "them\n"
+    "                         comes {\"live\":true,\"retained\":N,\"filter\":TEXT}; other "
+    "formats:\n"
+    "                         a line on standard error\n"
+    "      --min-interval MS  of each topic at most one message in so many milliseconds, the "
+    "newest\n"
+    "  -g, --group NAME       share the messages with all others who subscribe to this FILTER in\n"
+    "                         this group: each message goes to one of them\n"
+    "      --ack              in a group: a message that was not written to its end, because this\n"
+    "                         program was killed, goes to another\n"
+    "      --sticky           in a group: messages of one key (bus-pub --key) go to one of them\n"
+    "      --deliveries N     --ack: give a message up after so many deliveries (default 5)\n"
+    "      --dead-letter TOPIC  --ack: publish to TOPIC what is given up\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
     "      --help             this text\n"
@@ -78,6 +100,15 @@ struct state {
     bool lost;
 };
 
+/* It is done when it is written, and not before. */
+static void acknowledge(struct state *s, const struct bus_message *message)
+{
+    out_flush(&s->out);
+    if (!s->out.error) {
+        (void) bus_message_ack(message); /* a connection that has ended says so itself */
+    }
+}
+
 static void on_message(struct bus_sub *sub, const struct bus_message *message, void *userdata)
 {
     struct state *s = userdata;
@@ -87,6 +118,9 @@ static void on_message(struct bus_sub *sub, const struct bus_message *message, v
     }
     format_message(&s->settings->format, &s->out, message);
     s->written++;
+    if (s->settings->sub.flags & BUS_SUB_ACK) {
+        acknowledge(s, message);
+    }
     if (s->written == s->settings->count || s->out.error) {
         s->done = true;
         bus_stop(bus_sub_conn(sub));
@@ -110,6 +144,37 @@ static void on_loss(struct bus_sub *sub, const struct bus_loss *loss, void *user
                    (unsigned long long) loss->bytes, bus_sub_filter(sub),
                    bus_loss_text(loss->reason));
     }
+}
+
+static void on_silence(struct bus_sub *sub, uint64_t since_ms, void *userdata)
+{
+    struct state *s = userdata;
+
+    if (s->done) {
+        return;
+    }
+    if (s->settings->format.kind == FORMAT_JSON) {
+        json_silence(&s->out, bus_sub_filter(sub), since_ms);
+    } else {
+        tool_error("no message of %s for %llu ms", bus_sub_filter(sub),
+                   (unsigned long long) since_ms);
+    }
+}
+
+static void on_live(struct bus_sub *sub, uint64_t messages, void *userdata)
+{
+    struct state *s = userdata;
+
+    if (s->done) {
+        return;
+    }
+    if (s->settings->format.kind == FORMAT_JSON) {
+        json_live(&s->out, bus_sub_filter(sub), messages);
+        return;
+    }
+    out_flush(&s->out); /* what was kept stands before this line, wherever both go */
+    tool_error("%s: %llu retained messages; live from here on", bus_sub_filter(sub),
+               (unsigned long long) messages);
 }
 
 static void say_ready(struct state *s)
@@ -256,6 +321,8 @@ static int run(struct settings *settings)
     opts.userdata = &s;
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
+    settings->sub.on_silence = on_silence;
+    settings->sub.on_live = on_live;
     if (settings->format.kind != FORMAT_RAW) {
         settings->sub.flags |= BUS_SUB_IMMUTABLE; /* what was checked must be what is written */
     }
@@ -278,7 +345,17 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION };
+enum {
+    OPT_READY_FD = 256,
+    OPT_RETAINED,
+    OPT_MIN_INTERVAL,
+    OPT_ACK,
+    OPT_STICKY,
+    OPT_DELIVERIES,
+    OPT_DEAD_LETTER,
+    OPT_HELP,
+    OPT_VERSION
+};
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -291,6 +368,14 @@ static const struct option long_options[] = {
     {"policy", required_argument, NULL, 'p'},
     {"window", required_argument, NULL, 'w'},
     {"queue", required_argument, NULL, 'q'},
+    {"silence", required_argument, NULL, 's'},
+    {"retained", required_argument, NULL, OPT_RETAINED},
+    {"min-interval", required_argument, NULL, OPT_MIN_INTERVAL},
+    {"group", required_argument, NULL, 'g'},
+    {"ack", no_argument, NULL, OPT_ACK},
+    {"sticky", no_argument, NULL, OPT_STICKY},
+    {"deliveries", required_argument, NULL, OPT_DELIVERIES},
+    {"dead-letter", required_argument, NULL, OPT_DEAD_LETTER},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -305,6 +390,18 @@ static int parse_pair(const char *name, uint32_t *messages, uint64_t *bytes)
         return tool_usage("--%s %s: not MESSAGES or MESSAGES,BYTES, each at least 1", name, optarg);
     }
     *messages = (uint32_t) value;
+    return 0;
+}
+
+static int parse_retained(struct bus_sub_opts *sub)
+{
+    if (strcmp(optarg, "last") == 0) {
+        sub->retained = BUS_RETAINED_LAST;
+    } else if (strcmp(optarg, "all") == 0) {
+        sub->retained = BUS_RETAINED_ALL;
+    } else {
+        return tool_usage("--retained %s: not last or all", optarg);
+    }
     return 0;
 }
 
@@ -348,6 +445,38 @@ static int parse_option(int option, struct settings *s)
         return parse_pair("window", &s->sub.window_messages, &s->sub.window_bytes);
     case 'q':
         return parse_pair("queue", &s->sub.queue_messages, &s->sub.queue_bytes);
+    case 's':
+        if (!tool_parse_u64(optarg, 10, UINT32_MAX, &value)) {
+            return tool_usage("--silence %s: not a number of milliseconds of at least 10", optarg);
+        }
+        s->sub.silence_ms = (uint32_t) value;
+        return 0;
+    case OPT_RETAINED:
+        return parse_retained(&s->sub);
+    case OPT_MIN_INTERVAL:
+        if (!tool_parse_u64(optarg, 1, UINT32_MAX, &value)) {
+            return tool_usage("--min-interval %s: not a whole number of at least 1", optarg);
+        }
+        s->sub.min_interval_ms = (uint32_t) value;
+        return 0;
+    case 'g':
+        s->sub.group = optarg;
+        return 0;
+    case OPT_ACK:
+        s->sub.flags |= BUS_SUB_ACK;
+        return 0;
+    case OPT_STICKY:
+        s->sub.flags |= BUS_SUB_STICKY;
+        return 0;
+    case OPT_DELIVERIES:
+        if (!tool_parse_u64(optarg, 1, UINT32_MAX, &value)) {
+            return tool_usage("--deliveries %s: not a whole number of at least 1", optarg);
+        }
+        s->sub.deliveries_max = (uint32_t) value;
+        return 0;
+    case OPT_DEAD_LETTER:
+        s->sub.dead_letter = optarg;
+        return 0;
     case OPT_READY_FD:
         if (!tool_parse_u64(optarg, 0, 1048576, &value)) {
             return tool_usage("--ready-fd %s: not a descriptor", optarg);
@@ -357,6 +486,23 @@ static int parse_option(int option, struct settings *s)
     default:
         return tool_usage("wrong option");
     }
+}
+
+static int check_group(const struct bus_sub_opts *sub)
+{
+    if (sub->group && (!*sub->group || strlen(sub->group) > BUS_NAME_MAX)) {
+        return tool_usage("--group %s: not 1 to %d bytes", sub->group, BUS_NAME_MAX);
+    }
+    if (!sub->group && (sub->flags & (BUS_SUB_ACK | BUS_SUB_STICKY))) {
+        return tool_usage("--ack and --sticky go with --group only");
+    }
+    if (!(sub->flags & BUS_SUB_ACK) && (sub->dead_letter || sub->deliveries_max)) {
+        return tool_usage("--deliveries and --dead-letter go with --ack only");
+    }
+    if (sub->dead_letter && !bus_topic_valid(sub->dead_letter)) {
+        return tool_usage("--dead-letter %s: not a topic", sub->dead_letter);
+    }
+    return 0;
 }
 
 static int check_settings(const struct settings *s)
@@ -371,6 +517,9 @@ static int check_settings(const struct settings *s)
                               s->filters[i], BUS_TOPIC_MAX, BUS_LEVELS_MAX);
         }
     }
+    if (s->sub.min_interval_ms && s->sub.policy == BUS_POLICY_BLOCK) {
+        return tool_usage("--min-interval does not go with --policy block");
+    }
     if (s->format.with_topic && s->format.kind != FORMAT_TEXT) {
         return tool_usage("--verbose goes with --format text only");
     }
@@ -378,7 +527,7 @@ static int check_settings(const struct settings *s)
         (s->format.kind == FORMAT_RAW || s->format.kind == FORMAT_JSON)) {
         return tool_usage("--null does not go with --format raw or json");
     }
-    return 0;
+    return check_group(&s->sub);
 }
 
 int main(int argc, char **argv)
@@ -387,7 +536,7 @@ int main(int argc, char **argv)
         .sub = BUS_SUB_OPTS_INIT, .timeout = -1, .ready_fd = -1, .format.terminator = '\n'};
     int option, r;
 
-    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:d", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:dg:s:", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -51,6 +51,61 @@ static void on_confirm(struct bus_conn *conn, const struct bus_confirmation *c, 
     s->n_unmatched += c->status == BUS_STATUS_OK && c->matched == 0;
 }
 
+/* The number is asked for with bus_topic_subscriptions(). */
+static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *userdata)
+{
+    (void) topic;
+    (void) subscriptions;
+    (void) userdata;
+}
+
+static int advertise(struct sender *s)
+{
+    struct bus_topic_opts opts = s->settings->topic_opts;
+    int r;
+
+    opts.on_interest = s->settings->wait_subscribers > 0 ? on_interest : NULL;
+    r = bus_advertise_with(s->conn, s->settings->topic, &opts, &s->topic);
+    if (r < 0) {
+        tool_error("cannot advertise %s: %s", s->settings->topic, strerror(-r));
+    }
+    return r;
+}
+
+static int leave_wills(struct sender *s)
+{
+    struct bus_will_opts opts = BUS_WILL_OPTS_INIT;
+    int r = 0;
+
+    opts.delay_ms = s->settings->will_delay_ms;
+    for (size_t i = 0; i < s->settings->n_wills && r == 0; i++) {
+        const struct will *w = &s->settings->wills[i];
+
+        r = bus_will(s->conn, w->topic, w->body, strlen(w->body), &opts);
+        if (r < 0) {
+            tool_error("cannot leave a will for %s: %s", w->topic, strerror(-r));
+        }
+    }
+    return r;
+}
+
+int sender_wait_subscribers(struct sender *s)
+{
+    int64_t wanted = (int64_t) s->settings->wait_subscribers;
+    int r = 0;
+
+    while (wanted > 0 && r >= 0 && !s->refused && bus_topic_subscriptions(s->topic) < wanted) {
+        struct pollfd fds[] = {{.fd = bus_fd(s->conn), .events = POLLIN},
+                               {.fd = tool_signal_fd(), .events = POLLIN}};
+
+        if (tool_interrupted()) {
+            return -EINTR;
+        }
+        r = poll(fds, ARRAY_LEN(fds), -1) > 0 && fds[0].revents ? bus_process(s->conn) : 0;
+    }
+    return r < 0 ? r : s->refused ? -ECANCELED : 0;
+}
+
 int sender_open(struct sender *s, const struct sender_settings *settings)
 {
     struct bus_opts opts = BUS_OPTS_INIT;
@@ -60,24 +115,39 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     opts.on_status = on_status;
     opts.on_closed = on_closed;
     opts.userdata = s;
+    opts.resume_token = settings->resume_token;
+    opts.resume_token_bytes = settings->resume_token ? strlen(settings->resume_token) : 0;
     s->opts.headers = settings->headers;
     s->opts.n_headers = settings->n_headers;
     s->opts.userdata = s;
+    s->opts.key = settings->key;
     s->opts.fds = settings->fds;
     s->opts.n_fds = settings->n_fds;
     if (settings->confirm) {
         s->opts.flags = BUS_PUBLISH_CONFIRM;
         s->opts.on_confirm = on_confirm;
     }
-    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0;
+    s->opts.ttl_ms = settings->ttl_ms;
+    s->has_opts = settings->confirm || settings->n_headers > 0 || settings->n_fds > 0 ||
+                  settings->ttl_ms > 0 || settings->key;
     r = tool_connect(settings->address, &opts, &s->conn);
     if (r < 0) {
         return r;
     }
-    r = bus_advertise(s->conn, settings->topic, &s->topic);
+    r = leave_wills(s);
+    r = r < 0 ? r : advertise(s);
     if (r < 0) {
-        tool_error("cannot advertise %s: %s", settings->topic, strerror(-r));
         bus_close(s->conn);
+    }
+    return r;
+}
+
+int sender_clear(struct sender *s)
+{
+    int r = bus_topic_clear(s->topic);
+
+    if (r < 0) {
+        tool_error("cannot clear %s: %s", s->settings->topic, strerror(-r));
     }
     return r;
 }

@@ -26,7 +26,7 @@ const char *format_parse(struct format *f, const char *text)
             return "%{ without }";
         }
         if (*p == '%') {
-            if (!p[1] || !strchr("%tbdnzsTNqicpug", p[1])) {
+            if (!p[1] || !strchr("%tbdnrzsTNqicpug", p[1])) {
                 return "unknown %-directive";
             }
             p++;
@@ -121,6 +121,9 @@ static void directive(struct format *f, struct out *o, char c, const struct bus_
     case 'g':
         out_u64(o, sender->gid);
         return;
+    case 'r':
+        out_text(o, bus_message_is_retained(message) ? "retained" : "live");
+        return;
     case 'n':
         out_byte(o, '\n');
         return;
@@ -204,7 +207,8 @@ void format_message(struct format *f, struct out *o, const struct bus_message *m
             out_text(o, bus_message_topic(message));
             out_byte(o, '\t');
         }
-        if (f->to_terminal) {
+        if (event_text(o, message)) { /* no control characters in it */
+        } else if (f->to_terminal) {
             terminal_body(o, bus_message_data(message), bus_message_bytes(message));
         } else {
             out_bytes(o, bus_message_data(message), bus_message_bytes(message));

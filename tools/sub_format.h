@@ -28,6 +28,15 @@ void format_time(struct format *f, struct out *o, uint64_t time_ns);
 
 /* One line of JSON each. */
 void json_message(struct format *f, struct out *o, const struct bus_message *message);
+void json_live(struct out *o, const char *filter, uint64_t messages);
 void json_loss(struct out *o, const char *filter, const struct bus_loss *loss);
+void json_silence(struct out *o, const char *filter, uint64_t since_ms);
+/* A JSON string of valid UTF-8. */
+void json_text(struct out *o, const char *text);
+
+/* A message that is an event of the router, in words; false, and nothing written, if it is none. */
+bool event_text(struct out *o, const struct bus_message *message);
+/* As one more member of its object, if it is one. */
+void event_json(struct out *o, const struct bus_message *message);
 /* Length of the UTF-8 character at p, 0 if it is none. */
 size_t utf8_length(const unsigned char *p, const unsigned char *end);

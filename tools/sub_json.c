@@ -92,7 +92,7 @@ static void json_string(struct out *o, const void *data, size_t bytes)
     out_byte(o, '"');
 }
 
-static void json_text(struct out *o, const char *text)
+void json_text(struct out *o, const char *text)
 {
     json_string(o, text, strlen(text));
 }
@@ -195,6 +195,7 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
         out_text(o, ",\"body_base64\":");
         json_base64(o, data, bytes);
     }
+    event_json(o, message);
     json_number(o, ",\"bytes\":", bytes);
     out_text(o, ",\"time\":\"");
     format_time(f, o, bus_message_time_ns(message));
@@ -202,6 +203,17 @@ void json_message(struct format *f, struct out *o, const struct bus_message *mes
     json_sender(o, bus_message_sender(message));
     json_headers(o, message);
     json_descriptors(o, message);
+    if (bus_message_is_redelivered(message)) {
+        json_number(o, ",\"deliveries\":", bus_message_deliveries(message));
+    }
+    out_text(o, bus_message_is_retained(message) ? ",\"retained\":true}\n" : "}\n");
+}
+
+void json_live(struct out *o, const char *filter, uint64_t messages)
+{
+    json_number(o, "{\"live\":true,\"retained\":", messages);
+    out_text(o, ",\"filter\":");
+    json_text(o, filter);
     out_text(o, "}\n");
 }
 
@@ -211,6 +223,14 @@ void json_loss(struct out *o, const char *filter, const struct bus_loss *loss)
     json_number(o, ",\"bytes\":", loss->bytes);
     out_text(o, ",\"reason\":");
     json_text(o, bus_loss_text(loss->reason));
+    out_text(o, ",\"filter\":");
+    json_text(o, filter);
+    out_text(o, "}\n");
+}
+
+void json_silence(struct out *o, const char *filter, uint64_t since_ms)
+{
+    json_number(o, "{\"silent_ms\":", since_ms);
     out_text(o, ",\"filter\":");
     json_text(o, filter);
     out_text(o, "}\n");

@@ -6,7 +6,7 @@
 #include "core/envelope.h"
 #include "core/request.h"
 #include "core/state.h"
-#include "wire/hot.h"
+#include "wire/hot_requests.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 /* Fields 1, 4 and 12 of CALL: subscription, call and timeout_ms. */
@@ -61,7 +61,7 @@ struct match *server_choose(struct topic *t, const struct message_parts *parts,
 
     *ret = SERVER_NONE;
     for (uint32_t n = 0; n < t->n_matches && fewest > 0; n++) {
-        t->matches[0]->sub->peer->router->work++;
+        parts->sender->peer->router->work++;
         /* in turn: from behind the one that was chosen last */
         struct match *match = t->matches[(t->last_server + 1 + n) % t->n_matches];
 
@@ -621,8 +621,15 @@ static bool reply_header(struct peer *p, struct reply *reply, struct message_par
                             .error = reply->m.error,
                             .headers = reply->m.headers,
                             .n_headers = reply->m.n_headers};
-    long n = codec_encode(&p->router->arena, VERB_ANSWER, &m, header, cap);
+    long n;
 
+    if (m.n_headers == 0 && m.descriptors == 0) {
+        uint8_t *end = hot_put_origin(header, m.sender, m.time);
+
+        n = hot_put_field(hot_put_field(end, 6, m.flags), 12, m.error) - header;
+    } else {
+        n = codec_encode(&p->router->arena, VERB_ANSWER, &m, header, cap);
+    }
     if (n < 0) {
         return reply_fail(reply, BUS_STATUS_LIMIT, "the headers are too long together");
     }
@@ -661,17 +668,29 @@ static void reply_decoded(struct peer *p, struct reply *reply, const struct fram
     reply_refuse(p, reply);
 }
 
+static bool reply_decode(struct peer *p, const struct frame *f, struct wire_reply *ret)
+{
+    union wire_any any;
+
+    if (hot_get_reply(f->header, f->header_bytes, ret)) {
+        return true;
+    }
+    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+        return false;
+    }
+    *ret = any.reply;
+    return true;
+}
+
 void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed)
 {
     struct reply reply = {.n_fds = f->fds, .parcel = parcel};
-    union wire_any any;
 
-    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+    if (!reply_decode(p, f, &reply.m)) {
         (void) reply_fail(&reply, BUS_STATUS_MALFORMED, "REPLY");
         reply_refuse(p, &reply);
         return;
     }
-    reply.m = any.reply;
     if (!fds_allowed) {
         (void) reply_fail(&reply, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
         reply_refuse(p, &reply);

@@ -37,6 +37,9 @@ static void cargo_free(struct cargo *c)
     if (c->buffer) {
         buffer_unref(c->buffer);
     }
+    if (c->origin) {
+        message_unref(c->origin);
+    }
     free(c);
 }
 
@@ -68,6 +71,16 @@ struct cargo *cargo_new(struct buffer *buffer, uint64_t offset, uint32_t bytes,
         if (buffer) {
             buffer->n_open++;
         }
+    }
+    return c;
+}
+
+struct cargo *cargo_share(struct message *m)
+{
+    struct cargo *c = cargo_new(m->cargo->buffer, m->cargo->offset, m->cargo->bytes, NULL);
+
+    if (c) {
+        c->origin = message_ref(m->cargo->origin ? m->cargo->origin : m);
     }
     return c;
 }
@@ -109,7 +122,7 @@ void cargo_discard(struct cargo *c)
 
 void cargo_end(struct cargo *c)
 {
-    struct peer *p = c->buffer ? c->buffer->sender->peer : NULL;
+    struct peer *p = c->buffer && !c->origin ? c->buffer->sender->peer : NULL;
 
     cargo_settle(c);
     if (!p || p->state == PEER_CLOSING || return_send(p, c)) {

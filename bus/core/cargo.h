@@ -32,13 +32,14 @@ struct buffer {
 struct cargo {
     struct buffer *buffer; /* NULL: the body is in the message */
     uint64_t offset;
-    uint32_t bytes;        /* of the body in the buffer */
-    uint32_t n_leases;     /* references to the message that are leases */
-    bool settled;          /* all of them are: it will not be put on a link again */
-    struct parcel *parcel; /* descriptors of the application, or NULL */
-    uint32_t n_wanted;     /* queues in which it waits for who wants these, and the fan-out */
-    struct charge charge;  /* of these */
-    struct cargo *next;    /* peer.returns: the publisher is still to be told */
+    uint32_t bytes;         /* of the body in the buffer */
+    uint32_t n_leases;      /* references to the message that are leases */
+    bool settled;           /* all of them are: it will not be put on a link again */
+    struct parcel *parcel;  /* descriptors of the application, or NULL */
+    uint32_t n_wanted;      /* queues in which it waits for who wants these, and the fan-out */
+    struct charge charge;   /* of these */
+    struct message *origin; /* NULL, or whose body it is: the publisher hears of that message */
+    struct cargo *next;     /* peer.returns: the publisher is still to be told */
 };
 
 struct buffer *buffer_ref(struct buffer *b);
@@ -57,6 +58,8 @@ void cargo_end(struct cargo *c);
 void cargo_settle(struct cargo *c);
 /* One of cargo.n_wanted does not wait any more: the last one lets the descriptors go. */
 void cargo_unwant(struct cargo *c);
+/* The body of a message once more, for another one. NULL if out of memory. */
+struct cargo *cargo_share(struct message *m);
 /* It was never published: the publisher is not told. */
 void cargo_discard(struct cargo *c);
 

@@ -2,6 +2,9 @@
 /* The invariants of the whole router, for tests. */
 #include <assert.h>
 #include <utlist.h>
+#include "core/member.h"
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -130,12 +133,27 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
     assert(p->windows.slots[s->window].refs > 0);
     if (sq) {
         subq_check(&sq->q);
+        if (sq->replay) {
+            subq_check(&sq->replay->q);
+        }
+        if (sq->pacer) {
+            pacer_check(sq->pacer);
+        }
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
         assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
     assert(server || s->is_ended || !(s->flags & SUB_SERVE));
     return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0) +
            (server ? server_check(s) : 0);
+}
+
+static uint64_t sub_queued(const struct sub *s)
+{
+    const struct sub_queue *sq = sub_queue(s);
+
+    return sq ? (uint64_t) sq->q.n_messages + (sq->replay ? sq->replay->q.n_messages : 0) +
+                    (sq->pacer ? sq->pacer->n_waiting : 0)
+              : 0;
 }
 
 static uint32_t waiting_check(const struct peer *p)
@@ -277,7 +295,7 @@ static uint64_t peer_check(const struct peer *p)
         }
         n_subs++;
         charged += sub_check(p, s, i + 1);
-        queued += sub_queue(s) ? s->queue->q.n_messages : 0;
+        queued += sub_queued(s);
         n_waiting += s->is_waiting;
     }
     assert(n_waiting == waiting_check(p));
@@ -289,6 +307,99 @@ static uint64_t peer_check(const struct peer *p)
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
+    return charged;
+}
+
+/* Sums over what is in a list of deliveries. */
+struct delivery_sums {
+    uint64_t charged, bytes;
+    uint32_t n;
+};
+
+static void deliveries_check(const struct group *g, const struct delivery *list,
+                             struct delivery_sums *sums)
+{
+    const struct delivery *d;
+
+    DL_FOREACH (list, d) {
+        assert(d->group == g && d->message->refs > 0);
+        sums->charged += delivery_memory(d);
+        sums->bytes += d->message->size;
+        sums->n++;
+    }
+}
+
+/* Returns how many it has not acknowledged. */
+static uint32_t member_check(const struct group *g, const struct member *m,
+                             struct delivery_sums *returned, uint64_t *charged)
+{
+    struct delivery_sums unacked = {0};
+
+    assert(m->group == g && (m->sub.flags & SUB_MEMBER) && !m->sub.is_ended);
+    assert(m->place == 0 || g->ready[m->place - 1] == m);
+    assert(m->place == 0 || m->sub.peer->state == PEER_CLOSING ||
+           (sub_has_credit(&m->sub) && !m->returned && !sub_has_backlog(&m->sub)));
+    deliveries_check(g, m->unacked, &unacked);
+    deliveries_check(g, m->returned, returned);
+    assert(unacked.n == m->n_unacked && unacked.bytes == m->unacked_bytes);
+    assert(unacked.n == m->deliveries.n);
+    /* what it has in work is what its window is used for */
+    assert(!(g->flags & SUB_ACK) ||
+           m->n_unacked + m->sub.credit_messages == sub_window(&m->sub)->messages);
+    *charged += unacked.charged;
+    return unacked.n;
+}
+
+static uint64_t group_check_one(const struct group *g, uint64_t *n_unacked)
+{
+    uint64_t charged = g->charge.bytes + windows_memory(&g->peer.windows);
+    struct delivery_sums returned = {0}, dead = {0};
+    uint32_t n = 0, n_slots = 0, n_dead = 0;
+    const struct delivery *d;
+    const struct member *m;
+
+    DL_FOREACH (g->members, m) {
+        *n_unacked += member_check(g, m, &returned, &charged);
+        n_slots += m->n_slots;
+        n++;
+    }
+    assert(n == g->n_members && g->n_ready <= n);
+    for (uint32_t i = 0; g->slots && i < GROUP_SLOTS; i++) {
+        n_slots -= g->slots[i] != NULL;
+    }
+    assert(n_slots == 0);
+    deliveries_check(g, g->returned, &returned);
+    assert(returned.n == g->n_returned);
+    DL_FOREACH (g->peer.router->groups.dead, d) {
+        if (d->group == g) {
+            n_dead++;
+            dead.charged += delivery_memory(d);
+        }
+    }
+    assert(g->refs == n_dead + (g->members || g->face || g->n_returned > 0));
+    charged += g->face ? sub_check(&g->peer, g->face, 0) : 0;
+    charged += returned.charged + dead.charged;
+    assert(charged == g->peer.quota.used);
+    n = g->face && sub_queue(g->face) ? g->face->queue->q.n_messages : 0;
+    assert(n + returned.n == g->peer.queued_messages);
+    return charged;
+}
+
+/* Returns what they are charged with. */
+static uint64_t groups_check(const struct router *r, uint64_t *queued)
+{
+    uint64_t charged = 0, n_unacked = 0;
+    const struct group *g;
+    uint32_t n = 0;
+
+    DL_FOREACH (r->groups.list, g) {
+        charged += group_check_one(g, &n_unacked);
+        *queued += g->peer.queued_messages;
+        n += g->members != NULL;
+    }
+    assert(n == r->counters.groups_now && n == r->groups.by_name.n);
+    assert(n_unacked == r->counters.messages_unacknowledged_now);
+    assert(charged == r->groups.quota.used);
     return charged;
 }
 
@@ -328,14 +439,18 @@ void router_check(const struct router *r)
         assert(p->is_doomed || !p->is_gone);
     }
     topics_check(&r->topics);
+    charged += presence_check(r);
+    charged += keeper_check(r);
+    charged += groups_check(r, &queued);
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
     buffers_check(r);
     calls_check(r);
     assert(subscriptions == r->counters.subscriptions_now);
-    /* the contract: nothing that matched is unaccounted for */
-    assert(r->counters.messages_matched ==
+    /* the contract: nothing that matched, or came back, is unaccounted for */
+    assert(r->counters.messages_matched + r->counters.messages_returned ==
            r->counters.messages_delivered + r->counters.messages_lost +
-               r->counters.messages_queued_now + r->counters.messages_discarded);
+               r->counters.messages_queued_now + r->counters.messages_discarded +
+               r->counters.messages_dead_lettered);
 }

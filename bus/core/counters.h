@@ -27,8 +27,22 @@
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \
     X(messages_lost, "messages", "lost to a subscription, and reported to it")                     \
+    X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
+    X(events_published, "messages", "that clients came and went")                                  \
+    X(wills_now, "messages", "kept now, of clients that are there and that wait after their end")  \
+    X(wills_published, "messages", "after the ends of their clients")                              \
+    X(wills_cancelled, "messages", "because their clients returned in time")                       \
+    X(interests_told, "", "times a publisher was told how many subscriptions there are")           \
+    X(silences_told, "", "times a subscription was told that no message came")                     \
+    X(retained_messages_now, "messages", "kept by topics now")                                     \
+    X(retained_bytes_now, "bytes", "charged to users for them")                                    \
+    X(groups_now, "", "groups of subscriptions now")                                               \
+    X(messages_unacknowledged_now, "messages", "delivered to members of groups, who work on them") \
+    X(messages_returned, "messages", "came back from members of groups, not acknowledged")         \
+    X(messages_redelivered, "messages", "of these, delivered again")                               \
+    X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \

@@ -2,6 +2,7 @@
 /* What happens because time passes: deadlines, and the orderly end. */
 #include <limits.h>
 #include <utlist.h>
+#include "core/pace.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -20,7 +21,7 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
-    if (r->doomed) {
+    if (r->doomed || presence_is_due(r) || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {
@@ -47,6 +48,8 @@ static void retry_all(struct router *r)
     if (r->calls_unresolved) {
         calls_resolve(r, QUEUES_IN_A_TURN);
     }
+    presence_retry(r);
+    r->groups.is_starved = false;
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             peer_pump_waiting(p);
@@ -95,6 +98,7 @@ void router_tick(struct router *r, const struct now *now)
         retry_all(r);
     }
     reap_turn(r);
+    presence_turn(r);
 }
 
 void router_shutdown(struct router *r, const struct now *now)
@@ -108,6 +112,7 @@ void router_shutdown(struct router *r, const struct now *now)
         answers_pump(p);
         for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
             if (p->subs[i]) {
+                pacer_flush(p->subs[i]);
                 sub_pump(p->subs[i]);
             }
         }

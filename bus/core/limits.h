@@ -54,11 +54,22 @@
       "may")                                                                                       \
     X(client_descriptors_max, 256, 1, 65536, "descriptors",                                        \
       "descriptors that one client can make the router keep")                                      \
+    X(groups_bytes_max, 256 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",                           \
+      "memory that all groups together can make the router hold; one of them as much as a client") \
     X(user_descriptors_max, 4096, 1, 1000000, "descriptors",                                       \
       "descriptors that all clients of one user can make the router keep")                         \
     X(requests_max, 65536, 1, 1000000, "requests", "open requests of one client")                  \
     X(request_timeout_max_ms, 3600000, 10, 86400000, "ms",                                         \
       "longest time that a request may wait for an answer")                                        \
+    X(wills_max, 16, 0, 1000, "messages", "wills of one client")                                   \
+    X(will_bytes_max, 64 * KIB, 0, MIB, "bytes", "largest body of a will")                         \
+    X(will_delay_max_ms, 3600000, 10, 86400000, "ms", "longest delay of a will")                   \
+    X(user_will_bytes_max, MIB, 0, 1024 * MIB, "bytes",                                            \
+      "wills that wait after the ends of all clients of one user")                                 \
+    X(alarms_max, 1024, 0, 1000000, "", "subscriptions of one client with silence_ms")             \
+    X(retained_messages_max, 1024, 1, 1048576, "messages", "messages that one topic can keep")     \
+    X(user_retained_bytes_max, 128 * MIB, 4096, 1024 * 1024 * MIB, "bytes",                        \
+      "memory for what topics keep of all clients of one user, bodies in buffers included")        \
     X(monitors_max, 64, 0, 10000, "", "monitors at the same time")
 
 struct limits {

@@ -84,10 +84,12 @@ struct message *message_new(const struct message_parts *parts)
     m->topic = topic_ref(parts->topic);
     m->sender = sender_ref(parts->sender);
     m->cargo = NULL;
+    m->expires_ns = 0;
     m->size = (uint32_t) parts->size;
     m->body_bytes = (uint32_t) parts->body_bytes;
     m->header_bytes = (uint16_t) parts->header_bytes;
     m->flags = parts->flags;
+    m->key = parts->key;
     m->topic_bytes = (uint16_t) topic_memory(m->topic->len);
     memcpy(m->data, parts->header, parts->header_bytes);
     if (parts->body_bytes > 0) {

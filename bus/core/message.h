@@ -11,10 +11,12 @@
 #include "core/quota.h"
 
 struct cargo;
+struct identity;
 struct peer;
 struct slab;
 struct topic;
 struct user;
+struct will;
 
 /* Who published. Lives as long as the connection, and after it as long as messages of it wait. */
 struct sender {
@@ -28,6 +30,14 @@ struct sender {
     uint32_t uid;
     uint32_t gid;
     uint32_t pid;
+    /* presence.h */
+    struct sender *due_prev, *due_next; /* presence.due */
+    struct will *wills;                 /* of will.next */
+    struct identity *identity;          /* a reference, or NULL: it cannot return */
+    const char *goodbye_text;           /* static */
+    uint8_t goodbye;                    /* enum bus_goodbye */
+    uint8_t due;                        /* DUE_ bits */
+    bool is_present;                    /* greeted, and not ending yet */
     uint8_t name_len;
     char name[BUS_NAME_MAX + 1];
 };
@@ -43,10 +53,12 @@ struct message {
     struct topic *topic;
     struct sender *sender;
     struct cargo *cargo; /* NULL: there is nothing but its bytes */
+    uint64_t expires_ns; /* when it must not be sent any more, monotonic; 0: never */
     uint32_t size;       /* what windows and queues count: body and text headers */
     uint32_t body_bytes;
     uint16_t header_bytes; /* MESSAGE header without its subscription field */
     uint16_t topic_bytes;  /* what its topic costs, which lives as long as it waits */
+    uint32_t key;          /* PUBLISH.key, hashed; 0: none */
     uint8_t flags;         /* MESSAGE_ flags */
     uint8_t data[];        /* that header, then the body */
 };
@@ -79,6 +91,15 @@ struct message_parts {
     struct message *whole; /* the message, if it is one already; it is if it has cargo */
     struct slab *slab;     /* where the body lies, if outputs may keep it there; or NULL */
     uint8_t flags;         /* MESSAGE_ flags */
+    uint32_t key;          /* PUBLISH.key, hashed; 0: none */
+};
+
+#define MESSAGE_EXTRA_MAX 18u /* HOT_DELIVERY_MAX */
+
+/* Fields behind the header of one MESSAGE that the other subscribers do not get. */
+struct message_extra {
+    uint8_t n;
+    uint8_t bytes[MESSAGE_EXTRA_MAX];
 };
 
 /* A message with one reference and one hold, or NULL if out of memory. */
@@ -91,9 +112,17 @@ void message_unref(struct message *m);
 /* A message that is one already, in parts. */
 static inline struct message_parts message_parts_of(struct message *m)
 {
-    return (struct message_parts){
-        m->topic, m->sender, m->data, m->header_bytes, m->data + m->header_bytes, m->body_bytes,
-        m->size,  m,         NULL,    m->flags};
+    return (struct message_parts){m->topic,
+                                  m->sender,
+                                  m->data,
+                                  m->header_bytes,
+                                  m->data + m->header_bytes,
+                                  m->body_bytes,
+                                  m->size,
+                                  m,
+                                  NULL,
+                                  m->flags,
+                                  m->key};
 }
 
 static inline bool has_cargo(const struct message_parts *parts)

@@ -40,13 +40,16 @@ bool peer_try_send(struct peer *p, enum verb verb, const void *message)
 
 #define MEMORY_RETRY_NS UINT64_C(50000000)
 
-void peer_retry_later(struct peer *p)
+void router_retry_later(struct router *r)
 {
-    struct router *r = p->router;
-
     if (r->retry_ns == 0) {
         r->retry_ns = r->now.monotonic_ns + MEMORY_RETRY_NS;
     }
+}
+
+void peer_retry_later(struct peer *p)
+{
+    router_retry_later(p->router);
 }
 
 void peer_send(struct peer *p, enum verb verb, const void *message)
@@ -88,6 +91,7 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
     p->state = PEER_CLOSING;
     p->goodbye = reason;
     p->goodbye_text = text;
+    presence_left(p, reason, text);
     p->deadline_ns = r->now.monotonic_ns + r->config.limits.linger_ms * UINT64_C(1000000);
     DL_APPEND2(r->lingering, p, timed_prev, timed_next);
     peer_doom(p);
@@ -144,6 +148,21 @@ bool peer_announce_topic(struct peer *p, const struct topic *t)
     struct wire_topic m = {t->id, {t->name, t->len}};
 
     return peer_try_send(p, VERB_TOPIC, &m);
+}
+
+bool peer_introduce_topic(struct peer *p, const struct topic *t)
+{
+    if (idset_has(&p->known_topics, t->id)) {
+        return true;
+    }
+    if (!peer_announce_topic(p, t)) {
+        return false;
+    }
+    /* without memory it is announced again next time */
+    if (idset_add(&p->router->groups.topics, t->id)) {
+        (void) peer_set_add(p, &p->known_topics, t->id);
+    }
+    return true;
 }
 
 bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t number)

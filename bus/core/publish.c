@@ -3,11 +3,16 @@
  * sections 5 and 7. */
 #include <stdlib.h>
 #include <string.h>
+#include "core/group.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
 
 enum { PUBLISH_CONFIRM = 1 };
+
+/* What all subscribers share: each gets something of its own with it. */
+#define MESSAGE_HEADER_MAX                                                                         \
+    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
 
 /* ---- credit ---- */
 
@@ -84,10 +89,37 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
     }
 }
 
-static inline bool sub_is_served(const struct sub *s, const struct peer *from)
+/* A subscription that is not like most. */
+static bool sub_is_served_specially(struct sub *s, const struct peer *from)
 {
-    return s->peer->state != PEER_CLOSING && (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_SERVE))) ||
-                                              (!(s->flags & SUB_SERVE) && s->peer != from));
+    if ((s->flags & SUB_SERVE) || ((s->flags & SUB_NO_LOCAL) && s->peer == from)) {
+        return false;
+    }
+    if (s->flags & SUB_ALARM) {
+        alarm_note(s);
+    }
+    return true;
+}
+
+static inline bool sub_is_served(struct sub *s, const struct peer *from)
+{
+    return s->peer->state != PEER_CLOSING &&
+           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM | SUB_SERVE))) ||
+            sub_is_served_specially(s, from));
+}
+
+/* It matches, but gets nothing, or it is a group. */
+static void fan_out_other(struct fan_out *f, struct match *match)
+{
+    struct sub_outcome o = {BUS_VERDICT_NONE, BUS_LOSS_NONE, 0};
+    struct sub *s = match->sub;
+
+    if (s->peer->group) {
+        o = group_publish(match, f->parts, &f->message, &s);
+    }
+    if (o.verdict != BUS_VERDICT_NONE) {
+        outcome_count(f, s, &o);
+    }
 }
 
 static inline void fan_out_one(struct fan_out *f, struct match *match)
@@ -96,6 +128,7 @@ static inline void fan_out_one(struct fan_out *f, struct match *match)
     struct sub_outcome o = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
 
     if (UNLIKELY(!sub_is_served(s, f->from))) {
+        fan_out_other(f, match);
         return;
     }
     if (LIKELY(sub_send(s, match, f->parts))) {
@@ -117,7 +150,12 @@ static void fan_out_missing(struct sub *s, void *ctx)
     struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
 
     f->router->work++;
-    if (sub_is_served(s, f->from)) {
+    if (s->peer->group) {
+        s = group_lose(s, f->parts->size);
+        if (s) {
+            outcome_count(f, s, &o);
+        }
+    } else if (sub_is_served(s, f->from)) {
         sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
         outcome_count(f, s, &o);
     }
@@ -191,6 +229,7 @@ struct publish {
     const char *why; /* static */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
+    struct kept *kept;     /* its place if its topic keeps it, until that is done */
 };
 
 static bool publish_fail(struct publish *pub, enum bus_status status, const char *why)
@@ -294,7 +333,7 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
                              .descriptors = pub->n_fds,
                              .headers = pub->m.headers,
                              .n_headers = pub->m.n_headers};
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+    size_t cap = MESSAGE_HEADER_MAX;
     long n = codec_encode(&r->arena, VERB_MESSAGE, &m, r->scratch, cap);
 
     if (n < 0) {
@@ -309,7 +348,7 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
                                  const struct frame *f)
 {
     struct message_parts parts = {t,         p->sender, NULL, 0, f->body, f->body_bytes,
-                                  pub->size, NULL,      NULL, 0};
+                                  pub->size, NULL,      NULL, 0, 0};
     struct tap_record record = {.parts = &parts,
                                 .headers = pub->m.headers,
                                 .n_headers = pub->m.n_headers,
@@ -335,7 +374,16 @@ static bool publish_check(struct peer *p, struct publish *pub, const struct fram
     if (!headers_check(pub)) {
         return false;
     }
+    if (pub->m.key.len > BUS_TOPIC_MAX) {
+        return publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, "key");
+    }
     return credit_left(p) || publish_fail(pub, BUS_STATUS_NO_CREDIT, "no publish credit left");
+}
+
+/* When a message with that time to live must not be sent any more; 0: never. */
+static uint64_t expiry_ns(const struct router *r, uint32_t ttl_ms)
+{
+    return ttl_ms ? r->now.monotonic_ns + ttl_ms * UINT64_C(1000000) : 0;
 }
 
 const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
@@ -362,10 +410,40 @@ const char *message_load(struct peer *p, const struct wire_publish *m, unsigned 
     return "";
 }
 
+/* With a time to live, or if it is kept, it becomes a message at once, too. */
 static bool publish_load(struct peer *p, struct publish *pub, struct message_parts *parts)
 {
     pub->why = message_load(p, &pub->m, pub->n_fds, pub->parcel, parts, &pub->status);
-    return pub->status == BUS_STATUS_OK;
+    if (pub->status != BUS_STATUS_OK) {
+        return false;
+    }
+    if (!parts->whole && (pub->m.ttl_ms > 0 || pub->kept)) {
+        parts->whole = message_new(parts);
+        if (!parts->whole) {
+            return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+        }
+    }
+    if (!parts->whole) {
+        return true;
+    }
+    parts->whole->expires_ns = expiry_ns(p->router, pub->m.ttl_ms);
+    return true;
+}
+
+/* A place for it where it is to be kept. What cannot be kept is not published: so what is kept is
+ * never older than what was published last, and the publisher learns it. */
+static bool publish_keep(struct publish *pub, const struct message_parts *parts)
+{
+    enum bus_status status = BUS_STATUS_OK;
+
+    if (!parts->topic->keep) {
+        return true;
+    }
+    pub->kept = keep_prepare(parts->topic, parts, parts->body_bytes + pub->m.bytes, &status);
+    return pub->kept ||
+           publish_fail(pub, status,
+                        status == BUS_STATUS_LIMIT ? "user_retained_bytes_max or total_bytes_max"
+                                                   : "out of memory");
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
@@ -385,6 +463,9 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
         (void) message_ref(parts->whole); /* for the record */
     }
     fan_out_credited(&out);
+    if (pub->kept) {
+        keep_commit(pub->kept, parts->whole);
+    }
     if (out.tapped) {
         record.n_matched = out.counts.matched;
         tap_emit(p->router, &record);
@@ -396,6 +477,14 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
         out.counts.sequence = p->sequence;
         peer_send(p, VERB_CONFIRM, &out.counts);
     }
+}
+
+/* Never 0 if there is one. */
+static uint32_t key_hash(const struct router *r, struct text key)
+{
+    uint32_t hash = key.len > 0 ? table_hash(&r->groups.by_name, 0, key.data, key.len) : 0;
+
+    return key.len > 0 && hash == 0 ? 1 : hash;
 }
 
 /* What every refusal, and every publish that is not plain, goes through. */
@@ -423,19 +512,24 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     parts.header = header;
     parts.size = pub->size;
     parts.slab = p->router->slab;
-    if (publish_load(p, pub, &parts)) {
+    parts.key = key_hash(p->router, pub->m.key);
+    if (publish_keep(pub, &parts) && publish_load(p, pub, &parts)) {
         publish_deliver(p, pub, &parts);
     } else {
+        keep_cancel(pub->kept);
         publish_show_refused(p, pub, t, f);
         publish_refuse(p, pub);
     }
     topic_unref(t);
 }
 
-/* An alias and nothing else, credit, no monitor: the topic, or NULL if it is not that plain. */
+/* An alias and nothing else, credit, no monitor, nothing to be kept: the topic, or NULL if it is
+ * not that plain. */
 static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
 {
-    return credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+    struct topic *t = credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
+
+    return LIKELY(t && !t->keep) ? t : NULL;
 }
 
 /* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
@@ -488,7 +582,7 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     }
 
     struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
-                                  NULL, r->slab,   0};
+                                  NULL, r->slab,   0,      0};
     struct fan_out out = {.router = p->router, .from = p, .parts = &parts};
 
     parts.header_bytes =
@@ -533,9 +627,35 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 
 /* ---- what the router publishes ---- */
 
+/* It may have to be kept; it can then not be refused. */
+static void publication_keep(struct fan_out *out, struct message_parts *parts, struct kept **ret)
+{
+    enum bus_status status;
+
+    uint64_t bytes = message_parts_body_bytes(parts);
+
+    if (!parts->topic->keep) {
+        return;
+    }
+    if (!out->message) {
+        out->message = message_new(parts);
+    }
+    *ret = out->message ? keep_prepare(parts->topic, parts, bytes, &status) : NULL;
+}
+
+/* What was kept before must not stand for it. */
+static void publication_kept(struct fan_out *out, struct kept *kept)
+{
+    if (kept) {
+        keep_commit(kept, out->message);
+    } else if (out->parts->topic->keep) {
+        keep_clear(out->parts->topic->keep);
+    }
+}
+
 bool publish_as(struct router *r, const struct publication *pub)
 {
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+    size_t cap = MESSAGE_HEADER_MAX;
     AUTO_FREE uint8_t *header = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
     struct topic *t = topics_get(&r->topics, pub->topic.data, pub->topic.len);
     struct message_parts parts = {.topic = t,
@@ -546,6 +666,7 @@ bool publish_as(struct router *r, const struct publication *pub)
                                   .size = pub->body_bytes,
                                   .flags = MESSAGE_UNCREDITED};
     struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
+    struct kept *kept = NULL;
     struct tap_record record = {.parts = &parts,
                                 .headers = pub->headers,
                                 .n_headers = pub->n_headers,
@@ -558,17 +679,37 @@ bool publish_as(struct router *r, const struct publication *pub)
                              .n_headers = pub->n_headers};
     long n = t && header ? codec_encode(&r->arena, VERB_MESSAGE, &m, header, cap) : -1;
 
+    if (pub->cargo) {
+        parts.body_bytes = 0;
+        parts.size = pub->cargo->bytes;
+    }
     for (size_t i = 0; i < pub->n_headers; i++) {
         parts.size += pub->headers[i].name.len + pub->headers[i].value.len;
     }
     parts.header_bytes = (size_t) MAX(n, 0L);
+    if (pub->cargo) {
+        parts.whole = n > 0 ? message_new(&parts) : NULL;
+        out.message = parts.whole;
+        n = parts.whole ? n : -1;
+        if (!parts.whole) {
+            cargo_discard(pub->cargo);
+        } else {
+            parts.whole->cargo = pub->cargo;
+            (void) message_ref(parts.whole); /* for the record */
+        }
+    }
     if (n > 0) {
+        publication_keep(&out, &parts, &kept);
         fan_out(&out);
+        publication_kept(&out, kept);
         if (out.tapped) {
             record.n_matched = out.counts.matched;
             tap_emit(r, &record);
         }
         (void) fan_out_end(&out);
+    }
+    if (parts.whole) {
+        message_unref(parts.whole);
     }
     if (t) {
         topic_unref(t);
@@ -581,6 +722,8 @@ bool publish_as(struct router *r, const struct publication *pub)
 static bool alias_add(struct peer *p, const struct wire_advertise *m, struct publish *pub)
 {
     uint64_t memory = topic_memory(m->topic.len);
+    enum bus_status status = BUS_STATUS_OK;
+    const char *why;
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
@@ -588,6 +731,18 @@ static bool alias_add(struct peer *p, const struct wire_advertise *m, struct pub
     }
     if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
         !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
+        charge_release(&p->charge, memory);
+        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    why = keep_wish(p, m, t, &status);
+    if (why) {
+        topic_unref(t);
+        charge_release(&p->charge, memory);
+        return publish_fail(pub, status, why);
+    }
+    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
+        (void) keep_unwish(p, m->alias, t);
+        topic_unref(t);
         charge_release(&p->charge, memory);
         return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
     }
@@ -607,6 +762,8 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
         publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "alias");
     } else if (m->alias > p->router->config.limits.aliases_max) {
         publish_fail(&pub, BUS_STATUS_LIMIT, "aliases_max");
+    } else if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
+        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
     } else if (alias_topic(p, m->alias)) {
         publish_fail(&pub, BUS_STATUS_IN_USE, "that alias is in use");
     } else if (topic_check(&pub, m->topic)) {
@@ -622,15 +779,18 @@ void advertise_handle(struct peer *p, const struct wire_advertise *m)
     }
 }
 
-void alias_drop(struct peer *p, uint32_t alias)
+unsigned alias_drop(struct peer *p, uint32_t alias)
 {
     struct topic *t = p->aliases[alias - 1];
+    unsigned more = keep_unwish(p, alias, t);
 
+    interest_drop(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));
     topic_unref(t);
+    return more;
 }
 
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
@@ -641,7 +801,7 @@ void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
                                  .text = {"", 0}};
 
     if (alias_topic(p, m->alias)) {
-        alias_drop(p, m->alias);
+        p->router->work += alias_drop(p, m->alias);
     } else {
         peer_send_status(p, &status);
     }

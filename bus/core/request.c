@@ -6,7 +6,7 @@
 #include <utlist.h>
 #include "core/envelope.h"
 #include "core/state.h"
-#include "wire/hot.h"
+#include "wire/hot_requests.h"
 #include "wire/topic.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -445,8 +445,15 @@ static bool asked_header(struct peer *p, struct asked *a, uint8_t *header, size_
                              .descriptors = a->n_fds,
                              .headers = a->m.headers,
                              .n_headers = a->m.n_headers};
-    long n = codec_encode(&p->router->arena, VERB_MESSAGE, &m, header, cap);
+    long n;
 
+    if (a->m.n_headers == 0 && a->n_fds == 0) {
+        uint8_t *end = hot_put_origin(hot_put_field(header, 2, m.topic), m.sender, m.time);
+
+        n = end - header;
+    } else {
+        n = codec_encode(&p->router->arena, VERB_MESSAGE, &m, header, cap);
+    }
     if (n < 0) {
         return asked_fail(a, BUS_STATUS_LIMIT, "the headers are too long together");
     }
@@ -544,19 +551,31 @@ static bool number_check(struct peer *p, const struct wire_request *m)
     return false;
 }
 
+static bool request_decode(struct peer *p, const struct frame *f, struct wire_request *ret)
+{
+    union wire_any any;
+
+    if (hot_get_request(f->header, f->header_bytes, ret)) {
+        return true;
+    }
+    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+        return false;
+    }
+    *ret = any.request;
+    return true;
+}
+
 void request_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed)
 {
     struct asked a = {.n_fds = f->fds, .parcel = parcel};
-    union wire_any any;
 
-    if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
+    if (!request_decode(p, f, &a.m)) {
         struct wire_status status = {
             .verb = VERB_REQUEST, .code = BUS_STATUS_MALFORMED, .text = text_from("REQUEST")};
 
         peer_send_status(p, &status);
         return;
     }
-    a.m = any.request;
     if (!number_check(p, &a.m)) {
         return;
     }

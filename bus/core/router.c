@@ -20,13 +20,19 @@ static const char mistake_text[] =
 
 /* ---- the router ---- */
 
-/* A number is in use for another topic now: monitors must be told again. */
+/* A number is in use for another topic now: monitors and members of groups must be told again. */
 static void on_new_topic(struct topic *t, void *userdata)
 {
     struct router *r = userdata;
 
     for (struct peer *p = r->taps; p; p = p->tap_next) {
         idset_remove(&p->tap->known_topics, t->id);
+    }
+    if (idset_has(&r->groups.topics, t->id)) {
+        for (struct peer *p = r->peers; p; p = p->next) {
+            idset_remove(&p->known_topics, t->id);
+        }
+        idset_remove(&r->groups.topics, t->id);
     }
 }
 
@@ -48,7 +54,12 @@ int router_new(const struct router_config *config, struct router **ret)
     quota_init(&r->descriptors, UINT64_MAX, NULL);
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
+    presence_init(r);
+    r->users.memory = &r->quota;
+    r->users.retained_max = config->limits.user_retained_bytes_max;
+    groups_init(&r->groups, config->limits.groups_bytes_max, config->hash_seed, &r->quota);
     r->topics.on_new = on_new_topic;
+    r->topics.on_matches = interest_note;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -66,6 +77,9 @@ struct router *router_free(struct router *r)
             router_remove_peer(r, r->peers);
         }
     }
+    presence_fini(r);
+    keep_clear_all(r);
+    groups_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
@@ -84,7 +98,7 @@ struct router *router_free(struct router *r)
 
 /* The number may have been another sender's: no link knows the new one. Most senders were never
  * introduced to anybody. */
-static void sender_forget(struct router *r, uint32_t id)
+void sender_forget(struct router *r, uint32_t id)
 {
     if (!idset_has(&r->introduced, id)) {
         return;
@@ -111,6 +125,9 @@ static struct sender *sender_new(struct router *r, const struct peer_info *info)
         return NULL;
     }
     quota_init(&s->descriptors, r->config.limits.client_descriptors_max, &s->user->descriptors);
+    if (!s->user->wills.parent) {
+        quota_init(&s->user->wills, r->config.limits.user_will_bytes_max, &r->quota);
+    }
     s->refs = 1;
     s->ids = &r->sender_ids;
     s->connection_id = ++r->next_connection_id;
@@ -127,7 +144,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     struct peer *p;
 
     r->now = *now;
-    if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down) {
+    if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
+        r->presence.n_due >= r->config.limits.clients_max) {
         r->counters.clients_refused++;
         return ROUTER_FULL;
     }
@@ -210,13 +228,15 @@ static bool subs_drop(struct peer *p, unsigned *budget)
 
 static bool aliases_drop(struct peer *p, unsigned *budget)
 {
+    unsigned more;
+
     for (; p->n_aliases_max > 0; p->n_aliases_max--) {
         if (p->aliases[p->n_aliases_max - 1]) {
             if (*budget == 0) {
                 return false;
             }
-            alias_drop(p, p->n_aliases_max);
-            (*budget)--;
+            more = alias_drop(p, p->n_aliases_max);
+            *budget -= MIN(1 + more, *budget);
         }
         charge_release(&p->charge, sizeof(void *));
     }
@@ -235,6 +255,8 @@ static bool peer_drop(struct peer *p, unsigned *budget)
         !aliases_drop(p, budget)) {
         return false;
     }
+    interests_fini(p);
+    alarms_fini(p);
     windows_fini(&p->windows);
     return true;
 }
@@ -244,7 +266,10 @@ static void peer_free(struct peer *p)
     struct router *r = p->router;
 
     idset_fini(&p->known);
+    idset_fini(&p->wishes);
+    idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
+    idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
@@ -272,6 +297,7 @@ void router_reap(struct router *r, unsigned budget)
             peer_free(p);
         }
     }
+    groups_work(r);
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
@@ -291,6 +317,9 @@ void router_remove_peer(struct router *r, struct peer *p)
         DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     }
     parcels_unwatch(p);
+    if (p->state != PEER_CLOSING) {
+        presence_left(p, BUS_GOODBYE_NONE, "");
+    }
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
     dirty_remove(r, p);
@@ -343,6 +372,9 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
         return;
     }
+    if (!presence_greet(p, m)) {
+        return;
+    }
     memcpy(p->sender->name, m->client_name.data, m->client_name.len);
     p->sender->name_len = (uint8_t) m->client_name.len;
     p->features = welcome.features & (uint32_t) m->features;
@@ -350,6 +382,9 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     p->state = PEER_READY;
     parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
+    if (p->state == PEER_READY) {
+        presence_joined(p);
+    }
 }
 
 static void ping_handle(struct peer *p, const struct wire_ping *m)
@@ -386,6 +421,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
     case VERB_UNADVERTISE:
         unadvertise_handle(p, &m->unadvertise);
         return;
+    case VERB_WILL:
+        will_handle(p, &m->will, f);
+        return;
     case VERB_BUFFER:
         buffer_handle(p, &m->buffer, parcel);
         return;
@@ -395,11 +433,17 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
     case VERB_RELEASE:
         release_handle(p, &m->release);
         return;
+    case VERB_CLEAR:
+        clear_handle(p, &m->clear);
+        return;
     case VERB_SUBSCRIBE:
         subscribe_handle(p, &m->subscribe);
         return;
     case VERB_UNSUBSCRIBE:
         unsubscribe_handle(p, &m->unsubscribe);
+        return;
+    case VERB_ACK:
+        ack_handle(p, &m->ack);
         return;
     case VERB_CREDIT:
         credit_handle(p, &m->credit);
@@ -590,6 +634,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);
+        interest_resume(p);
     }
     output_charge(p);
     router_reap(r, REAP_AT_ONCE);

@@ -57,6 +57,8 @@ static void send_topic(struct peer *to, const struct topic *t)
         .lost_messages = t->lost_messages,
         .publishers = t->n_publishers,
         .subscriptions = t->n_matches,
+        .retained_messages = t->keep ? t->keep->n : 0,
+        .retained_bytes = t->keep ? t->keep->bytes : 0,
     };
 
     peer_send(to, VERB_TOPIC_STATS, &m);

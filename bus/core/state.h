@@ -4,7 +4,10 @@
  */
 
 #include "core/cargo.h"
+#include "core/group.h"
+#include "core/keep.h"
 #include "core/message.h"
+#include "core/presence.h"
 #include "core/quota.h"
 #include "core/router.h"
 #include "core/sub.h"
@@ -55,8 +58,10 @@ struct peer {
     struct idset known;         /* sender ids bound on this link by PEER */
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
+    struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset known_topics;  /* topic ids bound on this link by TOPIC for groups */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
     struct parcel *parcels[PEER_PARCELS_MAX]; /* arrived and not claimed, in order */
@@ -67,6 +72,7 @@ struct peer {
     struct request **requests; /* by number - 1 */
     struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
     struct tap *tap;           /* if it is a monitor */
+    struct group *group;       /* it is no client, but stands for that group */
     struct peer *tap_next;     /* router.taps */
     struct quota quota;
     struct charge charge; /* the tables above and the output */
@@ -74,6 +80,13 @@ struct peer {
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
     uint32_t n_requests, n_requests_max;
+    uint32_t n_wills; /* of sender.wills */
+    uint32_t n_alarms, n_alarms_max;
+    uint32_t n_own;        /* during interest_tell() */
+    struct alarm **alarms; /* by number of their subscription - 1 */
+    uint32_t n_watches_max;
+    struct watch **watches;        /* by alias - 1 */
+    struct watch *waiting_watches; /* of watch.waiting_next: for room in the output */
     uint32_t n_parcels;
     uint32_t features; /* of HELLO */
     /* descriptors that were put on the link and not answered by a PONG; part of them by the PING
@@ -119,6 +132,7 @@ struct router {
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
+    struct keeper keeper; /* what these keep */
     struct idpool sender_ids;
     struct idpool buffer_ids;
     struct idpool calls;            /* struct call, by place */
@@ -126,8 +140,10 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
+    struct groups groups;
     struct quota descriptors; /* of all users */
-    struct idset introduced;  /* sender ids that are in peer.known of somebody, or were */
+    struct presence presence;
+    struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
     struct arena arena;
@@ -147,6 +163,8 @@ struct router {
 
 /* ---- router.c ---- */
 
+/* The number is a new sender's. */
+void sender_forget(struct router *r, uint32_t id);
 /* Drops what closing peers own: so many units of work now, the rest when router_deadline() says.
  * Not while subscriptions are being walked. */
 void router_reap(struct router *r, unsigned budget);
@@ -165,6 +183,7 @@ void peer_send(struct peer *p, enum verb verb, const void *message);
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
 /* Something could not be put into the output for want of memory: the router tries again soon. */
 void peer_retry_later(struct peer *p);
+void router_retry_later(struct router *r);
 void peer_send_status(struct peer *p, const struct wire_status *status);
 /* GOODBYE behind what is in the output; from now on the peer is closing. text is static. */
 void peer_end(struct peer *p, enum bus_goodbye reason, const char *text);
@@ -177,6 +196,8 @@ bool peer_set_add(struct peer *p, struct idset *set, uint32_t id);
 /* Binds a sender's id on this link if it is not yet. False if out of memory. */
 bool peer_introduce(struct peer *p, struct sender *s);
 bool peer_announce_topic(struct peer *p, const struct topic *t);
+/* The same if it is not bound yet, as far as it was by this. */
+bool peer_introduce_topic(struct peer *p, const struct topic *t);
 /* Goes on with the subscriptions that waited for room in the output. */
 void peer_pump_waiting(struct peer *p);
 /* A slot table that reaches up to a number: false if limits or memory forbid. */
@@ -194,13 +215,34 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
     return sub_window(s)->queue;
 }
 
+/* What waits, or does not any more. */
+static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
+{
+    s->peer->queued_messages += (uint64_t) messages;
+    s->peer->queued_bytes += (uint64_t) bytes;
+    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+}
+
+static inline void sub_count_lost(struct sub *s, uint64_t count)
+{
+    s->peer->lost_messages += count;
+    s->peer->router->counters.messages_lost += count;
+}
+
+/* Whether its time to live is over. */
+static inline bool message_is_over(const struct message *m, const struct router *r)
+{
+    return UNLIKELY(m->expires_ns != 0) && m->expires_ns <= r->now.monotonic_ns;
+}
+
 /* ---- publish.c ---- */
 
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
-void alias_drop(struct peer *p, uint32_t alias);
+/* Returns how much more than one unit of work it was. */
+unsigned alias_drop(struct peer *p, uint32_t alias);
 /* A message that no client sends: the router publishes it in the name of a sender. */
 struct publication {
     struct sender *sender;
@@ -210,6 +252,7 @@ struct publication {
     size_t n_headers;
     const void *body;
     size_t body_bytes;
+    struct cargo *cargo; /* NULL, or the body in a buffer: it is taken over, whatever happens */
 };
 /* False if out of memory: then nobody got it. */
 bool publish_as(struct router *r, const struct publication *pub);
@@ -300,6 +343,8 @@ void monitor_handle(struct peer *p, const struct wire_monitor *m);
 void tap_flush_loss(struct peer *p);
 void tap_free(struct peer *p);
 bool tap_wants(const struct router *r);
+/* Whether a filter of a monitor matches that topic. */
+bool tap_asked_for(const struct router *r, struct text topic);
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
 /* The same for a recipient that is no subscription. */
 void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verdict);

@@ -1,33 +1,89 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/sub.h"
+#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/group.h"
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 
 /* ---- onto the link ---- */
 
+static bool topic_introduce(struct sub *s, struct match *match)
+{
+    if (s->flags & SUB_MEMBER) { /* the match is the group's */
+        return peer_introduce_topic(s->peer, match->topic);
+    }
+    if (!match->announced && !peer_announce_topic(s->peer, match->topic)) {
+        return false;
+    }
+    match->announced = true;
+    return true;
+}
+
 bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
 {
-    if (!match->announced) {
-        if (!peer_announce_topic(s->peer, match->topic)) {
-            return false;
-        }
-        match->announced = true;
+    if (!topic_introduce(s, match)) {
+        return false;
     }
     return idset_has(&s->peer->known, sender->id) || peer_introduce(s->peer, sender);
 }
 
 static inline struct envelope sub_envelope(const struct sub *s)
 {
-    return (struct envelope){s->peer,        VERB_MESSAGE,    s->field,
-                             s->field_bytes, SUB_FIELD_BYTES, s->flags & SUB_DESCRIPTORS};
+    return (struct envelope){s->peer,         VERB_MESSAGE,
+                             s->field,        s->field_bytes,
+                             SUB_FIELD_BYTES, (s->flags & SUB_DESCRIPTORS) && !sub_is_replaying(s)};
 }
 
-/* One MESSAGE into the output: the only place where messages are put on a link. False if out of
- * memory. */
+/* What is not the usual frame: with cargo, or kept. */
+static inline bool is_special(const struct sub *s, const struct message_parts *parts)
+{
+    return UNLIKELY(parts->whole != NULL) && (parts->whole->cargo || sub_is_replaying(s));
+}
+
+/* With further fields that the other subscribers do not get. */
+static bool put_with(struct sub *s, const struct message_parts *parts,
+                     const struct message_extra *extra)
+{
+    uint8_t lead[SUB_FIELD_BYTES + MESSAGE_EXTRA_MAX];
+    struct envelope e = sub_envelope(s);
+
+    memcpy(lead, s->field, s->field_bytes);
+    memcpy(lead + s->field_bytes, extra->bytes, extra->n);
+    e.lead_bytes += extra->n;
+    e.lead = lead;
+    e.lead_copied = e.lead_bytes;
+    return has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&s->peer->out, &e, parts);
+}
+
+static bool special_put(struct sub *s, const struct message_parts *parts)
+{
+    struct message_extra extra;
+
+    extra.n = (uint8_t) replay_put_field(s, extra.bytes);
+    return put_with(s, parts, &extra);
+}
+
+static inline void message_count(struct sub *s, struct match *match,
+                                 const struct message_parts *parts)
+{
+    struct peer *p = s->peer;
+
+    sub_take_credit(s, (uint32_t) parts->size);
+    p->delivered_messages++;
+    p->delivered_bytes += parts->size;
+    match->topic->delivered_messages++;
+    if (!p->is_dirty) {
+        peer_mark_dirty(p);
+    }
+}
+
+/* One MESSAGE into the output. False if out of memory. */
 static inline bool message_put(struct sub *s, struct match *match,
                                const struct message_parts *parts)
 {
@@ -38,31 +94,54 @@ static inline bool message_put(struct sub *s, struct match *match,
         !sub_introduce(s, match, parts->sender)) {
         return false;
     }
-    if (!(has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&p->out, &e, parts))) {
+    if (!(is_special(s, parts) ? special_put(s, parts) : envelope_put(&p->out, &e, parts))) {
         return false;
     }
-    sub_take_credit(s, (uint32_t) parts->size);
-    p->delivered_messages++;
-    p->delivered_bytes += parts->size;
-    match->topic->delivered_messages++;
-    if (!p->is_dirty) {
-        peer_mark_dirty(p);
-    }
+    message_count(s, match, parts);
     return true;
 }
 
-static bool sub_takes_cargo(const struct sub *s, const struct message *m)
+bool sub_put(struct sub *s, struct match *match, const struct message_parts *parts,
+             const struct message_extra *extra)
+{
+    if (!extra) {
+        return message_put(s, match, parts);
+    }
+    if (!sub_introduce(s, match, parts->sender) || !put_with(s, parts, extra)) {
+        return false;
+    }
+    message_count(s, match, parts);
+    return true;
+}
+
+bool sub_takes_cargo(const struct sub *s, const struct message *m)
 {
     const struct envelope e = sub_envelope(s);
 
     return cargo_may_go(&e, m);
 }
 
-bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+static inline bool message_try(struct sub *s, struct match *match,
+                               const struct message_parts *parts)
 {
-    return !sub_has_backlog(s) && sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
+    return sub_has_credit(s) && s->peer->out.bytes < s->peer->output_max &&
            body_fits(s->peer, parts) && (!has_cargo(parts) || sub_takes_cargo(s, parts->whole)) &&
            message_put(s, match, parts);
+}
+
+bool sub_fits(const struct sub *s, const struct message_parts *parts)
+{
+    return body_fits(s->peer, parts);
+}
+
+bool sub_send(struct sub *s, struct match *match, const struct message_parts *parts)
+{
+    return sub_is_open(s) && message_try(s, match, parts);
+}
+
+bool sub_takes(const struct sub *s, const struct message *m)
+{
+    return m->body_bytes <= s->peer->inline_max && (!m->cargo || cargo_fits(s->peer, m->cargo));
 }
 
 /* ---- the queue ---- */
@@ -102,6 +181,11 @@ static struct sub_queue *queue_get(struct sub *s)
     return sq;
 }
 
+bool sub_make_queue(struct sub *s)
+{
+    return queue_get(s) != NULL;
+}
+
 static void stalling_remove(struct sub_queue *sq)
 {
     if (sq->is_stalling) {
@@ -120,11 +204,11 @@ static void stalling_append(struct sub_queue *sq)
     DL_APPEND2(r->stalling, sq, stalling_prev, stalling_next);
 }
 
-static void queued_count(struct sub *s, int64_t messages, int64_t bytes)
+void sub_note_progress(struct sub *s)
 {
-    s->peer->queued_messages += (uint64_t) messages;
-    s->peer->queued_bytes += (uint64_t) bytes;
-    s->peer->router->counters.messages_queued_now += (uint64_t) messages;
+    if (sub_queue(s) && s->queue->is_stalling) {
+        stalling_append(s->queue);
+    }
 }
 
 static void queue_free(struct sub *s)
@@ -132,7 +216,8 @@ static void queue_free(struct sub *s)
     struct sub_queue *sq = s->queue;
 
     stalling_remove(sq);
-    queued_count(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
+    assert(!sq->replay && !sq->pacer);
+    sub_count_queued(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
     charge_fini(&sq->charge);
@@ -160,7 +245,7 @@ void sub_unwait(struct sub *s)
     }
 }
 
-void sub_wait(struct sub *s)
+static void waiting_set(struct sub *s)
 {
     struct peer *p = s->peer;
 
@@ -172,19 +257,19 @@ void sub_wait(struct sub *s)
     p->waiting_last = sub_id(s);
 }
 
-/* ---- losses ---- */
-
-static void loss_count(struct sub *s, uint64_t count)
+void sub_wait(struct sub *s)
 {
-    s->peer->lost_messages += count;
-    s->peer->router->counters.messages_lost += count;
+    if (!s->is_waiting) {
+        waiting_set(s); /* its place is kept: peer_pump_waiting() goes up to the last one */
+    }
 }
 
-static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
+/* ---- losses ---- */
+
+void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
 {
     struct sub_queue *sq = queue_get(s);
 
-    loss_count(s, count);
     if (sq) {
         subq_note_loss(&sq->q, reason, count, bytes);
     } else {
@@ -195,7 +280,8 @@ static void loss_note(struct sub *s, enum bus_loss_reason reason, uint64_t count
 
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
 {
-    loss_note(s, reason, count, bytes);
+    sub_count_lost(s, count);
+    sub_note_gap(s, reason, count, bytes);
     sub_pump(s);
 }
 
@@ -206,8 +292,8 @@ static bool queue_evict(struct sub *s, enum bus_loss_reason reason)
     if (!subq_evict(&s->queue->q, reason, &bytes)) {
         return false;
     }
-    loss_count(s, 1);
-    queued_count(s, -1, -(int64_t) bytes);
+    sub_count_lost(s, 1);
+    sub_count_queued(s, -1, -(int64_t) bytes);
     return true;
 }
 
@@ -228,8 +314,8 @@ static enum bus_verdict policy_apply(struct sub *s, struct match *match, uint64_
     uint64_t bytes = 0;
 
     if (s->policy == BUS_POLICY_LATEST && subq_supersede(q, match, &bytes)) {
-        loss_count(s, 1);
-        queued_count(s, -1, -(int64_t) bytes);
+        sub_count_lost(s, 1);
+        sub_count_queued(s, -1, -(int64_t) bytes);
         (*evicted)++;
     }
     if (s->policy == BUS_POLICY_BLOCK) {
@@ -254,7 +340,7 @@ static void queue_push(struct sub *s, struct match *match, struct message *m)
     } else if (subq_push_held(&s->queue->q, m, match, &bounds) && !s->queue->is_stalling) {
         stalling_append(s->queue);
     }
-    queued_count(s, 1, m->size);
+    sub_count_queued(s, 1, m->size);
 }
 
 static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, uint64_t size,
@@ -264,8 +350,9 @@ static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, u
     return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
 }
 
-struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
-                               const struct message_parts *parts, struct message **message)
+static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
+                                          const struct message_parts *parts,
+                                          struct message **message)
 {
     struct sub_outcome outcome = {BUS_VERDICT_QUEUED, BUS_LOSS_NONE, 0};
     enum bus_verdict verdict;
@@ -301,14 +388,38 @@ struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
     return outcome;
 }
 
+struct sub_outcome sub_pass(struct sub *s, struct match *match, const struct message_parts *parts,
+                            struct message **message)
+{
+    struct sub_outcome outcome = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
+
+    return !sub_has_backlog(s) && message_try(s, match, parts)
+               ? outcome
+               : message_enqueue(s, match, parts, message);
+}
+
+struct sub_outcome sub_enqueue(struct sub *s, struct match *match,
+                               const struct message_parts *parts, struct message **message)
+{
+    return UNLIKELY(sub_pacer(s) != NULL) && body_fits(s->peer, parts)
+               ? pace_message(s, match, parts, message)
+               : message_enqueue(s, match, parts, message);
+}
+
 /* ---- out of the queue ---- */
+
+/* What goes next, of a subscription with a queue. */
+static struct subq *subq_next(struct sub *s)
+{
+    return UNLIKELY(s->queue->replay != NULL) ? &s->queue->replay->q : &s->queue->q;
+}
 
 static void starved_or_pop(struct sub *s)
 {
     struct subq_bounds bounds = sub_bounds(s);
 
     if (sub_queue(s)) {
-        subq_pop(&s->queue->q, &bounds, publish_release);
+        subq_pop(subq_next(s), &bounds, publish_release);
         if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
             stalling_remove(s->queue);
         }
@@ -322,15 +433,15 @@ static struct message *backlog_front(struct sub *s, struct match **match, struct
                                      enum bus_loss_reason *reason)
 {
     if (sub_queue(s)) {
-        subq_prefetch(&s->queue->q);
-        return subq_front(&s->queue->q, match, gap, reason);
+        subq_prefetch(subq_next(s));
+        return subq_front(subq_next(s), match, gap, reason);
     }
     *gap = (struct gap){s->starved_count, s->starved_bytes};
     *reason = BUS_LOSS_NO_MEMORY;
     return NULL;
 }
 
-static bool loss_send(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
+bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason)
 {
     struct wire_loss loss = {sub_id(s), gap->count, gap->bytes, (uint32_t) reason};
 
@@ -341,14 +452,34 @@ static bool message_send(struct sub *s, struct match *match, struct message *m)
 {
     const struct message_parts parts = message_parts_of(m);
 
-    if (!message_put(s, match, &parts)) {
+    if (!(s->flags & SUB_ACK ? member_put(s, match, &parts) : message_put(s, match, &parts))) {
         return false;
     }
     s->peer->router->counters.messages_delivered++;
     s->peer->router->counters.bytes_delivered += m->size;
     s->peer->router->work++;
-    queued_count(s, -1, -(int64_t) m->size);
+    sub_count_queued(s, -1, -(int64_t) m->size);
+    if (UNLIKELY(s->queue->replay != NULL)) {
+        s->queue->replay->n_sent++;
+    }
     return true;
+}
+
+/* Those at the front that are too old: LOSS comes in their place. */
+static void messages_expire(struct sub *s)
+{
+    struct subq_bounds bounds = sub_bounds(s);
+    struct router *r = s->peer->router;
+    uint64_t bytes = 0;
+    uint32_t n = subq_expire(subq_next(s), r->now.monotonic_ns, &bounds, publish_release, &bytes);
+
+    sub_count_lost(s, n);
+    sub_count_queued(s, -(int64_t) n, -(int64_t) bytes);
+    r->counters.messages_expired += n;
+    r->work += n;
+    if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
+        stalling_remove(s->queue);
+    }
 }
 
 /* PUMP_WAITS: for room in the output, for a lease, or for a PONG. */
@@ -365,15 +496,22 @@ static enum pump_step pump_one(struct sub *s)
     if (s->peer->out.bytes >= s->peer->output_max) {
         return PUMP_WAITS;
     }
+    if (UNLIKELY(sub_is_replaying(s)) && subq_is_empty(subq_next(s))) {
+        return replay_end(s) ? PUMP_DONE : PUMP_NO_MEMORY;
+    }
     m = backlog_front(s, &match, &gap, &reason);
+    if (m && message_is_over(m, s->peer->router)) {
+        messages_expire(s);
+        return PUMP_DONE;
+    }
     /* a gap grows until what follows it can be sent: one notice, not one for each loss */
-    if (!sub_has_credit(s) && (m || (sub_queue(s) && s->queue->q.n_messages > 0))) {
+    if (!sub_has_credit(s) && (m || (sub_queue(s) && subq_next(s)->n_messages > 0))) {
         return PUMP_NO_CREDIT;
     }
     if (m && m->cargo && !sub_takes_cargo(s, m)) {
         return PUMP_WAITS;
     }
-    sent = m ? message_send(s, match, m) : loss_send(s, &gap, reason);
+    sent = m ? message_send(s, match, m) : sub_tell_loss(s, &gap, reason);
     if (!sent) {
         return PUMP_NO_MEMORY;
     }
@@ -383,29 +521,58 @@ static enum pump_step pump_one(struct sub *s)
 
 #define QUEUE_KEEP_ITEMS 4096u
 
-void sub_pump(struct sub *s)
+void sub_pump_queue(struct sub *s)
 {
     enum pump_step step = PUMP_DONE;
 
-    if (s->peer->state == PEER_CLOSING) {
-        return;
-    }
-    if (s->flags & SUB_SERVE) {
-        server_pump(s);
-        return;
-    }
     while (step == PUMP_DONE && sub_has_backlog(s)) {
         step = pump_one(s);
     }
     if (step == PUMP_WAITS || step == PUMP_NO_MEMORY) {
-        sub_wait(s);
+        sub_unwait(s);
+        sub_wait(s); /* at the end */
     } else {
         sub_unwait(s);
     }
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
     }
-    if (step == PUMP_DONE && sub_queue(s) && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
+    if (step == PUMP_DONE && sub_queue(s) && !s->queue->pacer &&
+        (s->queue->q.capacity > QUEUE_KEEP_ITEMS || s->queue->q.capacity == 0)) {
+        queue_free(s); /* it is empty, and large, or was there for a replay alone */
+    }
+}
+
+void sub_pump(struct sub *s)
+{
+    if (s->peer->state == PEER_CLOSING) {
+        return;
+    }
+    if (s->flags & SUB_SERVE) {
+        server_pump(s);
+    } else if (s->flags & SUB_MEMBER) {
+        member_pump(s);
+    } else {
+        sub_pump_queue(s);
+    }
+}
+
+struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
+                          enum bus_loss_reason *reason)
+{
+    struct message *m = backlog_front(s, match, gap, reason);
+
+    if (m && message_is_over(m, s->peer->router)) {
+        messages_expire(s);
+        m = backlog_front(s, match, gap, reason);
+    }
+    return m;
+}
+
+void sub_pop(struct sub *s)
+{
+    starved_or_pop(s);
+    if (!sub_has_backlog(s) && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
         queue_free(s);
     }
 }
@@ -420,8 +587,11 @@ void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
     bytes = MIN(bytes, room_bytes);
     s->credit_messages += messages;
     s->credit_bytes += (int64_t) bytes;
-    if (sub_queue(s) && s->queue->is_stalling && (messages > 0 || bytes > 0)) {
-        stalling_append(s->queue);
+    if (messages > 0 || bytes > 0) {
+        sub_note_progress(s);
+        if (s->flags & SUB_MEMBER) {
+            member_note_progress(s);
+        }
     }
     sub_pump(s);
 }
@@ -441,7 +611,11 @@ void sub_end_blocking(struct sub *s)
     while (subq_exceeds(&s->queue->q, &bounds) && queue_evict(s, BUS_LOSS_QUEUE_FULL)) {
     }
     s->peer->router->counters.stalls++;
-    peer_send_status(s->peer, &status);
+    if (s->peer->group) {
+        group_tell_stalled(s->peer->group);
+    } else {
+        peer_send_status(s->peer, &status);
+    }
 }
 
 struct quota *sub_quota(const struct sub *s)
@@ -453,6 +627,9 @@ uint64_t sub_memory(const struct sub *s)
 {
     char filter[256];
 
+    if (s->flags & SUB_MEMBER) {
+        return member_memory();
+    }
     return sizeof(*s) + filters_memory(filter, filters_text(s, filter));
 }
 
@@ -464,35 +641,63 @@ static void sub_detach(struct sub *s)
 
     s->is_ended = true;
     sub_unwait(s);
+    alarm_drop(s);
     if (sub_queue(s)) {
         stalling_remove(s->queue);
     }
-    topics_remove_sub(&s->peer->router->topics, s);
+    if (s->flags & SUB_MEMBER) {
+        member_leave(s);
+    } else {
+        topics_remove_sub(&s->peer->router->topics, s);
+    }
     quota_release(&s->peer->quota, memory);
 }
 
 /* Discards what waits, a message or a gap for each unit. False if something is left. */
-static bool queue_drop(struct sub *s, unsigned *budget)
+static bool waiting_drop(struct sub *s, struct subq *q, unsigned *budget)
 {
     struct subq_bounds bounds = sub_bounds(s);
-    struct sub_queue *sq = sub_queue(s);
 
-    for (; sq && sq->q.n_messages > 0; (*budget)--) {
-        uint32_t n = sq->q.n_messages;
-        uint64_t bytes = sq->q.bytes;
+    for (; q->n_messages > 0; (*budget)--) {
+        uint32_t n = q->n_messages;
+        uint64_t bytes = q->bytes;
 
         if (*budget == 0) {
             return false;
         }
-        subq_pop(&sq->q, &bounds, publish_release);
-        s->peer->router->counters.messages_discarded += n - sq->q.n_messages;
-        queued_count(s, (int64_t) sq->q.n_messages - (int64_t) n,
-                     (int64_t) sq->q.bytes - (int64_t) bytes);
-    }
-    if (sq) {
-        queue_free(s);
+        subq_pop(q, &bounds, publish_release);
+        s->peer->router->counters.messages_discarded += n - q->n_messages;
+        sub_count_queued(s, (int64_t) q->n_messages - (int64_t) n,
+                         (int64_t) q->bytes - (int64_t) bytes);
     }
     return true;
+}
+
+static bool queue_drop(struct sub *s, unsigned *budget)
+{
+    struct sub_queue *sq = sub_queue(s);
+
+    if (!sq) {
+        return true;
+    }
+    if (sq->replay) {
+        if (!waiting_drop(s, &sq->replay->q, budget)) {
+            return false;
+        }
+        replay_free(s);
+    }
+    if (!pacer_drop(s, budget) || !waiting_drop(s, &sq->q, budget)) {
+        return false;
+    }
+    queue_free(s);
+    return true;
+}
+
+void sub_drop_queue(struct sub *s)
+{
+    unsigned all = UINT_MAX;
+
+    (void) queue_drop(s, &all);
 }
 
 bool sub_end(struct sub *s, unsigned *budget)
@@ -504,7 +709,8 @@ bool sub_end(struct sub *s, unsigned *budget)
         return false;
     }
     /* what waits names matches, so it goes first */
-    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget)) {
+    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget) ||
+        ((s->flags & SUB_MEMBER) && !member_end(s, budget))) {
         return false;
     }
     windows_put(&s->peer->windows, s->window);

@@ -11,14 +11,20 @@
 #include "core/subq.h"
 
 struct match;
+struct message;
+struct message_extra;
 struct message_parts;
+struct pacer;
 struct peer;
 struct sender;
 struct server;
+struct replay;
 
 /* A subscription's queue and, for policy block, how long it has made no progress. */
 struct sub_queue {
     struct subq q;
+    struct replay *replay;           /* what was kept, and goes first; NULL when that is done */
+    struct pacer *pacer;             /* NULL: no min_interval_ms */
     struct charge charge;            /* itself and the queue */
     struct sub *sub;                 /* owner */
     struct sub_queue *stalling_prev; /* router.stalling, in order of progress_ns */
@@ -65,7 +71,11 @@ enum {
     SUB_ACK = 8,
     SUB_STICKY = 16,
     SUB_SERVE = 32,
-    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_SERVE /* those that are understood */
+    /* the router's own, not on the wire: */
+    SUB_ALARM = 64,   /* it has one */
+    SUB_MEMBER = 128, /* it is a struct member */
+    /* those that are understood */
+    SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_ACK | SUB_STICKY | SUB_SERVE
 };
 
 static inline bool sub_has_credit(const struct sub *s)
@@ -87,7 +97,25 @@ static inline struct sub_queue *sub_queue(const struct sub *s)
 
 static inline bool sub_has_backlog(const struct sub *s)
 {
-    return s->starved_count > 0 || (s->queue && !subq_is_empty(&s->queue->q));
+    return s->starved_count > 0 || (s->queue && (!subq_is_empty(&s->queue->q) || s->queue->replay));
+}
+
+/* What it gets now was kept. */
+static inline bool sub_is_replaying(const struct sub *s)
+{
+    return sub_queue(s) && s->queue->replay;
+}
+
+static inline struct pacer *sub_pacer(const struct sub *s)
+{
+    return sub_queue(s) ? s->queue->pacer : NULL;
+}
+
+/* Whether a new message may pass by the queue. */
+static inline bool sub_is_open(const struct sub *s)
+{
+    return s->starved_count == 0 &&
+           (!s->queue || (subq_is_empty(&s->queue->q) && !s->queue->replay && !s->queue->pacer));
 }
 
 /* Its number at the client, which the field holds. */
@@ -119,6 +147,16 @@ bool sub_introduce(struct sub *s, struct match *match, struct sender *sender);
 /* sub_pump() is to be called when there is room on the link. */
 void sub_wait(struct sub *s);
 void sub_unwait(struct sub *s);
+/* Sends it or queues it, whatever the interval is. */
+struct sub_outcome sub_pass(struct sub *s, struct match *match, const struct message_parts *parts,
+                            struct message **message);
+/* Whether a message of this kind and size can be given to that client at all. */
+bool sub_takes(const struct sub *s, const struct message *m);
+/* What a queue needs that has a replay or a pacer: 0 messages and none of both yet. False if limits
+ * or memory forbid. */
+bool sub_make_queue(struct sub *s);
+/* Takes that back. */
+void sub_drop_queue(struct sub *s);
 /* Notes a loss and sends the notice as soon as its place has come. Cannot fail. */
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
 /* Sends what waits, as far as credit and output allow. */
@@ -127,6 +165,28 @@ void sub_pump(struct sub *s);
 void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes);
 /* It may no longer block publishers. */
 void sub_end_blocking(struct sub *s);
+
+/* ---- for groups ---- */
+
+/* One MESSAGE into the output, with fields behind its header if extra is not NULL. False if out of
+ * memory. */
+bool sub_put(struct sub *s, struct match *match, const struct message_parts *parts,
+             const struct message_extra *extra);
+/* Whether its client can get it now, or must return something or answer first. */
+bool sub_takes_cargo(const struct sub *s, const struct message *m);
+/* Whether such a body can be given to that client at all. */
+bool sub_fits(const struct sub *s, const struct message_parts *parts);
+/* sub_pump() without what a member of a group does besides. */
+void sub_pump_queue(struct sub *s);
+/* The first of what waits: a message, or NULL and a gap. */
+struct message *sub_front(struct sub *s, struct match **match, struct gap *gap,
+                          enum bus_loss_reason *reason);
+void sub_pop(struct sub *s);
+bool sub_tell_loss(struct sub *s, const struct gap *gap, enum bus_loss_reason reason);
+/* A loss that has been counted, behind what waits. */
+void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
+/* A sign of progress, for policy block. */
+void sub_note_progress(struct sub *s);
 
 /* Who pays for what is noted about it. */
 struct quota *sub_quota(const struct sub *s);

@@ -382,6 +382,34 @@ void subq_pop(struct subq *q, const struct subq_bounds *b, subq_release_fn relea
     message_drop(q, m);
 }
 
+/* Whether the time of a message is over. */
+static bool item_is_over(const struct subq_item *item, uint64_t now_ns)
+{
+    const struct message *m = item->message;
+
+    return m && m->expires_ns && m->expires_ns <= now_ns;
+}
+
+uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *b,
+                     subq_release_fn release, uint64_t *bytes)
+{
+    struct gap gap = {0};
+    uint32_t n = 0;
+
+    /* each goes as if it was sent, and leaves its slot to all that went before it */
+    for (; q->head != q->tail && item_is_over(item_at(q, q->head), now_ns); n++) {
+        struct message *m = item_at(q, q->head)->message;
+
+        gap.count++;
+        gap.bytes += m->size;
+        m->topic->lost_messages++; /* which may end with it */
+        subq_pop(q, b, release);
+    }
+    item_set_gap(item_at(q, --q->head), BUS_LOSS_EXPIRED, &gap);
+    *bytes += gap.bytes;
+    return n;
+}
+
 void subq_check(const struct subq *q)
 {
     uint32_t n = 0;

@@ -103,6 +103,11 @@ bool subq_evict(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes);
 /* Drops the waiting message of that match, leaving a gap (policy latest). False if none waits. */
 bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes);
 
+/* The messages at the front whose time is over become a gap; the first one is such. Returns how
+ * many there were, which are lost to their topics; their sizes are added to *bytes. */
+uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *b,
+                     subq_release_fn release, uint64_t *bytes);
+
 /* First item: a message, or NULL and the gap (all adjacent ones of one reason together). Must not
  * be empty. */
 struct message *subq_front(struct subq *q, struct match **ret_match, struct gap *ret_gap,

@@ -3,6 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/group.h"
+#include "core/pace.h"
+#include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/hot.h"
@@ -36,6 +39,41 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
     peer_send_status(p, &status);
 }
 
+/* Shorter silences are not worth a timer. */
+#define SILENCE_MS_MIN 10u
+
+static struct verdict options_check(const struct peer *p, const struct wire_subscribe *m)
+{
+    const struct limits *l = &p->router->config.limits;
+    enum bus_status status;
+    const char *why;
+
+    if ((m->flags & SUB_SERVE) && (m->group.len > 0 || m->retained || m->min_interval_ms ||
+                                   m->silence_ms || (m->flags & SUB_NO_LOCAL))) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "not for a server");
+    }
+    if (m->retained > BUS_RETAINED_ALL || (m->retained && m->group.len > 0)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "retained");
+    }
+    if (m->min_interval_ms && (m->group.len > 0 || m->policy == BUS_POLICY_BLOCK)) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "min_interval_ms");
+    }
+    if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
+    }
+    if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
+        return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
+    }
+    if (m->silence_ms > 0 && m->silence_ms < SILENCE_MS_MIN) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "silence_ms");
+    }
+    if (m->silence_ms > 0 && p->n_alarms >= l->alarms_max) {
+        return refused(BUS_STATUS_LIMIT, "alarms_max");
+    }
+    why = group_check(m, &status);
+    return refused(status, why);
+}
+
 static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
@@ -64,17 +102,11 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
-    if (m->window_messages > l->window_messages_max || m->window_bytes > l->window_bytes_max) {
-        return refused(BUS_STATUS_LIMIT, "window_messages_max or window_bytes_max");
-    }
-    if (m->queue_messages > l->queue_messages_max || m->queue_bytes > l->queue_bytes_max) {
-        return refused(BUS_STATUS_LIMIT, "queue_messages_max or queue_bytes_max");
-    }
-    return ok();
+    return options_check(p, m);
 }
 
-/* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier they
- * are in the caches. */
+/* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier
+ * they are in the caches. */
 static uint64_t queue_bytes_default(const struct limits *l, uint32_t policy)
 {
     return policy == BUS_POLICY_BLOCK ? l->block_queue_bytes_default : l->queue_bytes_default;
@@ -92,7 +124,9 @@ static struct sub_window window_of(const struct limits *l, const struct wire_sub
 static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
 {
     const struct sub_window w = window_of(&p->router->config.limits, m);
-    struct sub *s = calloc(1, sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
+    struct sub *s =
+        calloc(1, m->group.len ? member_memory()
+                               : sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
     uint8_t field[HOT_SUBSCRIPTION_MAX];
 
     if (!s) {
@@ -111,7 +145,7 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
     }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
-    s->flags = (uint8_t) m->flags;
+    s->flags = (uint8_t) (m->flags | (m->group.len ? SUB_MEMBER : 0));
     s->credit_messages = w.messages;
     s->credit_bytes = (int64_t) w.bytes;
     s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
@@ -125,13 +159,41 @@ static void sub_undo(struct sub *s)
     if (s->flags & SUB_SERVE) {
         free(s->server);
     }
+    alarm_drop(s);
     windows_put(&s->peer->windows, s->window);
     free(s);
 }
 
+/* What few subscriptions have. False if limits or memory forbid; sub_drop_queue() takes it
+ * back. */
+static bool sub_equip(struct sub *s, const struct wire_subscribe *m)
+{
+    return (m->retained == 0 && m->min_interval_ms == 0) ||
+           (sub_make_queue(s) && (m->retained == 0 || replay_new(s)) &&
+            (m->min_interval_ms == 0 || pacer_new(s, m->min_interval_ms)));
+}
+
+/* Where messages find it. */
+static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
+{
+    enum bus_status status;
+    const char *why;
+
+    if (s->flags & SUB_MEMBER) {
+        why = group_join(s, m, &status);
+        return refused(status, why);
+    }
+    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
+               ? ok()
+               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+}
+
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
 {
-    uint64_t memory = sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    uint64_t memory = m->group.len
+                          ? member_memory()
+                          : sizeof(struct sub) + filters_memory(m->filter.data, m->filter.len);
+    struct verdict v;
     struct sub *s;
 
     if (!peer_table_reach(p, (void ***) &p->subs, &p->n_subs_max, m->subscription)) {
@@ -141,14 +203,20 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     if (!s) {
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }
+    if (m->silence_ms > 0 && !alarm_add(s, m->silence_ms)) {
+        sub_undo(s);
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
     if (!quota_add(&p->quota, memory)) {
         sub_undo(s);
         return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
     }
-    if (topics_add_sub(&p->router->topics, m->filter.data, m->filter.len, s) < 0) {
+    v = sub_equip(s, m) ? sub_place(s, m) : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    if (v.status != BUS_STATUS_OK) {
+        sub_drop_queue(s);
         quota_release(&p->quota, memory);
         sub_undo(s);
-        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+        return v;
     }
     if (s->flags & SUB_SERVE) {
         quota_force(&p->quota, sizeof(*s->server)); /* a few bytes more than was asked for */
@@ -156,6 +224,9 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     p->router->counters.subscriptions_now++;
+    if (m->retained) {
+        replay_fill(s, (enum bus_retained) m->retained);
+    }
     return ok();
 }
 
@@ -169,6 +240,9 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
     if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {
         server_welcome(p->subs[m->subscription - 1]);
+    }
+    if (v.status == BUS_STATUS_OK && (m->retained || m->group.len > 0)) { /* what waits */
+        sub_pump(sub_by_number(p, m->subscription));
     }
 }
 
@@ -197,7 +271,7 @@ void credit_handle(struct peer *p, const struct wire_credit *m)
         return;
     }
     /* after UNSUBSCRIBE credit may still be on its way: not worth an answer */
-    if (s && !(s->flags & SUB_SERVE)) {
+    if (s && !(s->flags & (SUB_SERVE | SUB_ACK))) {
         sub_add_credit(s, m->messages, m->bytes);
     }
 }

@@ -41,6 +41,23 @@ static bool tap_matches(const struct tap *tap, const struct topic *t)
     return tap->n_filters == 0;
 }
 
+bool tap_asked_for(const struct router *r, struct text topic)
+{
+    const struct peer *p;
+
+    LL_FOREACH2(r->taps, p, tap_next)
+    {
+        for (uint32_t i = 0; i < p->tap->n_filters; i++) {
+            const struct tap_filter *f = &p->tap->filters[i];
+
+            if (filter_matches(f->text, f->len, topic.data, topic.len)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool tap_introduce(struct peer *p, struct sender *s)
 {
     return idset_has(&p->known, s->id) || peer_introduce(p, s);

@@ -43,7 +43,7 @@ static uint32_t name_hash(const struct topics *ts, const char *name, size_t len)
     return table_hash(&ts->by_name, 0, name, len);
 }
 
-static struct topic *topic_find(const struct topics *ts, const char *name, size_t len)
+struct topic *topics_find(const struct topics *ts, const char *name, size_t len)
 {
     struct name_key key = {name, len};
 
@@ -76,7 +76,7 @@ static struct topic *topic_new(struct topics *ts, const char *name, size_t len)
 
 struct topic *topics_get(struct topics *ts, const char *name, size_t len)
 {
-    struct topic *t = topic_find(ts, name, len);
+    struct topic *t = topics_find(ts, name, len);
 
     return t ? topic_ref(t) : topic_new(ts, name, len);
 }
@@ -130,10 +130,18 @@ static void matches_shrink(struct topic *t)
     t->n_matches_max = 1;
 }
 
+static void matches_changed(struct topic *t)
+{
+    if (UNLIKELY(t->interest != NULL)) {
+        t->topics->on_matches(t, t->topics->userdata);
+    }
+}
+
 static bool match_new(struct topic *t, struct sub *sub)
 {
     struct match *m;
 
+    matches_changed(t); /* also if it cannot be noted */
     if (!matches_have_room(t)) {
         return false;
     }
@@ -159,6 +167,7 @@ static void match_free(struct match *m)
     t->matches[m->index] = last;
     last->index = m->index;
     matches_shrink(t);
+    matches_changed(t);
     DL_DELETE2(m->sub->matches, m, sub_prev, sub_next);
     quota_release(sub_quota(m->sub), MATCH_BYTES);
     free(m);
@@ -195,7 +204,7 @@ int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub
         return 0;
     }
     /* one topic at most: told now, so that the others stay as they are */
-    t = topic_find(ts, filter, len);
+    t = topics_find(ts, filter, len);
     if (t && !match_new(t, sub)) {
         t->epoch = 0;
     }
@@ -214,6 +223,18 @@ bool topics_forget_sub(struct sub *sub, unsigned *budget)
         (*budget)--;
     }
     return !sub->matches;
+}
+
+struct match *topic_match(struct topic *t, struct sub *sub)
+{
+    if (sub->place == FILTER_EXACT) {
+        return sub->matches; /* topics_add_sub() has tried */
+    }
+    if (!match_new(t, sub)) {
+        t->epoch = 0;
+        return NULL;
+    }
+    return t->matches[t->n_matches - 1];
 }
 
 struct resolve {

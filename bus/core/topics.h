@@ -13,6 +13,8 @@
 #include "core/table.h"
 
 struct call_queue;
+struct interest;
+struct keep;
 struct sub;
 struct topics;
 
@@ -36,11 +38,13 @@ struct topic {
     struct match *first; /* where matches points while one place is enough */
     uint32_t n_matches;
     uint32_t n_matches_max;
-    uint64_t epoch; /* topics.epoch up to which matches is complete */
+    uint64_t epoch;    /* topics.epoch up to which matches is complete */
+    struct keep *keep; /* what it keeps; NULL: nobody asked for it */
     uint64_t published_messages;
     uint64_t published_bytes;
     uint64_t delivered_messages;
     uint64_t lost_messages;
+    struct interest *interest; /* who wants to know its matches; NULL: nobody */
     uint32_t n_publishers;
     uint32_t last_server;     /* index of the match that got the last call */
     struct call_queue *calls; /* calls that wait for any server; NULL if none does */
@@ -55,6 +59,8 @@ struct topics {
     struct message_pool messages;                    /* of all topics */
     uint64_t epoch;                                  /* grows with each wildcard subscription */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
+    void (*on_matches)(struct topic *t,
+                       void *userdata); /* of one with interest, there are others */
     void *userdata;
 };
 
@@ -63,6 +69,8 @@ void topics_fini(struct topics *ts);
 
 /* The topic of that name with one more reference, new if need be; NULL if out of memory. */
 struct topic *topics_get(struct topics *ts, const char *name, size_t len);
+/* The same without a reference; NULL if there is none. */
+struct topic *topics_find(const struct topics *ts, const char *name, size_t len);
 struct topic *topic_ref(struct topic *t);
 void topic_unref(struct topic *t);
 
@@ -78,6 +86,10 @@ typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 /* Completes t->matches. Subscriptions that match but cannot be noted for want of memory are handed
  * to missing, and again the next time. Returns what it cost, as filters_match() counts. */
 size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
+
+/* The match of a subscription that is new and matches: noted now, if it is not yet. NULL for want
+ * of memory: then it is looked for again later. */
+struct match *topic_match(struct topic *t, struct sub *sub);
 
 static inline bool topic_is_resolved(const struct topic *t)
 {

@@ -22,6 +22,7 @@ struct user *users_get(struct users *users, uint32_t uid, struct quota *descript
     u->uid = uid;
     u->users = users;
     quota_init(&u->descriptors, descriptors_max, descriptors);
+    quota_init(&u->retained, users->retained_max, users->memory);
     DL_APPEND(users->list, u);
     return u;
 }

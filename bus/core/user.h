@@ -11,10 +11,14 @@ struct user {
     uint32_t refs;
     uint32_t uid;
     struct quota descriptors; /* that its connections make the router keep */
+    struct quota wills;       /* of connections that have ended, in bytes */
+    struct quota retained;    /* bytes of what topics keep of them */
 };
 
 struct users {
     struct user *list;
+    struct quota *memory; /* not owned; what retained counts in */
+    uint64_t retained_max;
 };
 
 /* The user of that uid with one more reference; NULL if out of memory. descriptors is what those of

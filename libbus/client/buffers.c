@@ -129,8 +129,7 @@ static bool body_copy(struct bus_conn *c, struct bus_message *m)
     return true;
 }
 
-enum bus_loss_reason bus__message_secure(struct bus_conn *c, const struct bus_sub *sub,
-                                         struct bus_message *m)
+enum bus_loss_reason bus__message_secure(struct bus_conn *c, bool immutable, struct bus_message *m)
 {
     const struct mapping *mapping;
 
@@ -141,7 +140,7 @@ enum bus_loss_reason bus__message_secure(struct bus_conn *c, const struct bus_su
     if (!mapping->data) {
         return mapping->why;
     }
-    if (sub->immutable && !mapping->immutable && !body_copy(c, m)) {
+    if (immutable && !mapping->immutable && !body_copy(c, m)) {
         return BUS_LOSS_NO_MEMORY;
     }
     return BUS_LOSS_NONE;

@@ -80,7 +80,9 @@ static void tell_closed(struct bus_conn *c)
     c->kick = false;
     c->deadline_ns = 0;
     bus__sync_fd(c);
-    if (c->opened && c->on_closed) {
+    bus__calls_cancel(c, 0);
+    bus__requests_end(c);
+    if (c->opened && c->on_closed && c->state == CONN_ENDED) {
         c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
     }
 }
@@ -122,6 +124,8 @@ static void conn_fini(struct bus_conn *c)
     close_socket(c);
     descriptors_fini(c);
     bus__publish_fini(c);
+    bus__requests_fini(c);
+    bus__calls_fini(c);
     bus__subscribe_fini(c);
     bus__monitor_fini(c);
     table_names_fini(&c->topics, topic_name_drop);

@@ -113,9 +113,11 @@ struct bus_conn {
     uint32_t aliases_max;
     struct bus_topic *by_name; /* uthash of the automatic topics */
     struct bus_topic *lru;     /* of the automatic topics, the latest used last */
-    struct confirm *confirms;  /* in the order of their sequence numbers */
-    size_t body_max;           /* longest body in a buffer; 0: the router takes none */
-    size_t buffer_from;        /* bodies of so many bytes and more go into buffers */
+    struct bus_topic
+        *leaving; /* of bus_topic.next: ended, but numbers of them may be on their way */
+    struct confirm *confirms; /* in the order of their sequence numbers */
+    size_t body_max;          /* longest body in a buffer; 0: the router takes none */
+    size_t buffer_from;       /* bodies of so many bytes and more go into buffers */
     size_t pool_bytes_max;
     size_t handed_over; /* bodies in buffers since the output was looked at */
     struct pool pool;
@@ -123,6 +125,13 @@ struct bus_conn {
     uint32_t buffer_status; /* with which the router refused a buffer last, or 0 */
     int64_t window_messages;
     int64_t window_bytes;
+
+    /* requests and calls */
+    struct table requests; /* struct bus_request, by its number */
+    struct numbers request_numbers;
+    uint32_t requests_max;
+    uint32_t request_timeout_max_ms;
+    struct bus_call *calls; /* uthash of those that are open here */
 
     struct monitor monitor;
     struct snapshot *snapshots; /* the first one is being answered */

@@ -3,6 +3,7 @@
 /* What the files of libbus/client that speak the protocol know of each other: input.c takes frames
  * apart and calls the others, one for each part of the API. */
 
+#include <bus/request.h>
 #include "client/conn.h"
 #include "wire/hot.h"
 
@@ -21,13 +22,16 @@ struct bus_sub {
     bus_ready_fn on_ready;
     bus_live_fn on_live;
     bus_silence_fn on_silence;
+    bus_call_fn on_call; /* a server's: it gets no messages */
+    bus_cancel_fn on_cancel;
     void *userdata;
     uint64_t used_bytes; /* consumed since the last CREDIT */
     uint64_t half_bytes; /* of the window: time for a CREDIT */
     uint32_t used_messages;
     uint32_t half_messages;
-    uint32_t number; /* index into bus_conn.subs */
-    uint32_t busy;   /* dispatchers that will touch it again after a callback */
+    uint32_t number;       /* index into bus_conn.subs */
+    struct ack_link *acks; /* NULL: nothing is acknowledged */
+    uint32_t busy;         /* dispatchers that will touch it again after a callback */
     enum sub_state state;
     bool immutable; /* bodies that somebody could change are copied first */
     char filter[];
@@ -51,6 +55,42 @@ void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const cha
 /* Makes at[id] exist for an id that the router binds. False if the connection has ended over it. */
 bool bus__bind_reserve(struct bus_conn *c, struct table *t, uint32_t id);
 
+/* What MESSAGE, CALL and ANSWER have in common. */
+struct carried {
+    struct topic_name *topic;
+    uint32_t sender;
+    uint32_t descriptors;
+    uint64_t time_ns;
+    struct hot_place place;
+    const struct wire_header *headers;
+    size_t n_headers;
+};
+/* A message made of it, which borrows everything but its lease, which is the caller's. False if the
+ * connection has ended over it. */
+bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried *w,
+                       const struct frame *f, struct rxbuf *buf, struct parcel *parcel,
+                       struct bus_message *ret);
+
+/* ---- request.c ---- */
+
+void bus__on_answer(struct bus_conn *c, struct arena *a, const struct wire_answer *m,
+                    const struct frame *f, struct rxbuf *buf, struct parcel *parcel);
+void bus__on_done(struct bus_conn *c, const struct wire_done *m);
+/* The connection has ended: their callers hear of it. */
+void bus__requests_end(struct bus_conn *c);
+void bus__requests_fini(struct bus_conn *c);
+
+/* ---- serve.c ---- */
+
+void bus__on_call(struct bus_conn *c, struct arena *a, const struct wire_call *m,
+                  const struct frame *f, struct rxbuf *buf, struct parcel *parcel);
+void bus__on_cancel(struct bus_conn *c, const struct wire_cancel *m);
+void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m);
+void bus__on_reply_status(struct bus_conn *c, const struct wire_status *m);
+/* Nobody waits for the answers any more: those of a server, or, with 0, all. */
+void bus__calls_cancel(struct bus_conn *c, uint32_t subscription);
+void bus__calls_fini(struct bus_conn *c);
+
 /* ---- buffers.c ---- */
 
 void bus__buffers_init(struct bus_conn *c, const struct wire_welcome *m);
@@ -65,9 +105,8 @@ void bus__on_buffer_status(struct bus_conn *c, const struct wire_status *m);
 /* The lease that a message names, which is the caller's then, and its body. False if the connection
  * has ended over it. */
 bool bus__body_find(struct bus_conn *c, const struct hot_place *place, struct bus_message *m);
-/* Whether a message can be shown to a subscription; makes a private copy if that wants one. */
-enum bus_loss_reason bus__message_secure(struct bus_conn *c, const struct bus_sub *sub,
-                                         struct bus_message *m);
+/* Whether a message can be shown; makes a private copy if nobody may change it. */
+enum bus_loss_reason bus__message_secure(struct bus_conn *c, bool immutable, struct bus_message *m);
 /* A slot is free again. */
 void bus__give_slot(struct bus_conn *c, struct slot slot);
 
@@ -81,7 +120,24 @@ void bus__loans_fini(struct bus_conn *c);
 int bus__publish_slot(struct bus_topic *topic, struct slot slot, size_t bytes,
                       const struct bus_publish_opts *opts);
 
+/* A request or a reply: a frame with a body that is no publish. */
+struct outgoing {
+    enum verb verb; /* VERB_REQUEST or VERB_REPLY */
+    /* VERB_REQUEST: the topic, or if there is none its name */
+    const struct bus_topic *topic;
+    const char *name;
+    uint64_t call;
+    uint32_t flags;
+    uint32_t timeout_ms; /* VERB_REQUEST */
+    uint32_t error;      /* VERB_REPLY */
+};
+/* Sends one; of opts only headers and descriptors are looked at. Errors as bus_publish_with(). */
+int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
+                       const struct bus_publish_opts *opts);
+
 bool bus__is_writable(const struct bus_conn *c);
+/* 0 or -EINVAL; adds the lengths of names and values. */
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes);
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */
 bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
@@ -93,8 +149,24 @@ void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m);
 
+/* ---- presence.c ---- */
+
+void bus__on_interest(struct bus_conn *c, const struct wire_interest *m);
+void bus__on_silence(struct bus_conn *c, const struct wire_silence *m);
+
+/* ---- topic_handle.c ---- */
+
+/* The router has answered a PING: aliases whose end it has seen before may be used again. */
+void bus__topics_settle(struct bus_conn *c, uint64_t token);
+
 /* ---- subscribe.c ---- */
 
+/* A subscription that is to be asked for, as opts say; -EINVAL or -ENOMEM. */
+int bus__sub_new(struct bus_conn *c, const char *filter, const struct bus_sub_opts *opts,
+                 struct bus_sub **ret);
+/* Asks for it, with further flags. On success it is the connection's. */
+int bus__sub_ask(struct bus_conn *c, struct bus_sub *sub, const struct bus_sub_opts *opts,
+                 uint32_t flags);
 void bus__subscribe_fini(struct bus_conn *c);
 void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m);
@@ -112,6 +184,11 @@ static inline bool bus__sub_release(struct bus_sub *sub)
     bus__sub_free_idle(sub);
     return false;
 }
+
+/* ---- retained.c ---- */
+
+void bus__on_clear_status(struct bus_conn *c, const struct wire_status *m);
+void bus__on_live(struct bus_conn *c, const struct wire_snapshot_end *m);
 
 /* ---- monitor.c ---- */
 

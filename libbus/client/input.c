@@ -8,7 +8,7 @@
 #include "client/conn.h"
 #include "client/handlers.h"
 #include "wire/codec.h"
-#include "wire/hot.h"
+#include "wire/hot_requests.h"
 #include "wire/topic.h"
 
 /* PONGs that may wait beyond max_out_bytes for a router that asks but does not read. */
@@ -72,6 +72,8 @@ static void on_welcome(struct bus_conn *c, const struct wire_welcome *m)
     bus__buffers_init(c, m);
     c->subscriptions_max = MIN(m->subscriptions_max, TABLE_INDEX_MAX);
     c->aliases_max = MIN(m->aliases_max, TABLE_INDEX_MAX);
+    c->requests_max = MIN(m->requests_max, TABLE_INDEX_MAX);
+    c->request_timeout_max_ms = m->request_timeout_max_ms;
     c->deadline_ns = 0;
     bus__sync_fd(c);
 }
@@ -105,6 +107,7 @@ static void on_pong(struct bus_conn *c, const struct wire_pong *m)
     }
     c->pong_token = m->token;
     bus__pool_settle(&c->pool, m->token);
+    bus__topics_settle(c, m->token);
 }
 
 static void on_status(struct bus_conn *c, const struct wire_status *m)
@@ -116,6 +119,9 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
     case VERB_ADVERTISE:
         bus__on_advertise_status(c, m);
         return;
+    case VERB_CLEAR:
+        bus__on_clear_status(c, m);
+        return;
     case VERB_BUFFER:
         bus__on_buffer_status(c, m);
         return;
@@ -126,6 +132,9 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
         return; /* of an alias whose ADVERTISE was refused: told already */
     case VERB_SUBSCRIBE:
         bus__on_subscribe_status(c, m);
+        return;
+    case VERB_REPLY:
+        bus__on_reply_status(c, m);
         return;
     case VERB_UNSUBSCRIBE:
         bus__on_unsubscribe_status(c, m);
@@ -166,14 +175,11 @@ static void on_topic(struct bus_conn *c, const struct wire_topic *m)
     if (!bus__bind_reserve(c, &c->topics, m->id)) {
         return;
     }
-    t = malloc(sizeof(*t) + m->name.len + 1);
+    t = bus__topic_name_new(m->name.data, m->name.len);
     if (!t) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
         return;
     }
-    t->refs = 1;
-    memcpy(t->name, m->name.data, m->name.len);
-    t->name[m->name.len] = '\0';
     bus__topic_name_unref(c->topics.at[m->id]);
     c->topics.at[m->id] = t;
 }
@@ -245,7 +251,7 @@ static inline struct bus_sub *message_begin(struct bus_conn *c, const struct hot
 
     ret->topic = bus__table_get(&c->topics, h->topic);
     ret->sender = bus__table_get(&c->peers, h->sender);
-    if (UNLIKELY(!sub || !ret->topic || !ret->sender)) {
+    if (UNLIKELY(!sub || !ret->topic || !ret->sender || !sub->on_message)) {
         bus__fail_protocol(c, "MESSAGE with an unknown number");
         return NULL;
     }
@@ -285,50 +291,87 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
                             size_t bytes)
 {
     bool leased = m->lease != NULL;
-    enum bus_loss_reason reason = bus__message_secure(c, sub, m);
+    enum bus_loss_reason reason = bus__message_secure(c, sub->immutable, m);
     struct rxbuf *copy = leased && !m->lease ? m->buf : NULL;
 
     if (reason == BUS_LOSS_NONE) {
         deliver(c, sub, m, bytes);
         bus__rxbuf_unref(copy);
+        return;
+    }
+    bus__lease_unref(m->lease);
+    if (m->ack) { /* somebody else may be able to take it */
+        (void) bus__ack_send(m->ack, ACK_REFUSE);
     } else {
-        bus__lease_unref(m->lease);
         message_lost(c, sub, reason, bytes);
     }
+}
+
+bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried *w,
+                       const struct frame *f, struct rxbuf *buf, struct parcel *parcel,
+                       struct bus_message *ret)
+{
+    *ret = (struct bus_message){.data = f->body,
+                                .bytes = f->body_bytes,
+                                .topic = w->topic,
+                                .sender = bus__table_get(&c->peers, w->sender),
+                                .time_ns = w->time_ns,
+                                .headers =
+                                    w->n_headers ? bus__headers(a, w->headers, w->n_headers) : NULL,
+                                .n_headers = w->n_headers,
+                                .buf = buf,
+                                .parcel = parcel,
+                                .n_fds = w->descriptors};
+    if (!ret->topic || !ret->sender || (w->n_headers > 0 && !ret->headers)) {
+        bus__fail_protocol(c, "a message with an unknown number, or too large headers");
+        return false;
+    }
+    return w->place.buffer == 0 || bus__body_find(c, &w->place, ret);
+}
+
+/* What it is to be acknowledged by. False if the connection has ended over it. */
+static bool ack_of(struct bus_conn *c, const struct bus_sub *sub, const struct wire_message *w,
+                   struct ack **ret)
+{
+    *ret = NULL;
+    if (!sub || !sub->acks || w->delivery == 0) {
+        return true;
+    }
+    *ret = bus__ack_new(sub->acks, w->delivery);
+    if (!*ret) {
+        bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
+    }
+    return *ret;
 }
 
 static void on_message(struct bus_conn *c, struct arena *a, const struct wire_message *w,
                        const struct frame *f, struct rxbuf *buf, struct parcel *parcel)
 {
-    struct hot_message h = {w->subscription, w->topic, w->sender,
-                            w->sequence,     w->time,  {w->buffer, w->lease, w->offset, w->bytes}};
+    struct bus_sub *sub = bus__table_get(&c->subs, w->subscription);
+    struct carried carried = {
+        bus__table_get(&c->topics, w->topic),       w->sender,  w->descriptors, w->time,
+        {w->buffer, w->lease, w->offset, w->bytes}, w->headers, w->n_headers};
     struct bus_message m;
-    struct bus_sub *sub = message_begin(c, &h, f, &m);
 
-    if (bus__is_over(c)) {
+    if (!sub || sub->on_call) {
+        bus__fail_protocol(c, "MESSAGE with an unknown number");
         return;
     }
-    m.headers = bus__headers(a, w->headers, w->n_headers);
-    m.n_headers = w->n_headers;
-    m.buf = buf;
-    m.lease = NULL;
-    m.parcel = parcel;
-    m.n_fds = w->descriptors;
+    if (!bus__message_make(c, a, &carried, f, buf, parcel, &m)) {
+        return;
+    }
+    m.sequence = w->sequence;
     m.flags = w->flags;
     m.delivery = w->delivery;
     m.deliveries = w->deliveries;
-    m.refs = 0;
-    if (w->buffer && !bus__body_find(c, &h.place, &m)) {
-        return;
-    }
-    if (!m.headers) {
+    if (!ack_of(c, sub, w, &m.ack)) {
         bus__lease_unref(m.lease);
-        bus__fail_protocol(c, "headers too large");
-    } else if (sub) {
+    } else if (sub->state < SUB_ENDING) {
         message_deliver(c, sub, &m, m.bytes + headers_bytes(w->headers, w->n_headers));
     } else {
         bus__lease_unref(m.lease);
     }
+    bus__ack_unref(m.ack);
 }
 
 /* Its body is in a buffer. */
@@ -364,6 +407,7 @@ static void on_message_hot(struct bus_conn *c, const struct hot_message *h, cons
         m.buf = buf;
         m.lease = NULL;
         m.parcel = NULL;
+        m.ack = NULL;
         m.n_fds = 0;
         m.flags = 0;
         m.delivery = 0;
@@ -409,6 +453,21 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
     case VERB_MESSAGE:
         on_message(c, a, &m->message, f, buf, parcel);
         break;
+    case VERB_CALL:
+        bus__on_call(c, a, &m->call, f, buf, parcel);
+        break;
+    case VERB_ANSWER:
+        bus__on_answer(c, a, &m->answer, f, buf, parcel);
+        break;
+    case VERB_DONE:
+        bus__on_done(c, &m->done);
+        break;
+    case VERB_CANCEL:
+        bus__on_cancel(c, &m->cancel);
+        break;
+    case VERB_CREDIT:
+        bus__on_call_credit(c, &m->credit);
+        break;
     case VERB_BUFFER:
         bus__on_buffer(c, &m->buffer, parcel);
         break;
@@ -427,6 +486,12 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
     case VERB_LOSS:
         on_loss(c, &m->loss);
         break;
+    case VERB_SILENCE:
+        bus__on_silence(c, &m->silence);
+        break;
+    case VERB_INTEREST:
+        bus__on_interest(c, &m->interest);
+        break;
     case VERB_MONITORED:
         bus__on_monitored(c, a, &m->monitored, f);
         break;
@@ -440,7 +505,11 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         bus__on_counter(c, a, &m->counter);
         break;
     case VERB_SNAPSHOT_END:
-        bus__on_snapshot_end(c, &m->snapshot_end);
+        if (m->snapshot_end.subscription) {
+            bus__on_live(c, &m->snapshot_end);
+        } else {
+            bus__on_snapshot_end(c, &m->snapshot_end);
+        }
         break;
     default:
         bus__fail_protocol(c, "a verb that a router does not send, or not now");
@@ -486,7 +555,8 @@ static void arena_give(struct bus_conn *c, struct arena *a)
 static bool parcel_of(struct bus_conn *c, const struct frame *f, struct parcel **ret)
 {
     *ret = f->fds ? bus__claim_parcel(c, f->fds) : NULL;
-    return f->fds == 0 || (*ret && (f->verb == VERB_MESSAGE || f->verb == VERB_BUFFER));
+    return f->fds == 0 || (*ret && (f->verb == VERB_MESSAGE || f->verb == VERB_BUFFER ||
+                                    f->verb == VERB_CALL || f->verb == VERB_ANSWER));
 }
 
 static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
@@ -508,6 +578,26 @@ static void dispatch_decoded(struct bus_conn *c, const struct frame *f, struct r
     arena_give(c, &a);
 }
 
+/* CALL and ANSWER without texts. False if it is not that. */
+static bool dispatch_conversation(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
+{
+    struct wire_answer answer;
+    struct wire_call call;
+
+    if (f->fds != 0 || c->state != CONN_READY) {
+        return false;
+    }
+    if (f->verb == VERB_CALL && hot_get_call(f->header, f->header_bytes, &call)) {
+        bus__on_call(c, NULL, &call, f, buf, NULL);
+        return true;
+    }
+    if (f->verb == VERB_ANSWER && hot_get_answer(f->header, f->header_bytes, &answer)) {
+        bus__on_answer(c, NULL, &answer, f, buf, NULL);
+        return true;
+    }
+    return false;
+}
+
 static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf *buf)
 {
     struct wire_returned returned = {0};
@@ -519,7 +609,7 @@ static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf
     } else if (f->verb == VERB_RETURNED && f->fds == 0 && c->state == CONN_READY &&
                hot_get_returned(f->header, f->header_bytes, &returned.buffer, &returned.offset)) {
         bus__on_returned(c, &returned);
-    } else {
+    } else if (!dispatch_conversation(c, f, buf)) {
         dispatch_decoded(c, f, buf);
     }
 }

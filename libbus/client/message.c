@@ -24,10 +24,15 @@ static const char *text_copy(char **to, const char *text)
     return copy;
 }
 
-/* The headers and then their texts follow the message in one block. */
-static void headers_copy(struct bus_message *to, const struct bus_message *from)
+size_t bus__headers_bytes(const struct bus_message *m)
 {
-    struct bus_header *headers = (struct bus_header *) (void *) (to + 1);
+    return m->n_headers * sizeof(*m->headers) + headers_text_bytes(m);
+}
+
+/* The headers, and then their texts. */
+void bus__headers_copy(struct bus_message *to, void *memory, const struct bus_message *from)
+{
+    struct bus_header *headers = memory;
     char *text = (char *) (headers + from->n_headers);
 
     for (size_t i = 0; i < from->n_headers; i++) {
@@ -35,6 +40,26 @@ static void headers_copy(struct bus_message *to, const struct bus_message *from)
         headers[i].value = text_copy(&text, from->headers[i].value);
     }
     to->headers = headers;
+}
+
+void bus__message_hold(struct bus_message *m)
+{
+    m->topic->refs++;
+    m->sender->refs++;
+    if (m->buf) {
+        (void) bus__rxbuf_ref(m->buf);
+    }
+    if (m->parcel) {
+        (void) parcel_ref(m->parcel);
+    }
+}
+
+void bus__message_drop(struct bus_message *m)
+{
+    bus__topic_name_unref(m->topic);
+    bus__peer_name_unref(m->sender);
+    bus__rxbuf_unref(m->buf);
+    parcel_unref(m->parcel);
 }
 
 struct bus_message *bus_message_ref(const struct bus_message *message)
@@ -45,25 +70,20 @@ struct bus_message *bus_message_ref(const struct bus_message *message)
         m->refs++;
         return m;
     }
-    m = malloc(sizeof(*m) + message->n_headers * sizeof(*message->headers) +
-               headers_text_bytes(message));
+    m = malloc(sizeof(*m) + bus__headers_bytes(message));
     if (!m) {
         return NULL;
     }
     *m = *message;
     m->refs = 1;
-    m->topic->refs++;
-    m->sender->refs++;
-    if (m->buf) {
-        (void) bus__rxbuf_ref(m->buf);
-    }
+    bus__message_hold(m);
     if (m->lease) {
         m->lease->refs++;
     }
-    if (m->parcel) {
-        (void) parcel_ref(m->parcel);
+    if (m->ack) {
+        m->ack->refs++;
     }
-    headers_copy(m, message);
+    bus__headers_copy(m, m + 1, message);
     return m;
 }
 
@@ -72,11 +92,9 @@ void bus_message_unref(struct bus_message *message)
     if (!message || --message->refs > 0) {
         return;
     }
-    bus__topic_name_unref(message->topic);
-    bus__peer_name_unref(message->sender);
-    bus__rxbuf_unref(message->buf);
     bus__lease_unref(message->lease);
-    parcel_unref(message->parcel);
+    bus__ack_unref(message->ack);
+    bus__message_drop(message);
     free(message);
 }
 

@@ -330,6 +330,8 @@ void bus__on_topic_stats(struct bus_conn *c, struct arena *a, const struct wire_
         .lost_messages = m->lost_messages,
         .publishers = m->publishers,
         .subscriptions = m->subscriptions,
+        .retained_messages = m->retained_messages,
+        .retained_bytes = m->retained_bytes,
     };
     struct bus_snapshot_entry entry = {.kind = BUS_SNAPSHOT_TOPICS, .topic = &stats};
 

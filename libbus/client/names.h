@@ -6,6 +6,7 @@
 #include <bus/bus.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct topic_name {
     uint32_t refs;
@@ -17,6 +18,19 @@ struct peer_name {
     uint32_t refs;
     char name[];
 };
+
+/* NULL if out of memory. */
+static inline struct topic_name *bus__topic_name_new(const char *name, size_t len)
+{
+    struct topic_name *t = malloc(sizeof(*t) + len + 1);
+
+    if (t) {
+        t->refs = 1;
+        memcpy(t->name, name, len);
+        t->name[len] = '\0';
+    }
+    return t;
+}
 
 static inline void bus__topic_name_unref(struct topic_name *t)
 {

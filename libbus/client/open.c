@@ -27,7 +27,9 @@ DEFINE_AUTO(struct bus_conn *, bus_close);
 
 static int opts_check(const struct bus_opts *opts)
 {
-    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_OPEN_NOWAIT) != 0) {
+    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_OPEN_NOWAIT) != 0 ||
+        opts->resume_token_bytes > BUS_RESUME_TOKEN_MAX ||
+        (!opts->resume_token && opts->resume_token_bytes > 0)) {
         return -EINVAL;
     }
     if (opts->name) {
@@ -164,14 +166,18 @@ static int conn_connect(struct bus_conn *c, const struct address *a, uint64_t de
     return descriptors_init(c);
 }
 
-static int say_hello(struct bus_conn *c, const char *name)
+static int say_hello(struct bus_conn *c, const struct bus_opts *opts)
 {
     char program[BUS_NAME_MAX + 1];
     struct wire_hello hello = {
         .protocol_min = 1, .protocol_max = 1, .features = FEATURE_BUFFERS, .resume_token = {"", 0}};
 
+    if (opts->resume_token_bytes > 0) {
+        hello.resume_token = (struct text){opts->resume_token, opts->resume_token_bytes};
+    }
+
     name_of_program(program);
-    hello.client_name = text_from(name ? name : program);
+    hello.client_name = text_from(opts->name ? opts->name : program);
     return bus__send(c, VERB_HELLO, &hello, CONTROL_HEADER_MAX);
 }
 
@@ -207,7 +213,7 @@ static int conn_open(struct bus_conn *c, const struct address *a, const struct b
         return -ENOMEM;
     }
     r = r < 0 ? r : conn_connect(c, a, deadline_ns);
-    r = r < 0 ? r : say_hello(c, opts->name);
+    r = r < 0 ? r : say_hello(c, opts);
     if (r < 0) {
         return r;
     }

@@ -31,9 +31,10 @@ struct confirm {
     void *userdata;
 };
 
-/* A publish that is not plain. */
+/* A publish that is not plain, or a request or a reply. */
 struct publish {
-    const struct bus_topic *topic; /* NULL: by name */
+    const struct outgoing *outgoing; /* NULL: it is a publish */
+    const struct bus_topic *topic;   /* NULL: by name */
     const char *name;
     const void *data;
     size_t bytes;
@@ -58,7 +59,7 @@ static inline void store_body_bytes(uint8_t *dst, size_t bytes)
     dst[3] = (uint8_t) (bytes >> 24);
 }
 
-/* A publish is in the output. */
+/* A publish is in the output, for which the router has given credit. */
 static inline void account(struct bus_conn *c, size_t message_bytes)
 {
     c->sequence++;
@@ -101,11 +102,8 @@ static int again(struct bus_conn *c, size_t bytes)
     return -EAGAIN;
 }
 
-static int room_check(struct bus_conn *c, size_t bytes)
+static int output_room_check(struct bus_conn *c, size_t bytes)
 {
-    if (c->credit_messages <= 0 || c->credit_bytes <= 0) {
-        return again(c, bytes);
-    }
     if (c->outq.bytes + bytes > c->max_out_bytes) {
         bus__output(c, OUTPUT_ALL); /* it may have been a cork that held it */
         if (c->outq.bytes > 0 && c->outq.bytes + bytes > c->max_out_bytes) {
@@ -113,6 +111,14 @@ static int room_check(struct bus_conn *c, size_t bytes)
         }
     }
     return bus__usable(c);
+}
+
+static int room_check(struct bus_conn *c, const struct publish *p, size_t bytes)
+{
+    if (!p->outgoing && (c->credit_messages <= 0 || c->credit_bytes <= 0)) {
+        return again(c, bytes);
+    }
+    return output_room_check(c, bytes);
 }
 
 static int state_check(struct bus_conn *c)
@@ -161,6 +167,19 @@ static bool header_valid(const struct bus_header *h, size_t *text_bytes)
            (value_len > FRAME_HEADER_MAX || utf8_valid(h->value, value_len));
 }
 
+int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_bytes)
+{
+    if (n > BUS_HEADERS_MAX || (!headers && n > 0)) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!header_valid(&headers[i], text_bytes)) {
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
 /* Also fills in the lengths. */
 static int opts_check(struct publish *p)
 {
@@ -172,15 +191,12 @@ static int opts_check(struct publish *p)
     }
     p->header_max += opts->key ? BUS_TOPIC_MAX : 0;
     if (opts->size != sizeof(*opts) || (opts->flags & ~PUBLISH_FLAGS) != 0 ||
-        opts->n_headers > BUS_HEADERS_MAX || (!opts->headers && opts->n_headers > 0) ||
         ((opts->flags & BUS_PUBLISH_CONFIRM) && !opts->on_confirm) ||
         (opts->key && (!*opts->key || strnlen(opts->key, BUS_TOPIC_MAX + 1) > BUS_TOPIC_MAX))) {
         return -EINVAL;
     }
-    for (size_t i = 0; i < opts->n_headers; i++) {
-        if (!header_valid(&opts->headers[i], &p->text_bytes)) {
-            return -EINVAL;
-        }
+    if (bus__headers_check(opts->headers, opts->n_headers, &p->text_bytes) < 0) {
+        return -EINVAL;
     }
     p->header_max += p->text_bytes + opts->n_headers * TEXT_HEADER_OVERHEAD;
     return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : fds_check(opts);
@@ -204,7 +220,18 @@ static int publish_check(struct bus_conn *c, struct publish *p)
 
     r = r < 0 ? r : opts_check(p);
     r = r < 0 ? r : body_check(c, p->data, p->bytes);
-    return r < 0 ? r : room_check(c, frame_max(p) + inline_bytes(c, p));
+    return r < 0 ? r : room_check(c, p, frame_max(p) + inline_bytes(c, p));
+}
+
+static size_t headers_of(const struct publish *p, struct wire_header headers[BUS_HEADERS_MAX])
+{
+    size_t n = p->opts ? p->opts->n_headers : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        headers[i].name = text_from(p->opts->headers[i].name);
+        headers[i].value = text_from(p->opts->headers[i].value);
+    }
+    return n;
 }
 
 static long encode(const struct publish *p, uint8_t *dst)
@@ -226,29 +253,94 @@ static long encode(const struct publish *p, uint8_t *dst)
     }
     if (p->opts) {
         m.flags = p->opts->flags & BUS_PUBLISH_CONFIRM;
-        m.n_headers = p->opts->n_headers;
         m.key = text_from(p->opts->key ? p->opts->key : "");
         m.ttl_ms = p->opts->ttl_ms;
     }
-    for (size_t i = 0; i < m.n_headers; i++) {
-        headers[i].name = text_from(p->opts->headers[i].name);
-        headers[i].value = text_from(p->opts->headers[i].value);
-    }
+    m.n_headers = headers_of(p, headers);
     return codec_encode(&scratch, VERB_PUBLISH, &m, dst, p->header_max);
+}
+
+static struct hot_place place_of(const struct publish *p)
+{
+    if (!p->slot.segment) {
+        return (struct hot_place){0};
+    }
+    return (struct hot_place){p->slot.segment->number, 0, bus__slot_offset(p->slot), p->bytes};
 }
 
 /* Nothing but an alias and the place of the body, which need no codec. */
 static bool is_bare(const struct publish *p)
 {
-    return p->topic && p->slot.segment && !p->opts;
+    return p->topic && p->slot.segment && !p->opts && !p->outgoing;
 }
 
 static long encode_bare(const struct publish *p, uint8_t *dst)
 {
-    struct hot_place place = {p->slot.segment->number, 0, bus__slot_offset(p->slot), p->bytes};
+    struct hot_place place = place_of(p);
     size_t n = hot_put_field_1(dst, p->topic->alias);
 
     return (long) (n + hot_put_place(dst + n, HOT_PUBLISH_PLACE, &place));
+}
+
+/* The fields before the place of the body have the numbers 1 and 3 in both, those behind it 9 and
+ * 10; what protobuf-c would write. */
+static long encode_outgoing_bare(const struct publish *p, uint8_t *dst)
+{
+    const struct outgoing *o = p->outgoing;
+    struct hot_place place = place_of(p);
+    bool is_reply = o->verb == VERB_REPLY;
+    uint8_t *at = hot_put_field(dst, 1, is_reply ? o->call : p->topic->alias);
+
+    at = hot_put_field(at, 3, o->flags);
+    at += hot_put_place(at, HOT_PUBLISH_PLACE, &place);
+    at = hot_put_field(at, 9, is_reply ? o->error : o->call);
+    return hot_put_field(at, 10, is_reply ? 0 : o->timeout_ms) - dst;
+}
+
+static long encode_outgoing(const struct publish *p, uint8_t *dst)
+{
+    _Alignas(16) uint8_t memory[CODEC_SCRATCH_BYTES];
+    struct arena scratch = {memory, 0, sizeof(memory)};
+    struct wire_header headers[BUS_HEADERS_MAX];
+    const struct outgoing *o = p->outgoing;
+    struct hot_place place = place_of(p);
+    struct wire_reply reply = {o->call,     o->flags, place.buffer, place.offset,
+                               place.bytes, o->error, headers,      headers_of(p, headers)};
+    struct wire_request request = {.topic = {"", 0},
+                                   .flags = o->flags,
+                                   .buffer = place.buffer,
+                                   .offset = place.offset,
+                                   .bytes = place.bytes,
+                                   .call = (uint32_t) o->call,
+                                   .timeout_ms = o->timeout_ms,
+                                   .headers = headers,
+                                   .n_headers = reply.n_headers};
+
+    if (reply.n_headers == 0 && (p->topic || o->verb == VERB_REPLY)) {
+        return encode_outgoing_bare(p, dst);
+    }
+    if (o->verb == VERB_REPLY) {
+        return codec_encode(&scratch, VERB_REPLY, &reply, dst, p->header_max);
+    }
+    if (p->topic) {
+        request.alias = p->topic->alias;
+    } else {
+        request.topic = text_from(p->name);
+    }
+    return codec_encode(&scratch, VERB_REQUEST, &request, dst, p->header_max);
+}
+
+static enum verb verb_of(const struct publish *p)
+{
+    return p->outgoing ? p->outgoing->verb : VERB_PUBLISH;
+}
+
+static long encode_any(const struct publish *p, uint8_t *dst)
+{
+    if (p->outgoing) {
+        return encode_outgoing(p, dst);
+    }
+    return is_bare(p) ? encode_bare(p, dst) : encode(p, dst);
 }
 
 static int confirm_new(const struct publish *p, struct confirm **ret)
@@ -278,12 +370,11 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (!dst || confirm_new(p, &confirm) < 0) {
         return -ENOMEM;
     }
-    header_bytes =
-        is_bare(p) ? encode_bare(p, dst + FRAME_PREFIX_BYTES) : encode(p, dst + FRAME_PREFIX_BYTES);
+    header_bytes = encode_any(p, dst + FRAME_PREFIX_BYTES);
     if (header_bytes < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix_fds(dst, VERB_PUBLISH, (size_t) header_bytes, body_bytes,
+    frame_write_prefix_fds(dst, verb_of(p), (size_t) header_bytes, body_bytes,
                            parcel_count(p->parcel));
     if (body_bytes > 0) {
         memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, body_bytes);
@@ -298,13 +389,17 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     }
     outq_commit_with(&c->outq, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes, p->parcel);
     c->urgent = c->urgent || p->parcel;
-    account(c, p->text_bytes + p->bytes);
+    if (p->outgoing) {
+        bus__output_queued(c);
+    } else {
+        account(c, p->text_bytes + p->bytes);
+    }
     return 0;
 }
 
 static bool is_plain(const struct publish *p)
 {
-    return p->topic && !p->slot.segment &&
+    return p->topic && !p->slot.segment && !p->outgoing &&
            (!p->opts || ((p->opts->flags & BUS_PUBLISH_CONFIRM) == 0 && p->opts->n_headers == 0 &&
                          p->opts->n_fds == 0 && !p->opts->key && p->opts->ttl_ms == 0));
 }
@@ -425,7 +520,7 @@ static int publish_placed(struct bus_conn *c, struct publish *p)
         }
         return r;
     }
-    r = r > 0 ? room_check(c, frame_max(p) + p->bytes) : r;
+    r = r > 0 ? room_check(c, p, frame_max(p) + p->bytes) : r;
     if (r < 0) {
         return r;
     }
@@ -537,6 +632,19 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
     p.text_bytes = 0;
     (void) opts_check(&p);
     return publish_checked(conn, &p);
+}
+
+int bus__send_outgoing(struct bus_conn *c, const struct outgoing *o, const void *data, size_t bytes,
+                       const struct bus_publish_opts *opts)
+{
+    struct publish p = {.outgoing = o,
+                        .topic = o->topic,
+                        .name = o->name,
+                        .data = data,
+                        .bytes = bytes,
+                        .opts = opts};
+
+    return publish_slowly(c, &p);
 }
 
 int bus_publish(struct bus_conn *conn, const char *topic, const void *data, size_t bytes)

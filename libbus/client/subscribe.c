@@ -51,12 +51,17 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
         sub->on_silence = opts->on_silence;
         sub->half_messages = MAX(messages / 2, 1u);
         sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
+        if (opts->flags & BUS_SUB_ACK) { /* it is ACK that gives credit back */
+            sub->half_messages = UINT32_MAX;
+            sub->half_bytes = UINT64_MAX;
+        }
         memcpy(sub->filter, filter, len);
     }
     return sub;
 }
 
-static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_sub_opts *opts)
+static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_sub_opts *opts,
+               uint32_t flags)
 {
     struct wire_subscribe m = {
         .subscription = sub->number,
@@ -66,7 +71,7 @@ static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_s
         .window_bytes = opts->window_bytes,
         .queue_messages = opts->queue_messages,
         .queue_bytes = opts->queue_bytes,
-        .flags = opts->flags & SUB_WIRE_FLAGS,
+        .flags = (opts->flags & SUB_WIRE_FLAGS) | flags,
         .group = text_from(opts->group ? opts->group : ""),
         .deliveries_max = opts->deliveries_max,
         .dead_letter = text_from(opts->dead_letter ? opts->dead_letter : ""),
@@ -78,13 +83,14 @@ static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_s
     return bus__send(c, VERB_SUBSCRIBE, &m, SUBSCRIBE_HEADER_MAX);
 }
 
-static int subscribe(struct bus_conn *c, const struct bus_sub_opts *opts, struct bus_sub *sub)
+int bus__sub_ask(struct bus_conn *c, struct bus_sub *sub, const struct bus_sub_opts *opts,
+                 uint32_t flags)
 {
     int r = bus__room(c);
 
     r = r < 0 ? r : bus__numbers_peek(&c->sub_numbers, c->subscriptions_max, &sub->number);
     r = r < 0 ? r : bus__table_reserve(&c->subs, sub->number);
-    r = r < 0 ? r : ask(c, sub, opts);
+    r = r < 0 ? r : ask(c, sub, opts, flags);
     if (r < 0) {
         return r;
     }
@@ -94,33 +100,49 @@ static int subscribe(struct bus_conn *c, const struct bus_sub_opts *opts, struct
     return 0;
 }
 
+int bus__sub_new(struct bus_conn *c, const char *filter, const struct bus_sub_opts *opts,
+                 struct bus_sub **ret)
+{
+    size_t len = filter ? strnlen(filter, BUS_TOPIC_MAX + 1) : 0;
+
+    if (!filter_valid(filter, len) || opts_check(opts) < 0) {
+        return -EINVAL;
+    }
+    if (c->monitor.on_record) {
+        return -EBUSY;
+    }
+    *ret = sub_new(c, filter, len, opts);
+    return *ret ? 0 : -ENOMEM;
+}
+
 int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_sub_opts *opts,
                   bus_message_fn on_message, void *userdata, struct bus_sub **ret_sub)
 {
     static const struct bus_sub_opts defaults = BUS_SUB_OPTS_INIT;
     AUTO_FREE struct bus_sub *sub = NULL;
-    size_t len = filter ? strnlen(filter, BUS_TOPIC_MAX + 1) : 0;
+    AUTO_FREE struct ack_link *acks = NULL;
     int r = bus__usable(conn);
 
     opts = opts ? opts : &defaults;
+    r = r < 0 ? r : on_message ? bus__sub_new(conn, filter, opts, &sub) : -EINVAL;
     if (r < 0) {
         return r;
     }
-    if (!on_message || !filter_valid(filter, len) || opts_check(opts) < 0) {
-        return -EINVAL;
-    }
-    if (conn->monitor.on_record) {
-        return -EBUSY;
-    }
-    sub = sub_new(conn, filter, len, opts);
-    if (!sub) {
-        return -ENOMEM;
+    if (opts->flags & BUS_SUB_ACK) {
+        acks = bus__ack_link_new();
+        if (!acks) {
+            return -ENOMEM;
+        }
     }
     sub->on_message = on_message;
     sub->userdata = userdata;
-    r = subscribe(conn, opts, sub);
+    r = bus__sub_ask(conn, sub, opts, 0);
     if (r < 0) {
         return r;
+    }
+    sub->acks = TAKE(acks);
+    if (sub->acks) {
+        sub->acks->sub = sub;
     }
     if (ret_sub) {
         *ret_sub = sub;
@@ -132,6 +154,7 @@ int bus_subscribe(struct bus_conn *conn, const char *filter, const struct bus_su
 void bus__sub_free_idle(struct bus_sub *sub)
 {
     if (sub->state == SUB_DEAD && sub->busy == 0) {
+        bus__ack_link_end(sub->acks);
         free(sub);
     }
 }
@@ -158,6 +181,9 @@ void bus_sub_unref(struct bus_sub *sub)
     if (sub->state == SUB_REFUSED || bus__usable(c) < 0) {
         sub_remove(c, sub);
         return;
+    }
+    if (sub->on_call) {
+        bus__calls_cancel(c, sub->number);
     }
     m.subscription = sub->number;
     sub->state = SUB_ENDING;

@@ -4,6 +4,7 @@
 #include "client/topic_handle.h"
 #include <errno.h>
 #include <string.h>
+#include "client/handlers.h"
 #include "wire/topic.h"
 
 static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t len)
@@ -12,6 +13,7 @@ static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t 
 
     if (t) {
         t->conn = c;
+        t->subscriptions = -1;
         t->len = len;
         memcpy(t->name, name, len);
     }
@@ -66,7 +68,19 @@ static void topic_remove(struct bus_conn *c, struct bus_topic *t)
     c->aliases.at[t->alias] = NULL;
     bus__numbers_give(&c->alias_numbers, t->alias);
     c->n_topics--;
+    bus__topic_name_unref(t->shared_name);
     free(t);
+}
+
+struct topic_name *bus__topic_shared_name(struct bus_topic *t)
+{
+    if (!t->shared_name) {
+        t->shared_name = bus__topic_name_new(t->name, t->len);
+    }
+    if (t->shared_name) {
+        t->shared_name->refs++;
+    }
+    return t->shared_name;
 }
 
 int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic)
@@ -111,6 +125,23 @@ int bus_advertise_with(struct bus_conn *conn, const char *topic, const struct bu
     return 0;
 }
 
+/* Its alias is not used again before the router has seen the end: or an INTEREST that is on its way
+ * would be taken for one of the next topic. False if that cannot be asked. */
+static bool topic_leave(struct bus_conn *c, struct bus_topic *t)
+{
+    struct wire_ping ping = {c->ping_token + 1};
+
+    if (c->out_dead || bus__usable(c) < 0 ||
+        bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) < 0) {
+        return false;
+    }
+    c->ping_token++;
+    t->left_at = ping.token;
+    c->n_topics--;
+    DL_APPEND(c->leaving, t);
+    return true;
+}
+
 void bus_topic_unref(struct bus_topic *topic)
 {
     struct wire_unadvertise m;
@@ -124,15 +155,33 @@ void bus_topic_unref(struct bus_topic *topic)
     if (bus__usable(c) == 0) {
         bus__send_or_fail(c, VERB_UNADVERTISE, &m);
     }
-    topic_remove(c, topic);
+    if (!topic->on_interest || !topic_leave(c, topic)) {
+        topic_remove(c, topic);
+    }
+}
+
+void bus__topics_settle(struct bus_conn *c, uint64_t token)
+{
+    while (UNLIKELY(c->leaving && c->leaving->left_at <= token)) {
+        struct bus_topic *t = c->leaving;
+
+        DL_DELETE(c->leaving, t);
+        c->n_topics++; /* which it was taken from when it was ended */
+        topic_remove(c, t);
+    }
 }
 
 void bus__topics_fini(struct bus_conn *c)
 {
     HASH_CLEAR(hh, c->by_name);
-    c->lru = NULL;
+    c->lru = c->leaving = NULL;
     for (uint32_t i = 0; i < c->aliases.n; i++) {
-        free(c->aliases.at[i]);
+        struct bus_topic *t = c->aliases.at[i];
+
+        if (t) {
+            bus__topic_name_unref(t->shared_name);
+            free(t);
+        }
     }
     bus__table_fini(&c->aliases);
     bus__numbers_fini(&c->alias_numbers);

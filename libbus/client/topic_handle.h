@@ -23,12 +23,15 @@ struct bus_topic {
     uint32_t flags; /* BUS_TOPIC_ flags */
     uint32_t retain_messages;
     uint32_t retain_ttl_ms;
+    struct topic_name *shared_name; /* for messages that do not bring it; NULL until needed */
     bus_interest_fn on_interest;
     void *userdata;
     uint64_t since;    /* publishes up to this number may have used the alias for another topic */
     UT_hash_handle hh; /* bus_conn.by_name, if automatic */
-    struct bus_topic *prev; /* bus_conn.lru, if automatic */
+    struct bus_topic *prev; /* bus_conn.lru, if automatic; bus_conn.leaving */
     struct bus_topic *next;
+    int64_t subscriptions; /* what on_interest was called with last, or -1 */
+    uint64_t left_at;      /* ended by the application: token of the PING behind, else 0 */
     size_t len;
     char name[];
 };
@@ -36,4 +39,6 @@ struct bus_topic {
 /* The automatic topic of that name, made if there is none. -EINVAL, -ENOMEM, or -ENOSPC: publish by
  * name. */
 int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret);
+/* Its name, counted, with one more reference; NULL if out of memory. */
+struct topic_name *bus__topic_shared_name(struct bus_topic *t);
 void bus__topics_fini(struct bus_conn *c);

@@ -2,9 +2,9 @@
 #pragma once
 /* The short way for the headers that pass millions of times a second: PUBLISH by alias alone,
  * MESSAGE without flags and text headers, both also with the body in a buffer, RELEASE and
- * RETURNED. What is written here is what protobuf-c would write; whatever does not look exactly
- * like it goes through the codec. Why: docs/decisions/002-hot-headers.md. Field numbers:
- * schemas/bus.proto. */
+ * RETURNED; requests and answers are in wire/hot_requests.h. What is written here is what
+ * protobuf-c would write; whatever does not look exactly like it goes through the codec. Why:
+ * docs/decisions/002-hot-headers.md. Field numbers: schemas/bus.proto. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -175,6 +175,19 @@ static inline size_t hot_put_message(uint8_t dst[HOT_MESSAGE_MAX], uint32_t topi
     *p++ = HOT_TAG_5_FIXED64;
     store_u64le(p, time_ns);
     return (size_t) (p + 8 - dst);
+}
+
+/* MESSAGE fields 6, 12 and 13, behind everything else. */
+#define HOT_DELIVERY_MAX (6u + 6u + 6u)
+enum { HOT_MESSAGE_FLAGS = 6, HOT_MESSAGE_DELIVERY = 12, HOT_MESSAGE_DELIVERIES = 13 };
+
+static inline size_t hot_put_delivery(uint8_t dst[HOT_DELIVERY_MAX], uint32_t flags,
+                                      uint32_t delivery, uint32_t deliveries)
+{
+    uint8_t *p = hot_put_field(dst, HOT_MESSAGE_FLAGS, flags);
+
+    p = hot_put_field(p, HOT_MESSAGE_DELIVERY, delivery);
+    return (size_t) (hot_put_field(p, HOT_MESSAGE_DELIVERIES, deliveries) - dst);
 }
 
 struct hot_message {

@@ -91,7 +91,8 @@ struct wire_recipient {
     U64(refused_messages)
 #define WIRE_FIELDS_TOPIC_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                        \
     U32(id) TEXT(name) U64(published_messages) U64(published_bytes) U64(delivered_messages)        \
-    U64(lost_messages) U32(publishers) U32(subscriptions)
+    U64(lost_messages) U32(publishers) U32(subscriptions) U64(retained_messages)                   \
+    U64(retained_bytes)
 #define WIRE_FIELDS_COUNTER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) TEXT(name) U64(value)
 #define WIRE_FIELDS_SNAPSHOT_END(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \
     U32(kind) U64(next) U32(subscription) U64(messages)

@@ -83,6 +83,7 @@ struct world {
     uint8_t fds;                /* that the next frame announces */
     uint64_t calls[CALLS_KEPT]; /* that servers have got last */
     unsigned n_calls;
+    bool keeps; /* the next operation has a byte more, for what is kept, expires or is paced */
 };
 
 static const char *const texts[] = {"a",      "a/b", "a/#", "+/b",  "#",     "$x/y",
@@ -290,7 +291,8 @@ static void do_connect(struct world *w, struct client *c, struct input *in)
     struct wire_hello hello = {.protocol_min = 1,
                                .protocol_max = 1,
                                .client_name = text_from("c"),
-                               .features = how & 8 ? FEATURE_BUFFERS : 0};
+                               .features = how & 8 ? FEATURE_BUFFERS : 0,
+                               .resume_token = text_from(how & 16 ? "t" : "")};
 
     if (c->peer) {
         client_gone(w, c);
@@ -314,8 +316,45 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
     m.window_bytes = take_u8(in);
     m.queue_messages = take_u8(in) & 15;
     m.queue_bytes = take_u16(in) & 2047;
-    m.flags = take_u8(in) % 5;
+    m.flags = take_u8(in);
+    m.silence_ms = m.flags & 128 ? m.flags & 127 : 0;
+    m.flags %= 5;
+    if (w->keeps) {
+        uint8_t how = take_u8(in);
+
+        m.retained = how & 3;
+        m.min_interval_ms = how >> 2;
+    }
     feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
+}
+
+/* A member of one of few groups, most of which agree. */
+static void do_join(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in), id = take_u8(in);
+    struct wire_subscribe m = {.subscription = id & 7,
+                               .filter = text_from(texts[(id >> 3) % 5]),
+                               .group = text_from("g"),
+                               .policy = how & 3,
+                               .queue_messages = 4,
+                               .window_messages = 1 + (how >> 6),
+                               .window_bytes = 1000,
+                               .queue_bytes = 2000};
+
+    m.flags = (how & 4 ? 8u : 0) | (how & 8 ? 16u : 0) | (how & 16 ? 2u : 0);
+    m.deliveries_max = how & 4 ? 2 : 0;
+    m.dead_letter = text_from((how & 36) == 36 ? "b/c" : "");
+    feed_frame(w, c, VERB_SUBSCRIBE, &m, 0);
+}
+
+static void do_ack(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t how = take_u8(in);
+    struct wire_ack m = {.subscription = how & 7,
+                         .delivery = take_u8(in) & 31,
+                         .flags = how >> 6 == 3 ? how >> 3 & 3 : how >> 6 & 1};
+
+    feed_frame(w, c, VERB_ACK, &m, 0);
 }
 
 static void do_publish(struct world *w, struct client *c, struct input *in)
@@ -326,11 +365,15 @@ static void do_publish(struct world *w, struct client *c, struct input *in)
     struct wire_publish m = {.flags = how & 1, .headers = headers, .n_headers = (how >> 1) % 3};
     unsigned count = 1 + (how >> 5);
 
+    if (how & 16) {
+        m.key = text_from(texts[count]);
+    }
     if (how & 8) {
         m.alias = take_u8(in) & 7;
     } else {
         m.topic = take_text(in);
     }
+    m.ttl_ms = w->keeps ? take_u8(in) : 0;
     for (size_t bytes = take_u16(in) & 4095; count > 0 && c->peer; count--) {
         feed_frame(w, c, VERB_PUBLISH, &m, bytes);
     }
@@ -360,11 +403,31 @@ static void do_any_frame(struct world *w, struct client *c, struct input *in)
     feed(w, c, buf, FRAME_PREFIX_BYTES + len);
 }
 
+static void do_keep(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t what = take_u8(in), id = take_u8(in) & 7, how = take_u8(in);
+    struct wire_advertise advertise = {.alias = id,
+                                       .topic = text_from(texts[what >> 4]),
+                                       .flags = how >> 6,
+                                       .retain_messages = how & 15,
+                                       .retain_ttl_ms = (how & 48) * 4};
+    struct wire_clear clear = {.alias = how & 1 ? id : 0,
+                               .topic = text_from(how & 1 ? "" : texts[what >> 4])};
+
+    if (what & 1) {
+        feed_frame(w, c, VERB_CLEAR, &clear, 0);
+    } else {
+        feed_frame(w, c, VERB_ADVERTISE, &advertise, 0);
+    }
+}
+
 static void do_small(struct world *w, struct client *c, struct input *in)
 {
     uint8_t what = take_u8(in), id = take_u8(in) & 7;
     struct wire_credit credit = {.subscription = id, .messages = take_u8(in), .bytes = 500};
-    struct wire_advertise advertise = {.alias = id, .topic = text_from(texts[what >> 4])};
+    struct wire_advertise advertise = {.alias = id,
+                                       .topic = text_from(texts[what >> 4]),
+                                       .flags = what & 8 ? ADVERTISE_INTEREST : 0};
     struct text filter = text_from(texts[what >> 4]);
     struct wire_monitor monitor = {.filters = &filter, .n_filters = id & 1, .queue_bytes = 4096};
     struct wire_snapshot snapshot = {.kind = id, .limit = what >> 4};
@@ -541,6 +604,19 @@ static void do_call(struct world *w, struct client *c, struct input *in)
     }
 }
 
+static void do_will(struct world *w, struct client *c, struct input *in)
+{
+    struct wire_header header = {text_from("k"), text_from("value")};
+    uint8_t how = take_u8(in);
+    struct wire_will m = {.topic = take_text(in),
+                          .flags = how & 3,
+                          .delay_ms = how & 4 ? take_u16(in) & 511 : 0,
+                          .headers = &header,
+                          .n_headers = how >> 3 & 1};
+
+    feed_frame(w, c, VERB_WILL, &m, how >> 4 << 4);
+}
+
 static void do_time(struct world *w, struct input *in)
 {
     w->now.monotonic_ns += (take_u16(in) & 1023) * NS_PER_MS_FUZZ;
@@ -559,6 +635,7 @@ static void step(struct world *w, struct input *in)
     struct client *c = &w->clients[op & (N_PEERS - 1)];
     bool is_call = (op & 12) == 12;
 
+    w->keeps = (op & 4) && !is_call;
     op >>= 4;
     if (op == 0) {
         do_time(w, in);
@@ -572,6 +649,8 @@ static void step(struct world *w, struct input *in)
         do_subscribe(w, c, in);
     } else if (op <= 7) {
         do_publish(w, c, in);
+    } else if (op <= 9 && w->keeps) {
+        do_keep(w, c, in);
     } else if (op <= 9) {
         do_small(w, c, in);
     } else if (op == 10) {
@@ -585,8 +664,14 @@ static void step(struct world *w, struct input *in)
     } else {
         uint8_t what = take_u8(in);
 
-        if (what == 0xFF) {
+        if (what >= 0xC0 && what < 0xE0) {
+            do_join(w, c, in);
+        } else if (what >= 0xE0 && what < 0xFF) {
+            do_ack(w, c, in);
+        } else if (what == 0xFF) {
             router_shutdown(w->router, &w->now);
+        } else if (what >= 0xF8) {
+            do_will(w, c, in);
         } else {
             do_cargo(w, c, in, what);
         }
@@ -620,6 +705,12 @@ static struct router_config small_router(void)
     config.limits.user_descriptors_max = 12;
     config.limits.requests_max = 6;
     config.limits.request_timeout_max_ms = 500;
+    config.limits.wills_max = 3;
+    config.limits.will_bytes_max = 200;
+    config.limits.user_will_bytes_max = 1000;
+    config.limits.alarms_max = 3;
+    config.limits.retained_messages_max = 14;
+    config.limits.user_retained_bytes_max = 16 * KIB;
     return config;
 }
 
@@ -643,8 +734,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             client_gone(&w, &w.clients[i]);
         }
     }
-    router_check(w.router);
-    CHECK(router_counters(w.router)->charged_bytes_now == 0);
+    /* wills wait for their time, and nothing else is left to be done */
+    for (uint64_t ns = router_deadline(w.router); ns != UINT64_MAX;
+         ns = router_deadline(w.router)) {
+        w.now.monotonic_ns = MAX(w.now.monotonic_ns, ns);
+        router_tick(w.router, &w.now);
+        router_check(w.router);
+    }
+    CHECK(router_counters(w.router)->wills_now == 0);
+    /* what is kept outlives its publishers */
+    CHECK(router_counters(w.router)->charged_bytes_now ==
+          router_counters(w.router)->retained_bytes_now);
     w.router = router_free(w.router);
     CHECK(n_fds_open == 0);
     CHECK(slab_pool_pinned(&w.slabs) == 0);

@@ -194,6 +194,21 @@ class GuideTest(unittest.TestCase):
         anna.stdin.close()
         self.assertEqual(anna.wait(PATIENCE), 0)
 
+    def test_presence(self):
+        watcher = self.start("presence", wait_for="watching")
+        worker = self.start("presence", "work", wait_for="1 want to know")
+        lines = [watcher.stdout.readline() for _ in range(2)]
+        worker.kill()
+        lines += [watcher.stdout.readline() for _ in range(2)]
+        self.assertIn("watching\n" + "".join(lines), blocks("text"))
+    def test_workers_share_jobs_and_give_up_what_is_refused(self):
+        worker = self.start("worker", wait_for="ready")
+        run(BUILD / "tools/bus-pub", "jobs/1", "paint the fence", env=self.env)
+        self.assertEqual(worker.stdout.readline(), "done: paint the fence\n")
+        run(BUILD / "tools/bus-pub", "jobs/2", "hard to do", env=self.env)
+        lines = [worker.stdout.readline() for _ in range(4)]
+        self.assertEqual(lines, ["refused: hard to do\n"] * 3 + ["given up after 3 deliveries: hard to do\n"])
+
     def test_without_a_router_the_reason_is_said(self):
         r = subprocess.run([self.bin / "publish"], stderr=PIPE, text=True, timeout=PATIENCE,
                            env={**self.env, "BUS_ADDRESS": str(self.path / "nobody")})

@@ -106,6 +106,55 @@ class RouterTest(unittest.TestCase):
 class LinkTests:
     """What is tested over each kind of link."""
 
+    # ---- groups -------------------------------------------------------------------------------
+
+    def test_group_shares_lines(self):
+        subs = [self.sub("-g", "workers", "-n", "50") for _ in range(2)]
+        self.pub(data=b"".join(b"%d\n" % i for i in range(100)))
+        parts = [self.output(sub).split() for sub in subs]
+        self.assertEqual(sorted(int(word) for part in parts for word in part), list(range(100)))
+
+    def test_key_goes_to_one_member(self):
+        # the first key goes to the first, the second to the second
+        subs = [self.sub("-g", "workers", "--sticky", "-n", "30") for _ in range(2)]
+        for _ in range(3):
+            for key in ("one", "two"):
+                self.pub("--key", key, data=f"{key}\n".encode() * 10)
+        self.assertEqual([set(self.output(sub).split()) for sub in subs], [{b"one"}, {b"two"}])
+
+    def test_what_a_killed_worker_had_is_done_by_another(self):
+        # its output is a pipe that nobody reads: it cannot write all of its messages
+        stuck = self.sub("-g", "workers", "--ack")
+        body = "x" * 5000
+        self.pub("-n", "40", body)
+        other = self.sub("-g", "workers", "--ack", "-f", "json", "-n", "20")
+        stuck.kill()
+        stuck.wait()
+        lines = [json.loads(line) for line in self.output(other).splitlines()]
+        self.assertEqual({line["body"] for line in lines}, {body})
+        self.assertEqual({line["deliveries"] for line in lines}, {1})
+
+    def test_what_is_given_up_is_published_to_the_dead_letter_topic(self):
+        args = ["-g", "workers", "--ack", "--deliveries", "1", "--dead-letter", self.topic + "/dead"]
+        dead = start_ready([SUB, "-a", self.address[self.link], "-f", "json", "-n", "1", self.topic + "/dead"],
+                           "--ready-fd", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, dead)
+        stuck = self.sub(*args)
+        self.sub(*args)
+        self.pub("-n", "200", "x" * 5000)  # more than a pipe takes, for both
+        stuck.kill()
+        letter = json.loads(self.output(dead))
+        self.assertEqual(dict(letter["headers"]),
+                         {"bus-topic": self.topic, "bus-group": "workers", "bus-deliveries": "1"})
+
+    def test_wrong_group_options(self):
+        for args in (["--ack"], ["--sticky"], ["-g", "x", "--deliveries", "2"], ["-g", ""], ["-g", "x" * 65],
+                     ["-g", "x", "--ack", "--dead-letter", "a/#"], ["-g", "x", "--ack", "--deliveries", "0"]):
+            code, _, err = self.run_tool(SUB, *args, "a")
+            self.assertEqual(code, 2, args)
+            self.assertIn("bus-sub:", err)
+        self.assertEqual(self.run_tool(PUB, "--key", "", "a", "b")[0], 2)
+
     # ---- what goes through --------------------------------------------------------------------
 
     def test_find_reaches_three_blocking_subscribers_byte_for_byte(self):
@@ -196,7 +245,106 @@ class LinkTests:
         self.pub("hello")
         self.assertEqual(self.output(sub).decode(), f"{self.topic}\thello\n")
 
+    # ---- presence -----------------------------------------------------------------------------
+
+    def test_events_are_readable(self):
+        self.topic = "$bus/client/#"
+        js = self.sub("-f", "json", "-n", "2")
+        self.pub("-v", topic="a/b")
+        joined, left = [json.loads(line) for line in self.output(js).splitlines()]
+        self.assertEqual(joined["event"]["kind"], "joined")
+        self.assertEqual(joined["event"]["name"], "bus-pub")
+        self.assertEqual(joined["event"]["uid"], os.getuid())
+        self.assertEqual(joined["sender"]["id"], 0)
+        self.assertEqual(left["event"]["id"], joined["event"]["id"])
+        self.assertEqual((left["event"]["kind"], left["event"]["reason_text"]), ("left", "done"))
+        self.topic = "$bus/client/+/joined"
+        text = self.sub("-n", "1")
+        self.pub("-v", topic="a/b")
+        self.assertRegex(self.output(text).decode().strip(), rf"^joined bus-pub pid=\d+ uid={os.getuid()} conn=\d+$")
+
+    def test_will_of_one_that_is_killed(self):
+        sub = self.sub("-n", "2")
+        pub = subprocess.Popen(self.pub_argv("--will", self.topic + "=gone = away", "-v"), stdin=PIPE,
+                               stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        pub.stdin.write(b"alive\n")
+        pub.stdin.flush()
+        self.assertEqual(sub.stdout.readline(), b"alive\n")
+        pub.kill()
+        self.assertEqual(self.output(sub), b"gone = away\n")
+
+    def test_wait_for_subscribers(self):
+        pub = subprocess.Popen(self.pub_argv("-W", "2", "hello"), stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        subs = [self.sub("-n", "1") for _ in range(2)]
+        for sub in subs:
+            self.assertEqual(self.output(sub), b"hello\n")
+        self.assertEqual(pub.wait(PATIENCE), 0)
+
+    def test_waiting_for_subscribers_can_be_interrupted(self):
+        watch = self.topic
+        self.topic = "$bus/client/+/joined"
+        sub = self.sub("-n", "1")
+        pub = subprocess.Popen(self.pub_argv("-W", "2", "hello", topic=watch), stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        self.output(sub)
+        pub.terminate()
+        self.assertIn(pub.wait(PATIENCE), (0, -signal.SIGTERM))
+
+    def test_silence(self):
+        sub = self.sub("-f", "json", "--silence", "20", "-n", "1")
+        silence = json.loads(sub.stdout.readline())
+        self.assertEqual(silence["filter"], self.topic)
+        self.assertGreaterEqual(silence["silent_ms"], 20)
+        self.pub("hello")
+        self.assertEqual(json.loads(self.output(sub).splitlines()[0])["body"], "hello")
+
     # ---- back-pressure and loss ---------------------------------------------------------------
+
+    # ---- what is kept ---------------------------------------------------------------------------
+
+    def test_retained_messages_come_first_and_are_marked(self):
+        self.pub("--retain=2", data=b"one\ntwo\nthree\n")
+        sub = self.sub("-f", "json", "--retained", "all", "-n", "3")
+        self.pub("four")
+        lines = [json.loads(line) for line in self.output(sub).splitlines()]
+        self.assertEqual([line.get("body") for line in lines], ["two", "three", None, "four"])
+        self.assertEqual([line.get("retained") for line in lines], [True, True, 2, None])
+        self.assertEqual(lines[2], {"live": True, "retained": 2, "filter": self.topic})
+        sub = self.sub("--retained", "last", "-n", "1", "-f", "%b %r%n")
+        self.assertEqual(self.output(sub), b"four retained\n")
+
+    def test_clear_owned_and_lifetimes(self):
+        def kept():
+            sub = self.sub("--retained", "last")
+            line = sub.stderr.readline().decode()
+            self.end(sub)
+            return int(re.search(r": (\d+) retained messages; live from here on", line)[1])
+
+        self.pub("--retain", "x")
+        self.assertEqual(kept(), 1)
+        self.assertEqual(self.pub("--clear"), "")
+        self.assertEqual(kept(), 0)
+        self.pub("--retain", "--owned", "x")
+        self.assertEqual(kept(), 0)
+        self.pub("--retain", "--retain-ttl", "1", "--ttl", "1", "x")
+        while kept() > 0:
+            pass
+
+    def test_min_interval_thins_out_and_ends_with_the_newest(self):
+        sub = self.sub("--min-interval", "50", "-t", "20", "-f", "json")
+        self.pub(data=b"".join(b"%d\n" % i for i in range(1000)))
+        bodies, lost = [], 0
+        for line in sub.stdout:
+            line = json.loads(line)
+            lost += line.get("lost", 0)
+            if "body" in line:
+                bodies.append(int(line["body"]))
+                if bodies[-1] == 999:
+                    break
+        self.assertEqual((bodies[0], bodies, lost), (0, sorted(bodies), 1000 - len(bodies)))
+        self.assertLess(len(bodies), 500)
 
     def test_block_loses_nothing_when_output_is_not_read(self):
         lines = b"".join(b"%d " % i + b"x" * 1000 + b"\n" for i in range(20000))
@@ -343,7 +491,9 @@ class CommandLineTest(RouterTest):
                      [PUB, "--repeat", "0", "t"], [PUB, "-f", "x", "t", "m"], [SUB],
                      [SUB, "a/#/b"], [SUB, "-f", "xml", "t"], [SUB, "-f", "%y", "t"],
                      [SUB, "-f", "%{x", "t"], [SUB, "-n", "0", "t"], [SUB, "-p", "none", "t"],
-                     [SUB, "-w", "1,", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
+                     [SUB, "-w", "1,", "t"], [SUB, "-s", "9", "t"], [PUB, "--will", "x", "t"],
+                     [PUB, "--will", "a/+=x", "t"], [PUB, "-W", "0", "t"], [PUB, "--will-delay", "x", "t"],
+                     [PUB, "--resume-token", "", "t"], [SUB, "-t", "-1", "t"], [SUB, "-0f", "raw", "t"],
                      [BENCH], [BENCH, "speed"], [BENCH, "-b", "7", "rtt"],
                      [BENCH, "-b", "1025M", "rtt"], [BENCH, "-b", "K", "rtt"],
                      [BENCH, "-b", "1T", "rtt"], [BENCH, "--memory-from", "2G", "rtt"]):

@@ -67,6 +67,9 @@ static void test_topics_are_listed_by_number_in_parts(void **state)
 #define X(name, unit, meaning) "COUNTER " #name "\n"
 static const char all_counters[] = COUNTERS(X);
 #undef X
+#define X(name, unit, meaning) +1
+enum { N_COUNTERS = COUNTERS(X) };
+#undef X
 
 static void test_every_counter_is_listed(void **state)
 {
@@ -102,7 +105,7 @@ static void test_counters_come_in_parts_too(void **state)
         after = c->snapshot_end.next;
     } while (after != 0 && ++parts < 100);
     whole[len] = '\0';
-    assert_true(parts >= 3);
+    assert_int_equal(parts, (N_COUNTERS - 1) / 7);
     assert_string_equal(whole, all_counters);
 }
 

@@ -54,8 +54,8 @@ static void test_every_status_is_expected_somewhere(void **state)
 {
     (void) state;
     for (size_t i = 0; i < ARRAY_LEN(world_status); i++) {
-        /* some are only said of a request that is over */
-        if (!is_said("DONE ", world_status[i], " ")) {
+        /* some are only said of a request that is over; DISCONNECTED is said by libbus */
+        if (i != BUS_STATUS_DISCONNECTED && !is_said("DONE ", world_status[i], " ")) {
             assert_said("STATUS ", world_status[i], " ");
         }
     }

@@ -20,6 +20,12 @@
 struct sim_sub {
     bool used; /* SUBSCRIBE sent and accepted */
     bool no_local;
+    bool is_paced; /* topics overtake each other: only numbers are compared here */
+    bool grouped;  /* a member of a group: the oracle does not know what it gets, tests/sim do */
+    bool acks;     /* with what it got, below */
+    uint32_t *unacked;
+    size_t n_unacked, n_unacked_max;
+    uint64_t acked, refused;
     char filter[64];
     uint64_t *due; /* numbers of the messages that matched, in order */
     size_t n_due, n_due_max;
@@ -101,6 +107,7 @@ struct sim {
     uint64_t n_published; /* numbers messages */
     uint64_t n_asked;     /* the same for bodies of requests and replies */
     bool starving;        /* allocations may fail: answers may be missing */
+    bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
     uint32_t uid;         /* of those who connect */
     uint64_t features;    /* the same */
     unsigned n_fds;       /* that the next frame announces */
@@ -135,6 +142,9 @@ bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
 void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
 
+/* For the oracle: that message is the next one that the subscription must get. */
+void sim_due(struct sim_sub *sub, uint64_t number);
+
 struct sim_publish {
     const char *topic; /* or NULL: by alias */
     unsigned alias;
@@ -144,6 +154,8 @@ struct sim_publish {
     unsigned buffer; /* the body lies there, or 0 */
     unsigned slot;
     unsigned n_fds;
+    uint32_t ttl_ms;
+    const char *key; /* or NULL */
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);
@@ -152,6 +164,8 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
 void sim_read(struct sim *s, struct sim_client *c, unsigned n);
 /* Gives back everything consumed. */
 void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index);
+/* Acknowledges the one that it got first or, if all, all; or refuses them. */
+void sim_ack(struct sim *s, struct sim_client *c, unsigned index, bool all, bool refuse);
 void sim_advance(struct sim *s, uint64_t ns);
 /* What the router left for its next turns. Returns how many it took. */
 unsigned sim_work_off(struct sim *s);

@@ -3,12 +3,15 @@
 /* Directed tests on support/sim: a few clients, and for each the transcript of what it received,
  * one line a frame. The oracle of sim looks on. At the end everything is gone and paid back.
  *
- *     MESSAGE subscription topic connection.sequence
+ *     MESSAGE subscription topic connection.sequence [#delivery [again deliveries]]
  *     LOSS subscription count bytes REASON
+ *     INTEREST alias subscriptions
+ *     SILENCE subscription since_ms
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n] [call=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
- * [fds/descriptors] BUFFER id bytes [immutable] MONITORED order topic connection.sequence
- * body/whole STATUS [connection/subscription VERDICT REASON evicted]
+ * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
+ * bytes [immutable] MONITORED order topic connection.sequence body/whole STATUS
+ * [connection/subscription VERDICT REASON evicted]
  *
  * A monitor's record of another kind than PUBLISH has its name and #n behind MONITORED. Calls and
  * requests to monitors are numbered 1, 2, … in the order in which clients first hear of them; in
@@ -159,6 +162,9 @@ static inline void world_print_snapshot(struct world *w, struct sim_client *c,
                     m->topic_stats.name.data);
     } else if (f->verb == VERB_COUNTER) {
         world_print(w, c, "COUNTER %.*s\n", (int) m->counter.name.len, m->counter.name.data);
+    } else if (f->verb == VERB_SNAPSHOT_END && m->snapshot_end.subscription) {
+        world_print(w, c, "LIVE %u %llu\n", m->snapshot_end.subscription,
+                    (unsigned long long) m->snapshot_end.messages);
     } else if (f->verb == VERB_SNAPSHOT_END) {
         world_print(w, c, "SNAPSHOT_END %u %llu\n", m->snapshot_end.kind,
                     (unsigned long long) m->snapshot_end.next);
@@ -188,6 +194,15 @@ static inline void world_print_place(struct world *w, struct sim_client *c,
     }
     if (m->descriptors) {
         world_print(w, c, " %u/%u", f->fds, m->descriptors);
+    }
+    if (m->flags & MESSAGE_RETAINED) {
+        world_print(w, c, " retained");
+    }
+    if (m->delivery) {
+        world_print(w, c, " #%u", m->delivery);
+    }
+    if (m->flags & MESSAGE_REDELIVERED) {
+        world_print(w, c, " again %u", m->deliveries);
     }
     world_print(w, c, "\n");
 }
@@ -330,6 +345,13 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
     case VERB_MONITORED:
         world_print_record(w, c, &m->monitored, f);
         break;
+    case VERB_INTEREST:
+        world_print(w, c, "INTEREST %u %u\n", m->interest.alias, m->interest.subscriptions);
+        break;
+    case VERB_SILENCE:
+        world_print(w, c, "SILENCE %u %llu\n", m->silence.subscription,
+                    (unsigned long long) m->silence.since_ms);
+        break;
     default:
         if (world_print_cargo(w, c, f, m) || world_print_request(w, c, f, m)) {
             break;
@@ -370,6 +392,8 @@ static inline void world_free(struct world *w)
     assert_int_equal(k->subscriptions_now, 0);
     assert_int_equal(k->topics_now, 0);
     assert_int_equal(k->monitors_now, 0);
+    assert_int_equal(k->groups_now, 0);
+    assert_int_equal(k->messages_unacknowledged_now, 0);
     assert_int_equal(k->messages_queued_now, 0);
     assert_int_equal(k->charged_bytes_now, 0);
     assert_int_equal(k->buffers_now, 0);
@@ -446,19 +470,37 @@ struct world_sub {
     uint64_t window_bytes;
     bool no_local;
     bool descriptors;
+    enum bus_retained retained;
+    uint32_t min_interval_ms;
+    const char *group; /* or NULL */
+    bool ack, sticky;
+    uint32_t deliveries_max;
+    const char *dead_letter; /* or NULL */
 };
+
+static inline struct wire_subscribe world_subscribe_of(const struct world_sub *sub)
+{
+    return (struct wire_subscribe){.filter = text_from(sub->filter),
+                                   .policy = sub->policy,
+                                   .window_messages = sub->window,
+                                   .window_bytes = sub->window_bytes ? sub->window_bytes : 100000,
+                                   .queue_messages = sub->queue,
+                                   .queue_bytes = sub->queue_bytes ? sub->queue_bytes : 100000,
+                                   .flags = (sub->no_local ? 1u : 0) | (sub->descriptors ? 2u : 0) |
+                                            (sub->ack ? 8u : 0) | (sub->sticky ? 16u : 0),
+                                   .group = text_from(sub->group ? sub->group : ""),
+                                   .retained = sub->retained,
+                                   .min_interval_ms = sub->min_interval_ms,
+                                   .deliveries_max = sub->deliveries_max,
+                                   .dead_letter =
+                                       text_from(sub->dead_letter ? sub->dead_letter : "")};
+}
 
 /* Subscribes as number index + 1 and swallows the answer. */
 static inline void world_subscribe(struct world *w, struct sim_client *c, unsigned index,
                                    const struct world_sub *sub)
 {
-    struct wire_subscribe m = {.filter = text_from(sub->filter),
-                               .policy = sub->policy,
-                               .window_messages = sub->window,
-                               .window_bytes = sub->window_bytes ? sub->window_bytes : 100000,
-                               .queue_messages = sub->queue,
-                               .queue_bytes = sub->queue_bytes ? sub->queue_bytes : 100000,
-                               .flags = (sub->no_local ? 1u : 0) | (sub->descriptors ? 2u : 0)};
+    struct wire_subscribe m = world_subscribe_of(sub);
 
     sim_read(&w->s, c, 10000);
     assert_true(sim_subscribe(&w->s, c, index, &m));
@@ -494,6 +536,29 @@ static inline void world_publish_n(struct world *w, struct sim_client *c, const 
     for (unsigned i = 0; i < n; i++) {
         world_publish(w, c, topic);
     }
+}
+
+/* ACK of a delivery by its number, or a refusal. */
+static inline void world_ack(struct world *w, struct sim_client *c, unsigned index,
+                             uint32_t delivery, bool refuse)
+{
+    struct wire_ack m = {index + 1, delivery, refuse ? ACK_REFUSE : 0};
+    struct sim_sub *sub = &c->subs[index];
+
+    for (size_t i = 0; i < sub->n_unacked; i++) {
+        if (sub->unacked[i] == delivery) {
+            sub->unacked[i] = sub->unacked[--sub->n_unacked];
+            sub->credit++;
+        }
+    }
+    sim_send(&w->s, c, VERB_ACK, &m, NULL, 0);
+}
+
+static inline void world_publish_key(struct world *w, struct sim_client *c, const char *topic,
+                                     const char *key)
+{
+    assert_true(sim_publish(
+        &w->s, c, &(struct sim_publish){.topic = topic, .body_bytes = WORLD_BODY, .key = key}));
 }
 
 /* CREDIT as a client may send it, whatever it has consumed. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include "support/header_equal.h"
 #include "support/unit.h"
 #include "wire/codec.h"
-#include "wire/hot.h"
+#include "wire/hot_requests.h"
 
 static int setup(void **state)
 {
@@ -272,6 +273,88 @@ static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size
     }
 }
 
+/* The same for the verbs of requests. */
+static void assert_requests_agree_with_codec(struct arena *a, const uint8_t *bytes, size_t n)
+{
+    AUTO_FREE uint8_t *copy = malloc(n ? n : 1);
+    union wire_any hot = {0}, m;
+
+    memcpy(copy, bytes, n);
+#define AGREES(VERB, member)                                                                       \
+    arena_reset(a);                                                                                \
+    memset(&hot, 0, sizeof(hot));                                                                  \
+    if (hot_get_##member(copy, n, &hot.member)) {                                                  \
+        assert_int_equal(codec_decode(a, VERB, copy, n, &m), CODEC_OK);                            \
+        assert_true(headers_equal(VERB, &hot, &m));                                                \
+    }
+    AGREES(VERB_REQUEST, request)
+    AGREES(VERB_CALL, call)
+    AGREES(VERB_REPLY, reply)
+    AGREES(VERB_ANSWER, answer)
+#undef AGREES
+}
+
+/* Fields of numbers in any order, known and unknown, twice too. */
+static size_t random_numbers(struct rng *r, uint8_t *dst)
+{
+    uint8_t *p = dst;
+
+    for (unsigned i = rng_below(r, 10); i > 0; i--) {
+        unsigned field = 1 + (unsigned) rng_below(r, 13);
+
+        if (field == 5 && rng_below(r, 2)) {
+            *p++ = HOT_TAG_5_FIXED64;
+            store_u64le(p, rng_u64(r));
+            p += 8;
+        } else {
+            *p++ = (uint8_t) (field << 3);
+            p = hot_put_varint(p, rng_magnitude(r));
+        }
+    }
+    return (size_t) (p - dst);
+}
+
+static void test_requests_never_disagree_with_the_codec(void **state)
+{
+    struct rng r = rng_from_env();
+
+    for (unsigned i = 0; i < 100000; i++) {
+        uint8_t bytes[128];
+        size_t n = random_numbers(&r, bytes);
+
+        for (unsigned damage = rng_below(&r, 3); damage > 0 && n > 0; damage--) {
+            bytes[rng_below(&r, (uint32_t) n)] = (uint8_t) rng_u64(&r);
+        }
+        n = rng_below(&r, 3) ? n : rng_below(&r, (uint32_t) n + 1);
+        assert_requests_agree_with_codec(*state, bytes, n);
+    }
+}
+
+static void test_requests_without_texts_take_the_short_way(void **state)
+{
+    struct wire_request request = {
+        .alias = 1, .flags = 3, .buffer = 4, .offset = 5, .bytes = 6, .call = 7, .timeout_ms = 8};
+    struct wire_reply reply = {UINT64_MAX >> 1, 1, 2, 3, 4, 5};
+    struct wire_call call = {1, 2, 3, UINT64_MAX >> 1, 5, 6, 7, 8, 9, 10, 11, 12};
+    struct wire_answer answer = {1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12};
+    union wire_any out;
+    uint8_t bytes[256];
+    long n;
+
+#define SHORT(VERB, member)                                                                        \
+    n = codec_encode(*state, VERB, &member, bytes, sizeof(bytes));                                 \
+    assert_true(n > 0 && hot_get_##member(bytes, (size_t) n, &out.member));
+    SHORT(VERB_REQUEST, request)
+    assert_int_equal(out.request.timeout_ms, 8);
+    SHORT(VERB_REPLY, reply)
+    assert_int_equal(out.reply.error, 5);
+    SHORT(VERB_CALL, call)
+    assert_int_equal(out.call.timeout_ms, 12);
+    SHORT(VERB_ANSWER, answer)
+    assert_int_equal(out.answer.error, 12);
+#undef SHORT
+}
+
 static void test_damaged_headers_never_disagree_with_the_codec(void **state)
 {
     struct rng r = rng_from_env();
@@ -329,6 +412,8 @@ int main(void)
         CASE(everything_else_is_left_to_the_codec),
         CASE(message_with_flags_or_headers_is_left_to_the_codec),
         CASE(damaged_headers_never_disagree_with_the_codec),
+        CASE(requests_never_disagree_with_the_codec),
+        CASE(requests_without_texts_take_the_short_way),
         CASE(padded_and_too_long_varints),
     };
 

@@ -19,6 +19,8 @@ enum mode {
     MODE_FANOUT,
     MODE_FANIN,
     MODE_RTT,
+    MODE_REQUEST,  /* one at a time */
+    MODE_REQUESTS, /* n at a time */
     MODE_LATENCY,
     MODE_CONNECT,
     MODE_SUBS
@@ -32,13 +34,13 @@ struct spec {
     enum mode mode;
     enum side side;
     enum link link;
-    size_t bytes;             /* of a message's body */
-    bool in_place;            /* --loan: publishers fill bodies where subscribers read them */
-    bool in_memory;           /* SIDE_FLOOR: bodies go through memory, tokens through sockets */
-    unsigned n;               /* subscribers, publishers, connections or subscriptions */
-    uint64_t count;           /* messages of each publisher; 0: as many as fit into the time */
-    double seconds;           /* how long publishers send */
-    double rate;              /* MODE_LATENCY: messages a second */
+    size_t bytes;   /* of a message's body */
+    bool in_place;  /* --loan: publishers fill bodies where subscribers read them */
+    bool in_memory; /* SIDE_FLOOR: bodies go through memory, tokens through sockets */
+    unsigned n;     /* subscribers, publishers, open requests, connections or subscriptions */
+    uint64_t count; /* messages of each publisher; 0: as many as fit into the time */
+    double seconds; /* how long publishers send */
+    double rate;    /* MODE_LATENCY: messages a second */
     uint32_t window_messages; /* of the subscriptions; 0: the router's default */
     uint64_t window_bytes;
     uint64_t buffer_from; /* SIDE_BUS: of the publishers; 0: the library's */
@@ -50,7 +52,7 @@ enum { P50, P90, P99, P999, N_PERCENTILES };
 
 struct result {
     double rate; /* deliveries or round trips a second; connections or subscriptions a second */
-    double percentile_us[N_PERCENTILES]; /* MODE_RTT, MODE_LATENCY */
+    double percentile_us[N_PERCENTILES]; /* MODE_RTT, MODE_REQUEST, MODE_REQUESTS, MODE_LATENCY */
     /* MODE_CONNECT, MODE_SUBS: the router's private memory for each; -1: unknown */
     double bytes_each;
     uint64_t messages; /* checked */
@@ -99,6 +101,7 @@ int link_socket_type(enum link link);
 /* The measurements by mode. */
 int flow_measure(const struct spec *spec, struct result *ret);
 int pingpong_measure(const struct spec *spec, struct result *ret);
+int request_measure(const struct spec *spec, struct result *ret);
 int latency_measure(const struct spec *spec, struct result *ret);
 int connect_measure(const struct spec *spec, struct result *ret);
 int subs_measure(const struct spec *spec, struct result *ret);

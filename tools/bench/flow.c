@@ -52,6 +52,11 @@ static void percentiles(uint64_t *samples, size_t n, struct result *ret)
 /* All deliveries, over the time from the earliest first to the latest last. A subscriber takes the
  * time of the first when it has it: that one does not count. Round trips do, from their beginning.
  */
+static bool has_samples_of_all(enum mode mode)
+{
+    return mode == MODE_RTT || mode == MODE_REQUEST || mode == MODE_REQUESTS;
+}
+
 static void sum_up(struct crew *c, struct result *ret)
 {
     uint64_t first_ns = UINT64_MAX, last_ns = 0;
@@ -68,7 +73,7 @@ static void sum_up(struct crew *c, struct result *ret)
         n_samples += r->n_samples;
     }
     if (last_ns > first_ns) {
-        uint64_t timed = ret->messages - (c->spec->mode != MODE_RTT);
+        uint64_t timed = ret->messages - (!has_samples_of_all(c->spec->mode));
 
         ret->rate = (double) timed * 1e9 / (double) (last_ns - first_ns);
     }
@@ -171,6 +176,14 @@ int pingpong_measure(const struct spec *spec, struct result *ret)
                         .n_targets = 1,
                         .source = {bus_pinger, floor_pinger, memory_pinger},
                         .target = {bus_ponger, floor_ponger, memory_ponger}};
+
+    return perform(spec, &cast, ret);
+}
+
+int request_measure(const struct spec *spec, struct result *ret)
+{
+    struct cast cast = {
+        .n_sources = 1, .n_targets = 1, .source = {bus_requester}, .target = {bus_server}};
 
     return perform(spec, &cast, ret);
 }

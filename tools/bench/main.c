@@ -17,6 +17,9 @@ static int measure_mode(const struct spec *spec, struct result *ret)
     case MODE_FANOUT:
     case MODE_FANIN:
         return flow_measure(spec, ret);
+    case MODE_REQUEST:
+    case MODE_REQUESTS:
+        return request_measure(spec, ret);
     case MODE_RTT:
         return pingpong_measure(spec, ret);
     case MODE_LATENCY:

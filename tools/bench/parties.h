@@ -24,6 +24,10 @@ int floor_ponger(struct party *p);
 int memory_pinger(struct party *p);
 int memory_ponger(struct party *p);
 
+/* Has requests open and checks the answers; answers with what it was asked. */
+int bus_requester(struct party *p);
+int bus_server(struct party *p);
+
 /* What a subscriber knows about what it has seen. */
 struct checker {
     struct party *party;

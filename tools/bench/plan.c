@@ -22,13 +22,16 @@ static const char help[] =
     "  fanout      one publisher, -n subscribers (default 8); all deliveries are counted\n"
     "  fanin       -n publishers (default 4), one subscriber\n"
     "  rtt         round trips between two clients over two topics\n"
+    "  request     the same as requests to a server, one at a time\n"
+    "  requests    -n of them open at any time (default 64)\n"
     "  latency     one way at a fixed --rate, from the time at which a message was to be sent\n"
     "  connect     -n idle connections (default 1000) with one subscription each: time, and the\n"
     "              router's private memory for each\n"
     "  subs        -n subscriptions of one client (default 100000), each to a topic of its own: "
     "the\n"
     "              same\n"
-    "  floor       all but connect and subs through a bare relay process instead of the router: "
+    "  floor       all but requests, connect and subs through a bare relay process instead of the "
+    "router: "
     "no\n"
     "              protocol, one large read, one write to each subscriber. What the kernel "
     "allows.\n"
@@ -41,7 +44,8 @@ static const char help[] =
     "      --loan               publishers write bodies where subscribers read them, in buffers of "
     "the\n"
     "                           library, which copies them otherwise\n"
-    "  -n, --number N           how many publishers, subscribers, connections or subscriptions\n"
+    "  -n, --number N           how many publishers, subscribers, open requests, connections or\n"
+    "                           subscriptions\n"
     "  -s, --seconds S          how long to publish in each run (default 1)\n"
     "  -c, --count N            publish so many messages instead (each publisher)\n"
     "  -r, --rate N             latency: messages a second (default 10000)\n"
@@ -76,8 +80,8 @@ static const char help[] =
 
 const char *mode_name(enum mode mode)
 {
-    static const char *const names[] = {"throughput", "fanout",  "fanin", "rtt",
-                                        "latency",    "connect", "subs"};
+    static const char *const names[] = {"throughput", "fanout",  "fanin",   "rtt", "request",
+                                        "requests",   "latency", "connect", "subs"};
 
     return names[mode];
 }
@@ -100,7 +104,8 @@ int link_socket_type(enum link link)
 /* Whether messages flow, so that there is a floor. */
 static bool has_floor(enum mode mode)
 {
-    return mode != MODE_CONNECT && mode != MODE_SUBS;
+    return mode != MODE_CONNECT && mode != MODE_SUBS && mode != MODE_REQUEST &&
+           mode != MODE_REQUESTS;
 }
 
 static bool add_mode(struct plan *p, const char *text)
@@ -288,8 +293,11 @@ static unsigned default_number(enum mode mode)
         return 1000;
     case MODE_SUBS:
         return 100000;
+    case MODE_REQUESTS:
+        return 64;
     case MODE_THROUGHPUT:
     case MODE_RTT:
+    case MODE_REQUEST:
     case MODE_LATENCY:
         break;
     }
@@ -345,7 +353,8 @@ static int make_rows(struct plan *p)
     for (int mode = 0; mode < N_MODES; mode++) {
         for (int link = 0; link < 2; link++) {
             /* where no messages flow it does not matter what is in them */
-            unsigned n = has_floor((enum mode) mode) ? p->n_bytes : 1;
+            bool flows = mode != MODE_CONNECT && mode != MODE_SUBS;
+            unsigned n = flows ? p->n_bytes : 1;
 
             for (unsigned i = 0; i < n && p->modes[mode] && p->links[link] && r < 0; i++) {
                 r = add_row(p, (enum mode) mode, (enum link) link, p->bytes[i]);

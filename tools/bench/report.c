@@ -65,7 +65,8 @@ static struct figure gigabytes(const struct row *row, struct figure rate)
 
 static bool has_percentiles(const struct row *row)
 {
-    return row->spec.mode == MODE_RTT || row->spec.mode == MODE_LATENCY;
+    return row->spec.mode == MODE_RTT || row->spec.mode == MODE_REQUEST ||
+           row->spec.mode == MODE_REQUESTS || row->spec.mode == MODE_LATENCY;
 }
 
 /* ---- table ---- */
@@ -138,6 +139,8 @@ static void table_row(const struct plan *p, const struct row *row)
     size_t rate = offsetof(struct result, rate);
 
     switch (row->spec.mode) {
+    case MODE_REQUEST:
+    case MODE_REQUESTS:
     case MODE_RTT:
         table_line(p, row, "trips/s", rate);
         break;

@@ -15,7 +15,7 @@ static const struct top_column topic_columns[] = {
     {"LOST/s", TOP_FROM_RATE, TOP_LOST, 6},       {"MSGS", TOP_FROM_TOTAL, TOP_PUB_MESSAGES, 6},
     {"LOST", TOP_FROM_TOTAL, TOP_LOST, 6},        {"SUBS", TOP_FROM_TOTAL, TOP_SUBSCRIPTIONS, 5},
     {"BYTES", TOP_FROM_TOTAL, TOP_PUB_BYTES, 6},  {"PUBS", TOP_FROM_TOTAL, TOP_PUBLISHERS, 5},
-    {"OUT", TOP_FROM_TOTAL, TOP_OUT_MESSAGES, 6},
+    {"OUT", TOP_FROM_TOTAL, TOP_OUT_MESSAGES, 6}, {"KEPT", TOP_FROM_TOTAL, TOP_KEPT, 6},
 };
 
 static const struct top_column client_columns[] = {
@@ -153,6 +153,7 @@ int top_model_add_topic(struct top_model *m, const struct bus_topic_stats *stats
     row->total[TOP_LOST] = stats->lost_messages;
     row->total[TOP_SUBSCRIPTIONS] = stats->subscriptions;
     row->total[TOP_PUBLISHERS] = stats->publishers;
+    row->total[TOP_KEPT] = stats->retained_messages;
     return 0;
 }
 

@@ -26,6 +26,7 @@ enum top_value {
     TOP_MEMORY,
     TOP_SUBSCRIPTIONS,
     TOP_PUBLISHERS, /* of a topic; of a client: the topics it has advertised */
+    TOP_KEPT,       /* of a topic */
     TOP_VALUES,
 };
 

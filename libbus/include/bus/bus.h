@@ -126,8 +126,11 @@ struct bus_opts {
     /** Bound of the memory that is kept for that and used again and again; 0: 256 MiB. Beyond it, each body gets memory of its
      *  own for as long as somebody holds it. */
     uint64_t pool_bytes_max;
+    /** A secret of this application, by which the router knows that it has returned: see bus_will(). NULL: none. */
+    const void *resume_token;
+    size_t resume_token_bytes; /**< 0 to BUS_RESUME_TOKEN_MAX */
 };
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0}
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0}
 
 /**
  * bus_open() - connect to a router
@@ -142,7 +145,8 @@ struct bus_opts {
  * Returns: 0 if connected.
  *
  * Errors:
- *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name is too long or not UTF-8
+ *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name or the resume token is too long,
+ *                  or the name is not UTF-8
  *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
  *   -ENOENT        there is no socket at that path: is the router running?
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
@@ -438,7 +442,7 @@ BUS_API int bus_publish_with(struct bus_conn *conn, const char *topic, const voi
  */
 BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_topic **ret_topic);
 
-/** What is kept of the topic goes when this connection ends. */
+/** What this connection has published to the topic is kept until the handle or the connection ends, and not longer. */
 #define BUS_TOPIC_OWNED 0x1u
 
 /** Options of bus_advertise_with(). */
@@ -446,7 +450,7 @@ struct bus_topic_opts {
     uint32_t size;
     uint32_t flags;           /**< BUS_TOPIC_ flags */
     uint32_t retain_messages; /**< how many of the last messages the router keeps for later subscriptions; 0: none */
-    uint32_t retain_ttl_ms;   /**< for how long each; 0: until it is replaced or cleared */
+    uint32_t retain_ttl_ms;   /**< for how long each; 0: until it is replaced or cleared, see bus_clear() */
     bus_interest_fn on_interest; /**< called with the number of matching subscriptions, now and whenever it changes; or NULL */
     void *userdata;           /**< for on_interest */
 };
@@ -470,6 +474,46 @@ struct bus_topic_opts {
  */
 BUS_API int bus_advertise_with(struct bus_conn *conn, const char *topic,
                                const struct bus_topic_opts *opts, struct bus_topic **ret_topic);
+
+/**
+ * bus_topic_clear() - drop what is kept of an advertised topic
+ * @topic: handle
+ *
+ * As bus_clear().
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors: those of bus_clear() but -EINVAL.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_topic_clear(struct bus_topic *topic);
+
+/**
+ * bus_clear() - drop what is kept of a topic
+ * @conn:  connection
+ * @topic: topic, as for bus_publish()
+ *
+ * Later subscriptions do not get what was published before, whoever published it. What is published afterwards is kept again as long as somebody
+ * advertises the topic so (bus_topic_opts.retain_messages). Subscriptions that are there are not told. Nothing happens if nothing is kept; a refusal
+ * goes to on_status.
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors:
+ *   -EINVAL    @topic is malformed
+ *   -EAGAIN    max_out_bytes wait to be sent; try again from on_writable
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_clear(struct bus_conn *conn, const char *topic);
 
 /**
  * bus_topic_publish() - publish one message to an advertised topic
@@ -577,6 +621,19 @@ BUS_API int bus_loan_publish(struct bus_loan *loan, size_t bytes,
 BUS_API void bus_loan_cancel(struct bus_loan *loan);
 
 /**
+ * bus_topic_subscriptions() - how many subscriptions match an advertised topic
+ * @topic:  handle
+ *
+ * Subscriptions of this connection with BUS_SUB_NO_LOCAL do not count: they would get nothing.
+ *
+ * Returns: what bus_topic_opts.on_interest was called with last; -1 before, or without on_interest.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int64_t bus_topic_subscriptions(const struct bus_topic *topic);
+
+/**
  * bus_topic_unref() - end an advertised topic
  * @topic: handle, or NULL
  *
@@ -622,6 +679,64 @@ BUS_API uint64_t bus_sequence(const struct bus_conn *conn);
  */
 BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
 
+/** Options of bus_will(). */
+struct bus_will_opts {
+    uint32_t size;
+    uint32_t flags;                   /**< 0 */
+    uint32_t delay_ms;                /**< publish it only so long after the end, unless the application has returned; 0: at once */
+    const struct bus_header *headers; /**< copied; may be NULL if n_headers is 0 */
+    size_t n_headers;                 /**< 0 to BUS_HEADERS_MAX */
+};
+#define BUS_WILL_OPTS_INIT {sizeof(struct bus_will_opts), 0, 0, NULL, 0}
+
+/**
+ * bus_will() - leave a message that the router publishes if this connection ends without bus_close()
+ * @conn:   connection
+ * @topic:  NUL-terminated topic; copied
+ * @data:   body; copied; may be NULL if @bytes is 0
+ * @bytes:  length of the body, 0 to 65,536
+ * @opts:   options, or NULL for defaults; read during the call only
+ *
+ * The router publishes it in the name of this connection, behind everything that it has published, when the process dies, or when the router
+ * ends the connection (protocol error, slow consumer); not after bus_close(), and not when the router itself stops. A further will of the same topic takes
+ * the place of the first. If the router refuses it, on_status is called; bus_flush() tells when it is in force.
+ *
+ * With opts->delay_ms nobody hears of it if the application is back in time: if a connection of the same user, with the same name and
+ * the same bus_opts.resume_token, has been opened. Choose a token at random, and keep it as long as the application is to count as the same. The
+ * connection that has come back leaves its wills anew.
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors:
+ *   -EINVAL    @topic is not a valid topic, @data is NULL and @bytes is not 0, an invalid header, or opts->size or a flag is unknown
+ *   -EMSGSIZE  the body is too long, or the headers are, together
+ *   -EAGAIN    max_out_bytes wait to be sent, or the router has not answered yet (BUS_OPEN_NOWAIT): try again from on_writable
+ *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
+ *   -ENOTCONN  the connection has ended
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing is kept.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_will(struct bus_conn *conn, const char *topic, const void *data, size_t bytes,
+                     const struct bus_will_opts *opts);
+
+/**
+ * bus_will_clear() - take a will back
+ * @conn:   connection
+ * @topic:  its topic; nothing happens if there is no will of it
+ *
+ * Returns: 0 if queued.
+ *
+ * Errors: those of bus_will().
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_will_clear(struct bus_conn *conn, const char *topic);
+
 /* ---- subscribing ----------------------------------------------------------------------------------------------- */
 
 /** Do not deliver what this connection publishes itself. */
@@ -631,7 +746,7 @@ BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
 /** Bodies cannot change while they are looked at, whatever the publisher does: those that could are copied before @on_message. */
 #define BUS_SUB_IMMUTABLE 0x4u
 
-/** Each message is to be acknowledged with bus_message_ack(); only in a group. */
+/** Each message is to be acknowledged with bus_message_ack(); only in a group. The window is what may be in work. */
 #define BUS_SUB_ACK 0x8u
 /** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
 #define BUS_SUB_STICKY 0x10u
@@ -647,7 +762,8 @@ struct bus_sub_opts {
     uint64_t queue_bytes;     /**< how many bytes of them; 0: 8 MiB, with BUS_POLICY_BLOCK 1 MiB */
     bus_loss_fn on_loss;      /**< called in the place of each gap, or NULL */
     bus_ready_fn on_ready;    /**< called with the router's answer, or NULL: refusals then go to on_status */
-    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL */
+    const char *group;        /**< subscriptions with this filter and group share the messages; 1 to 64 bytes, or NULL. All of them ask for the same policy, queue
+                                   and flags, and not for BUS_POLICY_DISCONNECT. */
     uint32_t deliveries_max;  /**< with BUS_SUB_ACK: after so many deliveries without acknowledgement it is given up; 0: 5 */
     const char *dead_letter;  /**< topic to which such messages are then published, or NULL */
     enum bus_retained retained; /**< what was kept of matching topics comes first */
@@ -754,6 +870,72 @@ BUS_API struct bus_message *bus_message_ref(const struct bus_message *message);
 BUS_API void bus_message_unref(struct bus_message *message);
 
 /**
+ * bus_message_ack() - say that the work of a message is done
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * A message that is not acknowledged counts as being worked on: it uses the window of the subscription, and goes to another member of the
+ * group when this subscription or its connection ends. A message may so be worked on twice. Giving up the last reference acknowledges nothing.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_ack(const struct bus_message *message);
+
+/**
+ * bus_message_refuse() - give a message back undone
+ * @message: message of a subscription with BUS_SUB_ACK, in its callback or kept
+ *
+ * It goes to another member of the group that can take it now, else to any, this one included. After bus_sub_opts.deliveries_max deliveries it is
+ * given up instead.
+ *
+ * Returns: 0 when it is on its way.
+ *
+ * Errors:
+ *   -EINVAL    its subscription has no BUS_SUB_ACK
+ *   -EALREADY  it was acknowledged or refused before, through this or another reference
+ *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ECHILD    after fork()
+ *   -ENOMEM    out of memory
+ *
+ * Ownership: nothing changes hands; a kept message is still to be given back.
+ * Threads: in the thread of the connection. Never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_refuse(const struct bus_message *message);
+
+/**
+ * bus_message_deliveries() - how often it has been delivered before
+ * @message: message
+ *
+ * Returns: the number of deliveries to members of the group that did not acknowledge it; 0 for all other messages.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API uint32_t bus_message_deliveries(const struct bus_message *message);
+
+/**
+ * bus_message_is_redelivered() - whether somebody may have worked on it before
+ * @message: message
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_is_redelivered(const struct bus_message *message);
+
+/**
  * bus_message_data() - the body
  * @message: message
  *
@@ -789,6 +971,19 @@ BUS_API size_t bus_message_bytes(const struct bus_message *message);
  * Since: 0.1
  */
 BUS_API int bus_message_is_immutable(const struct bus_message *message);
+
+/**
+ * bus_message_is_retained() - whether it was published before the subscription, and kept
+ * @message: message
+ *
+ * Such messages come first, see bus_sub_opts.retained; behind the last one bus_sub_opts.on_live is called.
+ *
+ * Returns: 1 or 0.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.2
+ */
+BUS_API int bus_message_is_retained(const struct bus_message *message);
 
 /**
  * bus_message_n_fds() - how many descriptors were published with it
@@ -845,7 +1040,7 @@ BUS_API const struct bus_peer *bus_message_sender(const struct bus_message *mess
  * bus_message_sequence() - its number among all publishes of its sender
  * @message: message
  *
- * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too.
+ * Returns: 1 for the sender's first publish. Gaps are usual: other topics count too. 0: it is none of them, but a will, or an event of the router.
  * Ownership: nothing changes hands.
  * Threads: never blocks.
  * Since: 0.1

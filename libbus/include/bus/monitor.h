@@ -115,6 +115,8 @@ struct bus_topic_stats {
     uint64_t lost_messages;
     uint32_t publishers;
     uint32_t subscriptions;
+    uint64_t retained_messages; /**< kept for later subscriptions */
+    uint64_t retained_bytes;    /**< memory that these are charged with */
 };
 
 /** A counter of the router. */

@@ -23,6 +23,8 @@ extern "C" {
 #define BUS_LEVELS_MAX 32
 /** Longest client name, in bytes without the NUL. */
 #define BUS_NAME_MAX 64
+/** Longest resume token, see bus_opts. */
+#define BUS_RESUME_TOKEN_MAX 64
 /** Most text headers of one message. */
 #define BUS_HEADERS_MAX 64
 /** Most descriptors of one message. */
@@ -53,7 +55,8 @@ extern "C" {
     X(TIMEOUT, 20, "no answer in time")                                                            \
     X(CANCELLED, 21, "the requester has cancelled it")                                             \
     X(UNKNOWN_CALL, 22, "no such call is open here")                                               \
-    X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")
+    X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")                            \
+    X(DISCONNECTED, 24, "the connection to the router has ended")
 
 /** What the router says about a request. */
 enum bus_status {

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* Events of clients, and what is due in general. */
+#include "core/presence.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "core/state.h"
+#include "wire/events.h"
+
+#define SELF_NAME "bus-router"
+
+void presence_init(struct router *r)
+{
+    table_init(&r->presence.identities, r->config.hash_seed);
+}
+
+static void due_remove(struct router *r, struct sender *s)
+{
+    DL_DELETE2(r->presence.due, s, due_prev, due_next);
+    r->presence.n_due--;
+    s->due = 0;
+    sender_unref(s);
+}
+
+void presence_fini(struct router *r)
+{
+    while (r->presence.due) {
+        due_remove(r, r->presence.due);
+    }
+    wills_fini(r);
+    if (r->presence.self) {
+        sender_unref(r->presence.self);
+    }
+    table_fini(&r->presence.identities);
+}
+
+void presence_note(struct router *r, struct sender *s, unsigned due)
+{
+    if (s->due == 0) {
+        (void) sender_ref(s);
+        DL_APPEND2(r->presence.due, s, due_prev, due_next);
+        r->presence.n_due++;
+    }
+    s->due |= (uint8_t) due;
+}
+
+void presence_retry(struct router *r)
+{
+    r->presence.is_starved = false;
+    r->presence.is_interest_starved = false;
+}
+
+/* ---- events ---- */
+
+static struct sender *self_get(struct router *r)
+{
+    struct sender *s = r->presence.self ? r->presence.self : calloc(1, sizeof(*s));
+
+    if (!s || r->presence.self) {
+        return s;
+    }
+    s->id = idpool_add(&r->sender_ids, s);
+    if (s->id == 0) {
+        free(s);
+        return NULL;
+    }
+    s->refs = 1;
+    s->ids = &r->sender_ids;
+    s->uid = r->config.owner_uid;
+    s->name_len = sizeof(SELF_NAME) - 1;
+    memcpy(s->name, SELF_NAME, sizeof(SELF_NAME));
+    sender_forget(r, s->id);
+    r->presence.self = s;
+    return s;
+}
+
+#define EVENT_TOPIC_MAX 48u
+
+static char *put_text(char *p, const char *text)
+{
+    size_t len = strlen(text);
+
+    memcpy(p, text, len);
+    return p + len;
+}
+
+static char *put_decimal(char *p, uint64_t v)
+{
+    char digits[20];
+    size_t n = 0;
+
+    do {
+        digits[n++] = (char) ('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    while (n > 0) {
+        *p++ = digits[--n];
+    }
+    return p;
+}
+
+static struct text event_topic(char dst[EVENT_TOPIC_MAX], const struct sender *s,
+                               enum client_event_kind kind)
+{
+    char *p = put_decimal(put_text(dst, "$bus/client/"), s->connection_id);
+
+    p = put_text(p, kind == CLIENT_JOINED ? "/joined" : "/left");
+    return (struct text){dst, (size_t) (p - dst)};
+}
+
+static void note_match(struct sub *s, void *ctx)
+{
+    *(bool *) ctx |= s->peer->state != PEER_CLOSING;
+}
+
+/* Without a topic object: nearly always nobody does. */
+static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
+{
+    char name[EVENT_TOPIC_MAX];
+    struct text topic = event_topic(name, s, kind);
+    bool wanted = tap_asked_for(r, topic);
+
+    if (!wanted) {
+        r->work += filters_match(&r->topics.filters, topic.data, topic.len, note_match, &wanted);
+    }
+    return wanted;
+}
+
+/* False if out of memory. */
+static bool event_publish(struct router *r, const struct sender *s, enum client_event_kind kind)
+{
+    bool left = kind == CLIENT_LEFT;
+    struct client_event event = {.kind = kind,
+                                 .connection_id = s->connection_id,
+                                 .uid = s->uid,
+                                 .gid = s->gid,
+                                 .pid = s->pid,
+                                 .name = {s->name, s->name_len},
+                                 .reason = left ? s->goodbye : 0,
+                                 .text = text_from(left ? s->goodbye_text : "")};
+    uint8_t body[CLIENT_EVENT_MAX];
+    char name[EVENT_TOPIC_MAX];
+    struct publication pub = {.topic = event_topic(name, s, kind), .body = body};
+
+    r->work++;
+    if (!event_is_wanted(r, s, kind)) {
+        return true;
+    }
+    pub.sender = self_get(r);
+    pub.body_bytes = client_event_encode(&event, body);
+    if (!pub.sender || !publish_as(r, &pub)) {
+        return false;
+    }
+    r->counters.events_published++;
+    return true;
+}
+
+/* In this order; false if out of memory, and then again from there. */
+static bool due_publish(struct router *r, struct sender *s)
+{
+    if ((s->due & DUE_JOINED) && !event_publish(r, s, CLIENT_JOINED)) {
+        return false;
+    }
+    s->due &= (uint8_t) ~DUE_JOINED;
+    if ((s->due & DUE_LEFT) && !event_publish(r, s, CLIENT_LEFT)) {
+        return false;
+    }
+    s->due &= (uint8_t) ~DUE_LEFT;
+    return !(s->due & DUE_WILLS) || wills_publish(r, s);
+}
+
+static void due_turn(struct router *r, uint64_t end)
+{
+    while (r->presence.due && r->work < end && !r->presence.is_starved) {
+        if (due_publish(r, r->presence.due)) {
+            due_remove(r, r->presence.due);
+        } else {
+            r->presence.is_starved = true;
+            router_retry_later(r);
+        }
+    }
+}
+
+/* ---- coming and going ---- */
+
+bool presence_greet(struct peer *p, const struct wire_hello *m)
+{
+    if (m->resume_token.len > BUS_RESUME_TOKEN_MAX) {
+        peer_end(p, BUS_GOODBYE_PROTOCOL_ERROR, "HELLO: resume_token");
+        return false;
+    }
+    if (!wills_greet(p, m)) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return false;
+    }
+    return true;
+}
+
+/* Said at once, before anything that the client may have sent right behind its HELLO, but after
+ * what is due of others: publishing is as safe here as in a PUBLISH. */
+void presence_joined(struct peer *p)
+{
+    struct router *r = p->router;
+
+    p->sender->is_present = true;
+    wills_return(p);
+    presence_note(r, p->sender, DUE_JOINED);
+    due_turn(r, r->work + PRESENCE_IN_A_TURN);
+}
+
+void presence_left(struct peer *p, enum bus_goodbye reason, const char *text)
+{
+    struct router *r = p->router;
+    struct sender *s = p->sender;
+    bool was_present = s->is_present, silent = r->is_shutting_down;
+
+    s->is_present = false;
+    s->goodbye = (uint8_t) reason;
+    s->goodbye_text = text;
+    if (was_present && !silent && event_is_wanted(r, s, CLIENT_LEFT)) {
+        presence_note(r, s, DUE_LEFT);
+    }
+    wills_leave(p, was_present, !silent && reason != BUS_GOODBYE_NORMAL);
+}
+
+/* ---- turns ---- */
+
+void presence_turn(struct router *r)
+{
+    uint64_t end = r->work + PRESENCE_IN_A_TURN;
+
+    arena_reset(&r->arena);
+    due_turn(r, end);
+    interest_turn(r, end);
+}
+
+bool presence_is_due(const struct router *r)
+{
+    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r);
+}
+
+uint64_t presence_check(const struct router *r)
+{
+    const struct sender *s;
+    uint32_t n = 0;
+
+    DL_FOREACH2(r->presence.due, s, due_next)
+    {
+        assert(s->refs > 0 && s->due != 0);
+        n++;
+    }
+    assert(n == r->presence.n_due);
+    assert(r->retry_ns != 0 || !(r->presence.is_starved || r->presence.is_interest_starved));
+    interest_check(r);
+    return wills_check(r);
+}

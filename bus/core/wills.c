@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+/* Wills: what the router publishes for a client that ends without saying so. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "core/state.h"
+#include "wire/hot.h"
+#include "wire/topic.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+/* Behind it: the headers, the topic, the texts of the headers, the body. */
+struct will {
+    struct will *prev, *next;           /* sender.wills, in the order in which they were set */
+    struct will *left_prev, *left_next; /* presence.wills, once its client has ended */
+    struct will *same_prev, *same_next; /* identity.waiting, while it waits */
+    struct sender *sender;              /* a reference, once its client has ended */
+    struct identity *identity;          /* a reference, while it waits */
+    struct quota *payer;                /* once its client has ended; before, it is the client */
+    struct timer timer;                 /* when it has waited long enough */
+    uint64_t memory;                    /* that is charged for it */
+    uint32_t delay_ms;
+    uint32_t n_headers;
+    bool is_ripe; /* it has waited */
+    uint8_t topic_len;
+    uint32_t body_bytes;
+    const char *topic;
+    const uint8_t *body;
+    struct wire_header headers[];
+};
+
+/* Clients of one uid, one name and one token: they are the same one that has returned. */
+struct identity {
+    uint32_t refs;        /* clients that are there, and wills that wait */
+    uint32_t n_present;   /* clients */
+    struct will *waiting; /* of will.same_next */
+    uint32_t hash;
+    uint32_t uid;
+    uint8_t name_len;
+    uint8_t token_len;
+    char text[BUS_NAME_MAX + BUS_RESUME_TOKEN_MAX]; /* both */
+};
+
+#define IDENTITY_BYTES (sizeof(struct identity) + TABLE_ENTRY_BYTES)
+
+/* ---- identities ---- */
+
+static bool identity_equals(const void *object, const void *key)
+{
+    const struct identity *a = object, *b = key;
+
+    return a->uid == b->uid && a->name_len == b->name_len && a->token_len == b->token_len &&
+           memcmp(a->text, b->text, (size_t) a->name_len + a->token_len) == 0;
+}
+
+static struct identity *identity_get(struct router *r, const struct identity *key)
+{
+    struct table *all = &r->presence.identities;
+    struct identity *i = table_find(all, key->hash, identity_equals, key);
+
+    if (!i) {
+        i = table_prepare(all) < 0 ? NULL : malloc(sizeof(*i));
+        if (!i) {
+            return NULL;
+        }
+        *i = *key;
+        table_insert(all, i->hash, i);
+    }
+    i->refs++;
+    return i;
+}
+
+static void identity_unref(struct router *r, struct identity *i)
+{
+    if (i && --i->refs == 0) {
+        assert(!i->waiting && i->n_present == 0);
+        table_remove(&r->presence.identities, i->hash, i);
+        free(i);
+    }
+}
+
+bool wills_greet(struct peer *p, const struct wire_hello *m)
+{
+    struct table *all = &p->router->presence.identities;
+    struct identity key = {.uid = p->info.uid,
+                           .name_len = (uint8_t) m->client_name.len,
+                           .token_len = (uint8_t) m->resume_token.len};
+
+    if (key.name_len == 0 || key.token_len == 0) {
+        return true;
+    }
+    memcpy(key.text, m->client_name.data, key.name_len);
+    memcpy(key.text + key.name_len, m->resume_token.data, key.token_len);
+    key.hash = table_hash(all, key.uid, key.text, (size_t) key.name_len + key.token_len);
+    p->sender->identity = identity_get(p->router, &key);
+    if (p->sender->identity) {
+        charge_force(&p->charge, IDENTITY_BYTES); /* bounded by clients_max */
+    }
+    return p->sender->identity != NULL;
+}
+
+/* ---- the object ---- */
+
+static uint64_t will_memory(const struct wire_will *m, size_t body_bytes)
+{
+    uint64_t bytes =
+        sizeof(struct will) + m->n_headers * sizeof(struct wire_header) + m->topic.len + body_bytes;
+
+    for (size_t i = 0; i < m->n_headers; i++) {
+        bytes += m->headers[i].name.len + m->headers[i].value.len;
+    }
+    return bytes;
+}
+
+static struct text keep_text(uint8_t **at, struct text t)
+{
+    struct text kept = {(const char *) *at, t.len};
+
+    memcpy(*at, t.data, t.len);
+    *at += t.len;
+    return kept;
+}
+
+static struct will *will_new(const struct wire_will *m, const struct frame *f)
+{
+    uint64_t bytes = will_memory(m, f->body_bytes);
+    struct will *w = calloc(1, bytes);
+    uint8_t *at;
+
+    if (!w) {
+        return NULL;
+    }
+    w->memory = bytes + (m->delay_ms ? IDENTITY_BYTES : 0);
+    w->delay_ms = m->delay_ms;
+    w->n_headers = (uint32_t) m->n_headers;
+    at = (uint8_t *) (w->headers + w->n_headers);
+    w->topic_len = (uint8_t) m->topic.len;
+    w->topic = keep_text(&at, m->topic).data;
+    for (uint32_t i = 0; i < w->n_headers; i++) {
+        w->headers[i].name = keep_text(&at, m->headers[i].name);
+        w->headers[i].value = keep_text(&at, m->headers[i].value);
+    }
+    w->body_bytes = f->body_bytes;
+    w->body = at;
+    if (f->body_bytes > 0) {
+        memcpy(at, f->body, f->body_bytes);
+    }
+    return w;
+}
+
+/* It does not wait any more. */
+static void will_wake(struct router *r, struct will *w)
+{
+    timer_stop(&r->timers, &w->timer);
+    if (w->identity) {
+        DL_DELETE2(w->identity->waiting, w, same_prev, same_next);
+        identity_unref(r, TAKE(w->identity));
+    }
+}
+
+/* Of a client that is still there. */
+static void will_remove(struct peer *p, struct will *w)
+{
+    DL_DELETE(p->sender->wills, w);
+    p->n_wills--;
+    p->router->counters.wills_now--;
+    charge_release(&p->charge, w->memory);
+    free(w);
+}
+
+/* Of one that has ended. */
+static void will_free(struct router *r, struct will *w)
+{
+    struct sender *s = w->sender;
+
+    will_wake(r, w);
+    DL_DELETE(s->wills, w);
+    DL_DELETE2(r->presence.wills, w, left_prev, left_next);
+    r->counters.wills_now--;
+    quota_release(w->payer, w->memory);
+    free(w);
+    sender_unref(s);
+}
+
+/* ---- WILL ---- */
+
+enum { WILL_CLEAR = 1 };
+
+static struct will *will_find(const struct sender *s, struct text topic)
+{
+    struct will *w;
+
+    DL_FOREACH (s->wills, w) {
+        if (w->topic_len == topic.len && memcmp(w->topic, topic.data, topic.len) == 0) {
+            return w;
+        }
+    }
+    return NULL;
+}
+
+static const char *refuse(enum bus_status *ret, enum bus_status code, const char *why)
+{
+    *ret = code;
+    return why;
+}
+
+/* Whether it will fit into a MESSAGE, whatever the numbers are then. */
+static bool headers_fit(struct router *r, const struct wire_will *m)
+{
+    struct wire_message all = {.topic = UINT32_MAX,
+                               .sender = UINT32_MAX,
+                               .time = UINT64_MAX,
+                               .headers = m->headers,
+                               .n_headers = m->n_headers};
+    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
+
+    return codec_encode(&r->arena, VERB_MESSAGE, &all, r->scratch, cap) >= 0;
+}
+
+static const char *will_check(struct peer *p, const struct wire_will *m, const struct frame *f,
+                              enum bus_status *ret)
+{
+    const struct limits *l = &p->router->config.limits;
+    uint64_t size = f->body_bytes;
+    const char *why;
+
+    if (p->tap) {
+        return refuse(ret, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
+    }
+    if (!topic_valid(m->topic.data, m->topic.len)) {
+        return refuse(ret, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
+    }
+    if (topic_is_reserved(m->topic.data, m->topic.len)) {
+        return refuse(ret, BUS_STATUS_DENIED, "$bus belongs to the router");
+    }
+    if (m->flags & ~(uint32_t) WILL_CLEAR) {
+        return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    why = text_headers_check(m->headers, m->n_headers, &size);
+    if (why) {
+        return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, why);
+    }
+    if (!headers_fit(p->router, m)) {
+        return refuse(ret, BUS_STATUS_LIMIT, "the headers are too long together");
+    }
+    if (f->body_bytes > l->will_bytes_max) {
+        return refuse(ret, BUS_STATUS_LIMIT, "will_bytes_max");
+    }
+    if (m->delay_ms > l->will_delay_max_ms) {
+        return refuse(ret, BUS_STATUS_LIMIT, "will_delay_max_ms");
+    }
+    return NULL;
+}
+
+/* Takes the place of another, or NULL. */
+static const char *will_set(struct peer *p, const struct wire_will *m, const struct frame *f,
+                            struct will *other, enum bus_status *ret)
+{
+    struct will *w;
+
+    if (!other && p->n_wills >= p->router->config.limits.wills_max) {
+        return refuse(ret, BUS_STATUS_LIMIT, "wills_max");
+    }
+    w = will_new(m, f);
+    if (!w) {
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    if (!charge_add(&p->charge, w->memory)) {
+        free(w);
+        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+    }
+    DL_APPEND(p->sender->wills, w);
+    p->n_wills++;
+    p->router->counters.wills_now++;
+    return NULL;
+}
+
+void will_handle(struct peer *p, const struct wire_will *m, const struct frame *f)
+{
+    struct wire_status status = {.verb = VERB_WILL, .text = {"", 0}};
+    enum bus_status code = BUS_STATUS_OK;
+    const char *why = will_check(p, m, f, &code);
+    struct will *other = why ? NULL : will_find(p->sender, m->topic);
+
+    if (!why && !(m->flags & WILL_CLEAR)) {
+        why = will_set(p, m, f, other, &code);
+    }
+    if (why) {
+        status.code = code;
+        status.text = text_from(why);
+        peer_send_status(p, &status);
+    } else if (other) {
+        will_remove(p, other);
+    }
+}
+
+/* ---- the end of a client, and its return ---- */
+
+void wills_return(struct peer *p)
+{
+    struct identity *i = p->sender->identity;
+
+    if (!i) {
+        return;
+    }
+    i->n_present++;
+    while (i->waiting) {
+        p->router->counters.wills_cancelled++;
+        will_free(p->router, i->waiting);
+    }
+}
+
+/* It is the router's from here on, and in nobody's way until presence_turn(). */
+static void will_leave(struct peer *p, struct will *w)
+{
+    struct router *r = p->router;
+
+    charge_release(&p->charge, w->memory);
+    quota_force(&r->quota, w->memory); /* the same memory, so within the same bound */
+    w->payer = &r->quota;
+    w->sender = sender_ref(p->sender);
+    DL_APPEND2(r->presence.wills, w, left_prev, left_next);
+}
+
+void wills_leave(struct peer *p, bool was_present, bool keep)
+{
+    struct sender *s = p->sender;
+    struct will *w;
+
+    if (s->identity) {
+        charge_release(&p->charge, IDENTITY_BYTES);
+        s->identity->n_present -= was_present;
+    }
+    while (!keep && s->wills) {
+        will_remove(p, s->wills);
+    }
+    DL_FOREACH (s->wills, w) {
+        will_leave(p, w);
+    }
+    p->n_wills = 0;
+    if (s->wills) {
+        presence_note(p->router, s, DUE_WILLS); /* which still needs to know who it was */
+    } else {
+        identity_unref(p->router, TAKE(s->identity));
+    }
+}
+
+static void will_ripen(struct router *r, struct timer *t)
+{
+    struct will *w = container_of(t, struct will, timer);
+
+    w->is_ripe = true;
+    presence_note(r, w->sender, DUE_WILLS);
+}
+
+/* Whether its user may have it wait; then that is who pays. */
+static bool will_move_to_user(struct router *r, struct will *w)
+{
+    struct quota *user = &w->sender->user->wills;
+
+    quota_release(&r->quota, w->memory);
+    if (!quota_add(user, w->memory)) {
+        quota_force(&r->quota, w->memory);
+        return false;
+    }
+    w->payer = user;
+    return true;
+}
+
+/* Begins to wait. False if there is nothing to wait for. */
+static bool will_wait(struct router *r, struct will *w)
+{
+    struct identity *i = w->sender->identity;
+
+    if (w->delay_ms == 0 || !will_move_to_user(r, w)) {
+        return false;
+    }
+    if (i) {
+        i->refs++;
+        w->identity = i;
+        DL_APPEND2(i->waiting, w, same_prev, same_next);
+    }
+    timer_set(&r->timers, &w->timer, r->now.monotonic_ns + w->delay_ms * NS_PER_MS, will_ripen);
+    return true;
+}
+
+static bool will_publish(struct router *r, const struct will *w)
+{
+    struct publication pub = {.sender = w->sender,
+                              .topic = {w->topic, w->topic_len},
+                              .headers = w->headers,
+                              .n_headers = w->n_headers,
+                              .body = w->body,
+                              .body_bytes = w->body_bytes};
+
+    r->work++;
+    if (!publish_as(r, &pub)) {
+        return false;
+    }
+    r->counters.wills_published++;
+    return true;
+}
+
+/* What is to become of one now. False if out of memory. */
+static bool will_step(struct router *r, struct will *w)
+{
+    const struct identity *i = w->sender->identity;
+
+    if (w->timer.is_set) {
+        return true;
+    }
+    if (!w->is_ripe && w->delay_ms && i && i->n_present > 0) {
+        r->counters.wills_cancelled++; /* it was there again before we looked */
+    } else if (!w->is_ripe && will_wait(r, w)) {
+        return true;
+    } else if (!will_publish(r, w)) {
+        w->is_ripe = true; /* it is not to wait a second time */
+        return false;
+    }
+    will_free(r, w);
+    return true;
+}
+
+bool wills_publish(struct router *r, struct sender *s)
+{
+    struct will *w, *next;
+
+    DL_FOREACH_SAFE (s->wills, w, next) {
+        if (!will_step(r, w)) {
+            return false;
+        }
+    }
+    identity_unref(r, TAKE(s->identity));
+    return true;
+}
+
+void wills_fini(struct router *r)
+{
+    while (r->presence.wills) {
+        struct sender *s = r->presence.wills->sender;
+
+        identity_unref(r, TAKE(s->identity));
+        will_free(r, r->presence.wills);
+    }
+    assert(r->presence.identities.n == 0);
+}
+
+uint64_t wills_check(const struct router *r)
+{
+    uint64_t charged = 0, of_users = 0, n = 0;
+    const struct will *w;
+    const struct peer *p;
+    const struct user *u;
+
+    DL_FOREACH2(r->presence.wills, w, left_next)
+    {
+        charged += w->memory;
+        of_users += w->payer == &w->sender->user->wills ? w->memory : 0;
+        n++;
+        assert(!w->sender->is_present);
+        assert(w->timer.is_set || (w->sender->due & DUE_WILLS));
+        assert(!w->identity || w->identity->n_present == 0);
+    }
+    DL_FOREACH (r->peers, p) {
+        n += p->n_wills;
+        assert(p->n_wills == 0 || p->state == PEER_READY);
+    }
+    DL_FOREACH (r->users.list, u) {
+        of_users -= u->wills.used;
+    }
+    assert(of_users == 0);
+    assert(n == r->counters.wills_now);
+    return charged;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/**
+ * @file bus/events.h - what the router itself publishes
+ *
+ * Subscribe to BUS_EVENTS_CLIENTS, or to `$bus/client/ID/#` for one connection, and hand the bodies to
+ * bus_client_event_parse(). They are protobuf messages of schemas/events.proto, which may also be read with any protobuf
+ * library. docs/protocol.md, section 15.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <bus/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The filter of all events of clients: `$bus/client/ID/joined` and `$bus/client/ID/left`. */
+#define BUS_EVENTS_CLIENTS "$bus/client/#"
+
+/** What has happened. */
+enum bus_client_event_kind {
+    BUS_CLIENT_JOINED = 1, /**< it has connected and been greeted */
+    BUS_CLIENT_LEFT = 2,   /**< its connection ends */
+};
+
+/** A client has come or gone. */
+struct bus_client_event {
+    uint32_t size;
+    enum bus_client_event_kind kind;
+    uint64_t connection_id; /**< as in bus_peer.connection_id */
+    uint32_t uid;           /**< these three are the kernel's knowledge of who connected */
+    uint32_t gid;
+    uint32_t pid;
+    enum bus_goodbye reason;     /**< BUS_CLIENT_LEFT: why; NONE: the connection broke, most often because the process ended */
+    char name[BUS_NAME_MAX + 1]; /**< what the client calls itself: a claim */
+    char text[256];              /**< BUS_CLIENT_LEFT: more about it, for people; or "" */
+};
+#define BUS_CLIENT_EVENT_INIT {sizeof(struct bus_client_event), BUS_CLIENT_JOINED, 0, 0, 0, 0, BUS_GOODBYE_NONE, "", ""}
+
+/**
+ * bus_client_event_parse() - read the body of an event
+ * @data:       body of a message of the router: of one whose bus_message_sender() has connection_id 0
+ * @bytes:      its length
+ * @ret_event:  receives it; initialised with BUS_CLIENT_EVENT_INIT
+ *
+ * Texts are copied, and cut if they are too long. Fields that this version does not know are ignored; kinds and reasons it does not know
+ * come as their numbers.
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EBADMSG  not such a body
+ *   -EINVAL   ret_event->size is unknown, or @data is NULL and @bytes is not 0
+ *
+ * Ownership: nothing is kept.
+ * Threads: any.
+ * Since: 0.2
+ */
+BUS_API int bus_client_event_parse(const void *data, size_t bytes, struct bus_client_event *ret_event);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Any bytes as the body of an event: read without looking beyond them; and what was read is written
+ * and read again as it was. */
+#include "fuzz/fuzz.h"
+#include "wire/events.h"
+
+static void check_same_text(struct text a, struct text b, size_t max)
+{
+    CHECK(b.len == (a.len < max ? a.len : max));
+    CHECK(memcmp(a.data, b.data, b.len) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    uint8_t *copy = exact_copy(data, len), again[CLIENT_EVENT_MAX];
+    struct client_event a, b;
+
+    if (client_event_decode(copy, len, &a)) {
+        size_t n = client_event_encode(&a, again);
+
+        CHECK(n <= sizeof(again));
+        CHECK(client_event_decode(again, n, &b));
+        CHECK(a.kind == b.kind && a.connection_id == b.connection_id && a.reason == b.reason);
+        CHECK(a.uid == b.uid && a.gid == b.gid && a.pid == b.pid);
+        check_same_text(a.name, b.name, BUS_NAME_MAX);
+        check_same_text(a.text, b.text, EVENT_TEXT_MAX);
+    }
+    free(copy);
+    return 0;
+}
