@@ -125,9 +125,6 @@ void answer_done(struct peer *p, const struct wire_done *done)
     if (p->state == PEER_CLOSING) {
         return;
     }
-    if (done->status != BUS_STATUS_OK) {
-        p->router->counters.requests_failed++;
-    }
     if (!p->answers) {
         peer_send(p, VERB_DONE, done);
         return;
@@ -138,7 +135,7 @@ void answer_done(struct peer *p, const struct wire_done *done)
         return;
     }
     *a = (struct answer){.done = *done};
-    charge_force(&p->charge, answer_memory(a)); /* bounded by requests_max, or not read at all */
+    charge_force(&p->charge, answer_memory(a)); /* less than what the request was charged with */
     DL_APPEND(p->answers, a);
 }
 
@@ -175,9 +172,10 @@ void answers_pump(struct peer *p)
     }
 }
 
-void answers_drop(struct peer *p)
+bool answers_drop(struct peer *p, unsigned *budget)
 {
-    while (p->answers) {
+    for (; p->answers && *budget > 0; (*budget)--) {
         answer_free(p, p->answers);
     }
+    return !p->answers;
 }

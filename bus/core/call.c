@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers: who gets a call, where it waits, and how it ends. */
+#include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/envelope.h"
@@ -60,6 +61,7 @@ struct match *server_choose(struct topic *t, const struct message_parts *parts,
 
     *ret = SERVER_NONE;
     for (uint32_t n = 0; n < t->n_matches && fewest > 0; n++) {
+        parts->sender->peer->router->work++;
         /* in turn: from behind the one that was chosen last */
         struct match *match = t->matches[(t->last_server + 1 + n) % t->n_matches];
 
@@ -118,21 +120,34 @@ static bool call_put(struct call *c, const struct message_parts *parts)
     return true;
 }
 
-bool call_deliver(struct call *c, const struct message_parts *parts)
+/* The same, and then it is tried again later. */
+static bool call_put_or_retry(struct call *c, const struct message_parts *parts)
 {
     struct sub *s = server_of(c);
 
-    if (!can_take(s, parts->whole)) {
-        return false;
+    if (call_put(c, parts)) {
+        return true;
     }
-    if (!call_put(c, parts)) {
-        sub_wait(s);
-        peer_retry_later(s->peer);
-        return false;
-    }
+    sub_wait(s);
+    peer_retry_later(s->peer);
+    return false;
+}
+
+static void call_open(struct call *c)
+{
+    struct sub *s = server_of(c);
+
     c->state = CALL_OPEN;
     sub_take_credit(s, c->request->size);
     DL_APPEND(s->server->open, c);
+}
+
+bool call_deliver(struct call *c, const struct message_parts *parts)
+{
+    if (!can_take(server_of(c), parts->whole) || !call_put_or_retry(c, parts)) {
+        return false;
+    }
+    call_open(c);
     return true;
 }
 
@@ -163,27 +178,48 @@ static void queue_remove(struct call *c)
     }
 }
 
+/* Some server is not known for want of memory, and is looked for again. */
+static void queue_note_unresolved(const struct call_queue *q)
+{
+    if (!topic_is_resolved(q->topic)) {
+        struct peer *p = q->calls->request->peer;
+
+        p->router->calls_unresolved = true;
+        peer_retry_later(p);
+    }
+}
+
 bool call_wait(struct call *c)
 {
     struct topic *t = c->request->topic;
 
-    if (c->match) {
-        DL_APPEND(server_of(c)->server->waiting, c);
-        return true;
-    }
-    if (!t->calls && !queue_new(t, c->request->peer->router)) {
+    if (!c->match && !t->calls && !queue_new(t, c->request->peer->router)) {
         return false;
     }
-    DL_APPEND(t->calls->calls, c);
+    if (c->match) {
+        DL_APPEND(server_of(c)->server->waiting, c);
+    } else {
+        DL_APPEND(t->calls->calls, c);
+        queue_note_unresolved(t->calls);
+    }
+    c->request->n_waiting++;
     return true;
 }
 
+/* The last one that waits takes the message with it. */
 static void call_unwait(struct call *c)
 {
+    struct request *r = c->request;
+
     if (c->match) {
         DL_DELETE(server_of(c)->server->waiting, c);
     } else {
         queue_remove(c);
+    }
+    if (--r->n_waiting == 0) {
+        charge_release(&r->charge, message_memory(r->message));
+        message_release(r->message);
+        r->message = NULL;
     }
 }
 
@@ -192,47 +228,77 @@ static bool call_take(struct call *c, struct match *match)
 {
     const struct message_parts parts = message_parts_of(c->request->message);
     struct match *was = c->match;
+    bool done;
 
-    if (!was && !body_fits(match->sub->peer, &parts)) {
-        return false;
-    }
-    call_unwait(c);
     c->match = match;
-    if (!call_deliver(c, &parts)) {
-        c->match = was;
-        if (was) {
-            DL_PREPEND(server_of(c)->server->waiting, c);
-        } else if (!c->request->topic->calls &&
-                   !queue_new(c->request->topic, match->sub->peer->router)) {
-            request_end(c->request, BUS_STATUS_NO_MEMORY, "out of memory");
-        } else {
-            DL_PREPEND(c->request->topic->calls->calls, c);
-        }
-        return false;
+    done = call_put_or_retry(c, &parts);
+    c->match = was;
+    if (done) {
+        call_unwait(c);
+        c->match = match;
+        call_open(c);
     }
-    return true;
+    return done;
 }
 
-static void pump_topic(struct sub *s, struct match *match)
-{
-    struct topic *t = match->topic;
+/* Calls in a row that this server cannot get, for their bodies do not fit onto its link: others
+ * will, and those behind them need not wait. */
+#define CALLS_PASSED_OVER_MAX 64u
 
-    while (t->calls && can_take(s, t->calls->calls->request->message)) {
+/* Whether the server got one. */
+static bool pump_topic(struct sub *s, struct match *match)
+{
+    struct call *c = match->topic->calls ? match->topic->calls->calls : NULL, *next;
+    unsigned n_passed = 0;
+    bool taken = false;
+
+    for (; c && n_passed < CALLS_PASSED_OVER_MAX && sub_has_credit(s); c = next) {
+        const struct message_parts parts = message_parts_of(c->request->message);
+
+        next = c->next;
         s->peer->router->work++;
-        if (!call_take(t->calls->calls, match)) {
-            return;
+        if (!body_fits(s->peer, &parts)) {
+            n_passed++;
+        } else if (!link_takes(s, parts.whole) || !call_take(c, match)) {
+            break;
+        } else {
+            taken = true;
         }
+    }
+    return taken;
+}
+
+/* The topics up to this one had their turn: the next one is the first the next time. */
+static void matches_rotate(struct sub *s, struct match *last)
+{
+    struct match *first = s->matches;
+
+    if (last->sub_next) {
+        first->sub_prev->sub_next = first;
+        s->matches = last->sub_next;
+        last->sub_next = NULL;
     }
 }
 
-void server_pump(struct sub *s)
-{
-    struct match *match;
+#define MATCHES_A_UNIT 16u
 
-    if (s->is_ended || s->peer->state != PEER_READY) {
-        return;
+static void pump_topics(struct sub *s)
+{
+    struct match *match = s->matches, *last = NULL;
+    unsigned n = 0;
+
+    for (; match && sub_has_credit(s); match = match->sub_next) {
+        last = pump_topic(s, match) ? match : last;
+        n++;
     }
-    sub_unwait(s);
+    s->peer->router->work += n / MATCHES_A_UNIT;
+    if (last) {
+        matches_rotate(s, last);
+    }
+}
+
+static void pump_waiting(struct sub *s)
+{
     while (s->server->waiting && can_take(s, s->server->waiting->request->message)) {
         struct call *c = s->server->waiting;
 
@@ -241,12 +307,24 @@ void server_pump(struct sub *s)
             return;
         }
     }
-    if (!s->peer->router->call_queues) {
+}
+
+void server_pump(struct sub *s)
+{
+    const struct router *r = s->peer->router;
+
+    if (s->is_ended || s->peer->state != PEER_READY || r->is_shutting_down) {
         return;
     }
-    DL_FOREACH2(s->matches, match, sub_next)
-    {
-        pump_topic(s, match);
+    sub_unwait(s);
+    pump_waiting(s);
+    if (!r->call_queues) {
+        return;
+    }
+    pump_topics(s);
+    if (UNLIKELY(r->calls_unresolved)) {
+        sub_wait(s); /* there may be more, of which it does not know */
+        peer_retry_later(s->peer);
     }
 }
 
@@ -256,16 +334,53 @@ static void ignore_missing(struct sub *s, void *ctx)
     (void) ctx;
 }
 
-void server_welcome(struct sub *s)
+void servers_wake(struct topic *t, uint32_t first)
 {
-    struct router *r = s->peer->router;
-    struct call_queue *q;
+    for (uint32_t i = first; i < t->n_matches; i++) {
+        if (match_serves(t->matches[i])) {
+            sub_wait(t->matches[i]->sub);
+            peer_retry_later(t->matches[i]->sub->peer);
+        }
+    }
+}
 
-    DL_FOREACH (r->call_queues, q) {
+void topic_find_servers(struct router *r, struct topic *t)
+{
+    uint32_t n = t->n_matches;
+
+    r->work += topic_resolve(t, ignore_missing, NULL);
+    if (t->calls) {
+        servers_wake(t, n);
+    }
+}
+
+void calls_resolve(struct router *r, unsigned n_queues)
+{
+    struct call_queue *q = NULL, *first = r->call_queues;
+
+    r->calls_unresolved = false;
+    for (; first && q != first && n_queues > 0; n_queues--) {
+        q = r->call_queues;
         r->work++;
         if (!topic_is_resolved(q->topic)) {
-            r->work += topic_resolve(q->topic, ignore_missing, NULL);
+            topic_find_servers(r, q->topic);
         }
+        queue_note_unresolved(q);
+        /* to the end: the others are the first the next time */
+        DL_DELETE(r->call_queues, q);
+        DL_APPEND(r->call_queues, q);
+        q = r->call_queues;
+    }
+    if (first && q != first) {
+        r->calls_unresolved = true;
+        peer_retry_later(q->calls->request->peer);
+    }
+}
+
+void server_welcome(struct sub *s)
+{
+    if (s->place != FILTER_EXACT || !s->matches) {
+        calls_resolve(s->peer->router, UINT_MAX);
     }
     server_pump(s);
 }
@@ -299,17 +414,38 @@ void call_cancel(struct call *c, enum bus_status reason)
     }
 }
 
-/* The last server of a topic has gone: nobody will get what waits there. */
-static void topic_abandon(struct topic *t)
+/* If the last server of a topic has gone nobody will get what waits there. False if the budget was
+ * used up before that. The topic may end with it. */
+static bool topic_abandon(struct topic *t, unsigned *budget)
 {
+    bool done;
+
     for (uint32_t i = 0; i < t->n_matches; i++) {
         if (match_serves(t->matches[i])) {
-            return;
+            return true;
         }
     }
-    while (t->calls) {
+    (void) topic_ref(t);
+    for (; t->calls && *budget > 0; (*budget)--) {
         request_end(t->calls->calls->request, BUS_STATUS_NO_RESPONDER, "its last server has gone");
     }
+    done = !t->calls;
+    topic_unref(t);
+    return done;
+}
+
+/* The same for all topics of a server that has ended. */
+static bool topics_abandon(struct sub *s, unsigned *budget)
+{
+    struct match *match, *next;
+
+    DL_FOREACH_SAFE2(s->matches, match, next, sub_next)
+    {
+        if (match->topic->calls && !topic_abandon(match->topic, budget)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static void call_gone(struct call *c)
@@ -324,7 +460,6 @@ static void call_gone(struct call *c)
 bool server_end(struct sub *s, unsigned *budget)
 {
     struct server *server = s->server;
-    struct match *match, *next;
 
     for (; server->open || server->waiting; (*budget)--) {
         if (*budget == 0) {
@@ -332,11 +467,8 @@ bool server_end(struct sub *s, unsigned *budget)
         }
         call_gone(server->open ? server->open : server->waiting);
     }
-    DL_FOREACH_SAFE2(s->matches, match, next, sub_next)
-    {
-        if (match->topic->calls) {
-            topic_abandon(match->topic);
-        }
+    if (s->peer->router->call_queues && !topics_abandon(s, budget)) {
+        return false;
     }
     quota_release(&s->peer->quota, sizeof(*server));
     free(server);
@@ -409,7 +541,19 @@ static bool reply_check(struct peer *p, struct reply *reply, const struct frame 
     return !reply->why || reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, reply->why);
 }
 
-static void reply_show(struct peer *p, const struct reply *reply, const struct message_parts *parts)
+static enum bus_verdict reply_verdict(const struct request *r, const char *why)
+{
+    if (why) {
+        return BUS_VERDICT_DROPPED;
+    }
+    if (r->peer->state == PEER_CLOSING) {
+        return BUS_VERDICT_DISCONNECTED;
+    }
+    return r->peer->answers ? BUS_VERDICT_QUEUED : BUS_VERDICT_DELIVERED;
+}
+
+static void reply_show(struct peer *p, const struct reply *reply, const struct message_parts *parts,
+                       enum bus_verdict verdict)
 {
     const struct request *r = reply->call->request;
     struct tap_record record = {.parts = parts,
@@ -422,36 +566,39 @@ static void reply_show(struct peer *p, const struct reply *reply, const struct m
                                 .call = r->id};
 
     if (tap_wants(p->router)) {
-        tap_note_peer(p->router, r->peer, BUS_VERDICT_DELIVERED);
+        tap_note_peer(p->router, r->peer, verdict);
         tap_emit(p->router, &record);
     }
 }
 
-/* On its way, or the request has ended over it. */
+/* On its way, or the request ends over it. */
 static void reply_forward(struct peer *p, struct reply *reply, const struct message_parts *parts)
 {
+    bool is_last = !(reply->m.flags & REPLY_MORE);
     struct call *c = reply->call;
     struct request *r = c->request;
     uint32_t part = r->to_all ? (uint32_t) (c - r->calls) + 1 : 0;
     struct sub *s = server_of(c);
-    const char *why;
+    const char *why = answer_send(r, part, parts);
 
-    reply_show(p, reply, parts);
-    why = answer_send(r, part, parts);
+    reply_show(p, reply, parts, reply_verdict(r, why));
+    if (is_last) {
+        call_over(c); /* it has answered, whatever becomes of the answer */
+    }
     if (why) {
         request_end(r, BUS_STATUS_LIMIT, why);
-        return;
-    }
-    p->router->counters.replies++;
-    if (reply->m.flags & REPLY_MORE) {
+    } else if (is_last) {
+        p->router->counters.replies++;
+        r->n_replied++;
+        request_note_over(r);
+    } else {
+        p->router->counters.replies++;
         c->n_ahead++;
         request_rearm(r);
-        return;
     }
-    call_over(c);
-    r->n_replied++;
-    request_note_over(r);
-    server_pump(s);
+    if (is_last) {
+        server_pump(s);
+    }
 }
 
 static bool reply_load(struct peer *p, struct reply *reply, struct message_parts *parts)

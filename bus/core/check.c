@@ -5,6 +5,7 @@
 #include "core/member.h"
 #include "core/pace.h"
 #include "core/replay.h"
+#include "core/request.h"
 #include "core/state.h"
 
 static void leases_check(const struct peer *p)
@@ -98,10 +99,32 @@ static uint64_t matches_check(const struct sub *s)
     return charged;
 }
 
+/* Its window is what is open and what is not. Returns what it is charged with. */
+static uint64_t server_check(const struct sub *s)
+{
+    int64_t bytes = s->credit_bytes;
+    uint32_t n = s->credit_messages;
+    const struct call *c;
+
+    DL_FOREACH (s->server->open, c) {
+        assert(c->state == CALL_OPEN && c->match->sub == s);
+        bytes += c->request->size;
+        n++;
+    }
+    DL_FOREACH (s->server->waiting, c) {
+        assert(c->state == CALL_WAITING && c->match->sub == s && c->request->to_all);
+    }
+    assert(!s->server->waiting || !sub_has_credit(s) || s->is_waiting || s->is_ended ||
+           s->peer->state != PEER_READY);
+    assert(n == sub_window(s)->messages && bytes == (int64_t) sub_window(s)->bytes);
+    return sizeof(*s->server);
+}
+
 /* Returns what it is charged with. */
 static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t number)
 {
     const struct sub_queue *sq = sub_queue(s);
+    const struct server *server = s->flags & SUB_SERVE ? s->server : NULL;
 
     assert(s->peer == p && sub_id(s) == number);
     assert(s->credit_messages <= sub_window(s)->messages);
@@ -119,7 +142,9 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
         assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
-    return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0);
+    assert(server || s->is_ended || !(s->flags & SUB_SERVE));
+    return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0) +
+           (server ? server_check(s) : 0);
 }
 
 static uint64_t sub_queued(const struct sub *s)
@@ -145,10 +170,122 @@ static uint32_t waiting_check(const struct peer *p)
     return n;
 }
 
+/* That it is in one list only follows from the numbers of calls in all of them: see calls_check().
+ */
+static void call_check(const struct router *r, const struct call *c)
+{
+    const struct request *q = c->request;
+
+    if (c->state == CALL_OVER) {
+        return;
+    }
+    assert(idpool_get(&r->calls, (uint32_t) (c->id & CALLS_MAX)) == c);
+    assert(c->state == CALL_WAITING || c->state == CALL_OPEN);
+    assert(c->n_ahead <= REPLIES_AHEAD_MAX);
+    assert(!c->match || c->match->topic == q->topic);
+    assert(c->match || (c->state == CALL_WAITING && !q->to_all));
+    assert(c->state == CALL_OPEN || q->message);
+}
+
+/* Returns how many calls are not over. */
+static uint32_t request_check(const struct peer *p, const struct request *q, uint32_t number)
+{
+    uint32_t n_over = 0, n_waiting = 0;
+
+    for (uint32_t i = 0; i < q->n_calls; i++) {
+        assert(q->calls[i].request == q);
+        call_check(p->router, &q->calls[i]);
+        n_over += q->calls[i].state == CALL_OVER;
+        n_waiting += q->calls[i].state == CALL_WAITING;
+    }
+    assert(q->peer == p && q->number == number && q->topic->refs > 0);
+    assert(q->n_calls > 0 && (q->to_all || q->n_calls == 1));
+    assert(n_over == q->n_over && n_over < q->n_calls);
+    assert(q->n_replied + q->n_gone + q->n_timed_out <= n_over);
+    assert((q->message != NULL) == (n_waiting > 0));
+    assert(q->timer.is_set);
+    return q->n_calls - n_over;
+}
+
+/* Returns what they are charged with. */
+static uint64_t requests_check(const struct peer *p, uint64_t *n_calls)
+{
+    uint64_t charged = 0;
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_requests_max; i++) {
+        if (p->requests[i]) {
+            n++;
+            *n_calls += request_check(p, p->requests[i], i + 1);
+            charged += p->requests[i]->charge.bytes;
+        }
+    }
+    assert(n == p->n_requests);
+    return charged;
+}
+
+static uint32_t servers_count(const struct peer *p)
+{
+    const struct call *c;
+    uint32_t n = 0, k;
+
+    for (uint32_t i = 0; i < p->n_subs_max; i++) {
+        const struct sub *s = p->subs[i];
+
+        if (s && s->flags & SUB_SERVE && s->server) {
+            DL_COUNT(s->server->open, c, k);
+            n += k;
+            DL_COUNT(s->server->waiting, c, k);
+            n += k;
+        }
+    }
+    return n;
+}
+
+/* The first one waits only for those who will be pumped. */
+static void call_queue_check(const struct call_queue *q)
+{
+    const struct call *first = q->calls;
+    const struct message_parts parts = message_parts_of(first->request->message);
+
+    for (uint32_t i = 0; i < q->topic->n_matches; i++) {
+        const struct match *m = q->topic->matches[i];
+
+        assert(!match_serves(m) || !body_fits(m->sub->peer, &parts) || !sub_has_credit(m->sub) ||
+               m->sub->is_waiting);
+    }
+}
+
+/* Each call that is not over is in one list: at a server, or at its topic. */
+static void calls_check(const struct router *r)
+{
+    uint64_t n_calls = 0, n_requests = 0, n_listed = 0;
+    const struct call_queue *q;
+    const struct peer *p;
+    const struct call *c;
+
+    DL_FOREACH (r->peers, p) {
+        (void) requests_check(p, &n_calls);
+        n_requests += p->n_requests;
+        n_listed += servers_count(p);
+    }
+    DL_FOREACH (r->call_queues, q) {
+        assert(q->calls && q->topic->calls == q && q->topic->refs > 0);
+        call_queue_check(q);
+        DL_FOREACH (q->calls, c) {
+            assert(c->state == CALL_WAITING && !c->match && c->request->topic == q->topic);
+            n_listed++;
+        }
+    }
+    assert(n_listed == n_calls && n_calls == r->calls.n_used);
+    assert(n_calls == r->counters.calls_now && n_requests == r->counters.requests_now);
+}
+
 static uint64_t peer_check(const struct peer *p)
 {
     uint64_t charged = p->charge.bytes + windows_memory(&p->windows), queued = 0;
     uint32_t n_subs = 0, n_waiting = 0;
+    uint64_t n_calls = 0;
 
     for (uint32_t i = 0; i < p->n_subs_max; i++) {
         const struct sub *s = p->subs[i];
@@ -166,6 +303,7 @@ static uint64_t peer_check(const struct peer *p)
         assert(!idset_has(&p->known, id) || idset_has(&p->router->introduced, id));
     }
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
+    charged += requests_check(p, &n_calls);
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
@@ -278,6 +416,7 @@ static void topics_check(const struct topics *ts)
         n++;
         assert(t->id == id && t->refs > 0 && t->topics == ts);
         assert(t->n_matches <= t->n_matches_max);
+        assert(!t->calls || t->calls->topic == t);
         assert((t->matches == &t->first) == (t->n_matches_max == 1));
         for (uint32_t i = 0; i < t->n_matches; i++) {
             assert(t->matches[i]->topic == t && t->matches[i]->index == i);
@@ -307,6 +446,7 @@ void router_check(const struct router *r)
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
     buffers_check(r);
+    calls_check(r);
     assert(subscriptions == r->counters.subscriptions_now);
     /* the contract: nothing that matched, or came back, is unaccounted for */
     assert(r->counters.messages_matched + r->counters.messages_returned ==

@@ -3,11 +3,13 @@
 #include <limits.h>
 #include <utlist.h>
 #include "core/pace.h"
+#include "core/request.h"
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 /* The rest is due at once in the next turn. */
 #define TIMERS_IN_A_TURN 1024u
+#define QUEUES_IN_A_TURN 256u
 
 static uint64_t stall_deadline(const struct router *r)
 {
@@ -43,6 +45,9 @@ static void retry_all(struct router *r)
     struct peer *p;
 
     r->retry_ns = 0;
+    if (r->calls_unresolved) {
+        calls_resolve(r, QUEUES_IN_A_TURN);
+    }
     presence_retry(r);
     r->groups.is_starved = false;
     DL_FOREACH (r->peers, p) {
@@ -104,6 +109,7 @@ void router_shutdown(struct router *r, const struct now *now)
     r->is_shutting_down = true;
     DL_FOREACH (r->peers, p) {
         p->output_max = UINT64_MAX; /* what waits within credit is bounded by that */
+        answers_pump(p);
         for (uint32_t i = 0; p->state == PEER_READY && i < p->n_subs_max; i++) {
             if (p->subs[i]) {
                 pacer_flush(p->subs[i]);

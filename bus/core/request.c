@@ -39,6 +39,7 @@ static void request_show_end(const struct request *r, enum bus_status status)
     struct tap_record record = {
         .parts = &parts, .status = status, .kind = MONITORED_DONE, .call = r->id};
 
+    router->counters.requests_failed += status != BUS_STATUS_OK;
     if (tap_wants(router)) {
         tap_emit(router, &record);
     }
@@ -144,7 +145,7 @@ bool requests_drop(struct peer *p, unsigned *budget)
             if (*budget == 0) {
                 return false;
             }
-            (*budget)--;
+            *budget -= MIN(*budget, r->n_calls);
             request_end_calls(r, BUS_STATUS_CANCELLED);
             request_show_end(r, BUS_STATUS_CANCELLED);
             request_free(r);
@@ -158,9 +159,11 @@ bool requests_drop(struct peer *p, unsigned *budget)
 
 /* ---- the beginning ---- */
 
-static uint64_t request_memory(uint32_t n_calls)
+/* It may be all that keeps its topic alive. */
+static uint64_t request_memory(const struct topic *t, uint32_t n_calls)
 {
-    return sizeof(struct request) + n_calls * sizeof(struct call) + sizeof(struct call_queue);
+    return sizeof(struct request) + n_calls * (sizeof(struct call) + sizeof(uintptr_t)) +
+           sizeof(struct call_queue) + topic_memory(t->len);
 }
 
 /* Numbers for its calls. False, and none is taken, if there is no memory. */
@@ -188,7 +191,11 @@ static struct request *request_alloc(struct peer *p, struct asked *a, uint32_t n
 {
     struct request *r;
 
-    if (!quota_allows(&p->quota, request_memory(n_calls))) {
+    if (!peer_table_reach(p, (void ***) &p->requests, &p->n_requests_max, a->m.call)) {
+        (void) asked_fail(a, BUS_STATUS_NO_MEMORY, "out of memory");
+        return NULL;
+    }
+    if (!quota_allows(&p->quota, request_memory(a->topic, n_calls))) {
         (void) asked_fail(a, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
         return NULL;
     }
@@ -196,8 +203,7 @@ static struct request *request_alloc(struct peer *p, struct asked *a, uint32_t n
     if (r) {
         r->n_calls = n_calls;
     }
-    if (!r || !peer_table_reach(p, (void ***) &p->requests, &p->n_requests_max, a->m.call) ||
-        !calls_number(r, p->router)) {
+    if (!r || !calls_number(r, p->router)) {
         free(r);
         (void) asked_fail(a, BUS_STATUS_NO_MEMORY, "out of memory");
         return NULL;
@@ -214,7 +220,7 @@ static struct request *request_new(struct peer *p, struct asked *a, uint32_t n_c
         return NULL;
     }
     charge_init(&r->charge, &p->quota);
-    charge_force(&r->charge, request_memory(n_calls)); /* allowed, as was seen above */
+    charge_force(&r->charge, request_memory(a->topic, n_calls)); /* allowed, as was seen above */
     r->peer = p;
     r->topic = topic_ref(a->topic);
     r->id = ++router->n_requests;
@@ -279,23 +285,31 @@ static void unask(struct request *r, struct call *c)
     router->counters.calls_now--;
 }
 
+static bool nobody(struct asked *a, bool is_too_large)
+{
+    if (is_too_large) {
+        return asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server");
+    }
+    return topic_is_resolved(a->topic)
+               ? asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic")
+               : asked_fail(a, BUS_STATUS_NO_MEMORY, "no memory to find its servers");
+}
+
 static bool ask_one(struct peer *p, struct asked *a)
 {
     enum server_choice why = SERVER_NONE;
-    struct match *match = a->topic->calls ? NULL : server_choose(a->topic, &a->parts, &why);
+    struct match *match = server_choose(a->topic, &a->parts, &why);
     struct request *r;
 
-    if (!match && !a->topic->calls && why != SERVER_BUSY) {
-        return why == SERVER_NONE
-                   ? asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic")
-                   : asked_fail(a, BUS_STATUS_LIMIT, "too large for the link of any server");
+    if (!match && why != SERVER_BUSY) {
+        return nobody(a, why == SERVER_TOO_LARGE);
     }
     r = request_new(p, a, 1);
     if (!r) {
         return false;
     }
-    r->calls[0].match = match;
-    if (match && call_deliver(&r->calls[0], &a->parts)) {
+    r->calls[0].match = a->topic->calls ? NULL : match; /* not before those that wait */
+    if (r->calls[0].match && call_deliver(&r->calls[0], &a->parts)) {
         ask_note(p, match, true);
         return true;
     }
@@ -305,6 +319,10 @@ static bool ask_one(struct peer *p, struct asked *a)
         request_free(r);
         return asked_fail(a, BUS_STATUS_LIMIT, "no memory for it to wait in");
     }
+    if (match) { /* somebody could have taken it, but for want of memory or those before it */
+        servers_wake(a->topic, 0);
+        server_pump(match->sub);
+    }
     return true;
 }
 
@@ -312,14 +330,17 @@ static bool ask_all(struct peer *p, struct asked *a)
 {
     struct topic *t = a->topic;
     struct request *r;
-    uint32_t n = 0;
+    uint32_t n = 0, n_serving = 0;
 
     for (uint32_t i = 0; i < t->n_matches; i++) {
-        n += match_serves(t->matches[i]) && body_fits(t->matches[i]->sub->peer, &a->parts);
+        if (match_serves(t->matches[i])) {
+            n_serving++;
+            n += body_fits(t->matches[i]->sub->peer, &a->parts);
+        }
     }
     p->router->work += t->n_matches;
     if (n == 0) {
-        return asked_fail(a, BUS_STATUS_NO_RESPONDER, "nobody serves that topic");
+        return nobody(a, n_serving > 0);
     }
     r = request_new(p, a, n);
     if (!r) {
@@ -340,7 +361,7 @@ static bool ask_all(struct peer *p, struct asked *a)
 
 /* ---- REQUEST ---- */
 
-static void request_show(struct peer *p, const struct asked *a, uint64_t id)
+static void request_show(struct peer *p, const struct asked *a, uint64_t id, uint32_t n_matched)
 {
     const struct message_parts parts = a->parts;
     struct tap_record record = {.parts = &parts,
@@ -348,7 +369,7 @@ static void request_show(struct peer *p, const struct asked *a, uint64_t id)
                                 .n_headers = a->m.n_headers,
                                 .status = a->status,
                                 .n_fds = a->n_fds,
-                                .n_matched = p->router->n_recipients,
+                                .n_matched = n_matched,
                                 .kind = MONITORED_REQUEST,
                                 .call = id};
 
@@ -364,18 +385,14 @@ static void request_refuse(struct peer *p, const struct asked *a)
     struct wire_publish place = {.buffer = a->m.buffer, .offset = a->m.offset, .bytes = a->m.bytes};
 
     if (a->topic) {
-        request_show(p, a, ++p->router->n_requests);
+        request_show(p, a, ++p->router->n_requests, 0);
     }
-    answer_done(p, &done);
+    p->router->counters.requests_failed++;
+    /* not behind what waits: nothing is charged for it, so nothing would bound it there */
+    peer_send(p, VERB_DONE, &done);
     if (place.buffer != 0 && !a->parts.whole) {
         cargo_refused(p, &place);
     }
-}
-
-static void ignore_missing(struct sub *s, void *ctx)
-{
-    (void) s;
-    (void) ctx;
 }
 
 static bool topic_find_or_fail(struct peer *p, struct asked *a)
@@ -391,6 +408,8 @@ static bool topic_find_or_fail(struct peer *p, struct asked *a)
                               "no topic is advertised under that alias");
         }
         a->topic = topic_ref(t);
+    } else if (topic_is_reserved(a->m.topic.data, a->m.topic.len)) {
+        return asked_fail(a, BUS_STATUS_DENIED, "$bus belongs to the router");
     } else if (!topic_valid(a->m.topic.data, a->m.topic.len)) {
         return asked_fail(a, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
     } else if (topic_is_reserved(a->m.topic.data, a->m.topic.len)) {
@@ -460,14 +479,15 @@ static void request_go(struct peer *p, struct asked *a)
     struct request *r;
 
     if (!topic_is_resolved(t)) {
-        p->router->work += topic_resolve(t, ignore_missing, NULL);
+        topic_find_servers(p->router, t);
     }
     if (!(a->m.flags & REQUEST_ALL ? ask_all(p, a) : ask_one(p, a))) {
         request_refuse(p, a);
         return;
     }
     r = p->requests[a->m.call - 1];
-    request_show(p, a, r->id);
+    /* what waits for any server has none yet */
+    request_show(p, a, r->id, MAX(p->router->n_recipients, r->to_all ? r->n_calls : 0));
     request_note_over(r);
 }
 

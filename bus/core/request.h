@@ -53,6 +53,7 @@ struct request {
     bool to_all;
     bool wants_fds;
     uint32_t n_calls, n_over;
+    uint32_t n_waiting;                      /* of those that are not over */
     uint32_t n_replied, n_gone, n_timed_out; /* of n_over */
     struct call calls[];
 };
@@ -92,6 +93,14 @@ bool server_end(struct sub *s, unsigned *budget);
 void server_pump(struct sub *s);
 /* A new server: it may take what waits. */
 void server_welcome(struct sub *s);
+/* Servers of a topic, from that match on, soon take what waits. */
+void servers_wake(struct topic *t, uint32_t first);
+/* Completes the matches of a topic, as far as there is memory. Servers that so get to know of calls
+ * that wait take them soon. */
+void topic_find_servers(struct router *r, struct topic *t);
+/* The same for topics at which calls wait, at most so many; if memory was missing it is to be tried
+ * again. */
+void calls_resolve(struct router *r, unsigned n_queues);
 
 /* Why no server was chosen. */
 enum server_choice {
@@ -108,7 +117,8 @@ struct match *server_choose(struct topic *t, const struct message_parts *parts,
 bool match_serves(const struct match *match);
 /* Gives a call to the server of call.match. False if it has to wait. */
 bool call_deliver(struct call *c, const struct message_parts *parts);
-/* Puts a call where it waits: for call.match, or at its topic. False if out of memory. */
+/* Puts a call where it waits: for call.match, or at its topic. The request has a message. False if
+ * out of memory. */
 bool call_wait(struct call *c);
 /* Ends it without a word to anybody, but with what it used of the server's window given back. */
 void call_over(struct call *c);
@@ -120,8 +130,10 @@ void call_cancel(struct call *c, enum bus_status reason);
 /* To the requester, behind what already waits for it. NULL, or why it cannot get it: then nothing
  * was sent. */
 const char *answer_send(const struct request *r, uint32_t part, const struct message_parts *parts);
-/* The same for the end of a request. Cannot fail: without memory the requester is ended. */
+/* The same for the end of a request that was open. Cannot fail: without memory the requester is
+ * ended. */
 void answer_done(struct peer *p, const struct wire_done *done);
 /* Sends what waits, as far as it can go. */
 void answers_pump(struct peer *p);
-void answers_drop(struct peer *p);
+/* False if the budget was used up before that. */
+bool answers_drop(struct peer *p, unsigned *budget);

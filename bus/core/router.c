@@ -251,8 +251,8 @@ static bool peer_drop(struct peer *p, unsigned *budget)
 {
     tap_free(p);
     cargo_drop_all(p);
-    answers_drop(p);
-    if (!requests_drop(p, budget) || !subs_drop(p, budget) || !aliases_drop(p, budget)) {
+    if (!answers_drop(p, budget) || !requests_drop(p, budget) || !subs_drop(p, budget) ||
+        !aliases_drop(p, budget)) {
         return false;
     }
     interests_fini(p);

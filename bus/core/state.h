@@ -138,6 +138,7 @@ struct router {
     struct idpool calls;            /* struct call, by place */
     struct call_queue *call_queues; /* of call_queue.next */
     uint64_t n_calls, n_requests;   /* since the start */
+    bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
     struct groups groups;
     struct quota descriptors; /* of all users */

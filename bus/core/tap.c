@@ -213,7 +213,7 @@ static const char *monitor_check(const struct peer *p, const struct wire_monitor
         return "only the router's own user and root may monitor";
     }
     *ret = BUS_STATUS_UNEXPECTED;
-    if (p->tap || p->n_subs > 0 || p->n_aliases > 0) {
+    if (p->tap || p->n_subs > 0 || p->n_aliases > 0 || p->n_requests > 0) {
         return "the connection is in use for something else";
     }
     *ret = BUS_STATUS_LIMIT;

@@ -9,6 +9,7 @@
 
 #define N_PEERS 4
 #define N_STEPS 300
+#define CALLS_KEPT 16u
 #define NS_PER_MS_FUZZ UINT64_C(1000000)
 #define PENDING_MAX (128u * 1024u)
 /* Shorter bodies come in memory of their exact size, so that the sanitizer sees what lies beyond.
@@ -79,8 +80,10 @@ struct world {
     struct client clients[N_PEERS];
     struct now now;
     struct arena arena;
-    uint8_t fds; /* that the next frame announces */
-    bool keeps;  /* the next operation has a byte more, for what is kept, expires or is paced */
+    uint8_t fds;                /* that the next frame announces */
+    uint64_t calls[CALLS_KEPT]; /* that servers have got last */
+    unsigned n_calls;
+    bool keeps; /* the next operation has a byte more, for what is kept, expires or is paced */
 };
 
 static const char *const texts[] = {"a",      "a/b", "a/#", "+/b",  "#",     "$x/y",
@@ -114,7 +117,11 @@ static void check_frames(struct world *w, const uint8_t *data, size_t len,
         arena_reset(&w->arena);
         CHECK(codec_decode(&w->arena, f.verb, f.header, f.header_bytes, &m) == CODEC_OK);
         CHECK(f.fds == (first && parcel ? parcel->n : 0));
-        CHECK(f.fds == 0 || f.verb == VERB_MESSAGE || f.verb == VERB_BUFFER);
+        CHECK(f.fds == 0 || f.verb == VERB_MESSAGE || f.verb == VERB_BUFFER ||
+              f.verb == VERB_CALL || f.verb == VERB_ANSWER);
+        if (f.verb == VERB_CALL) {
+            w->calls[w->n_calls++ % CALLS_KEPT] = m.call.call;
+        }
         data += bytes;
         len -= bytes;
     }
@@ -504,6 +511,99 @@ static void do_cargo(struct world *w, struct client *c, struct input *in, uint8_
     }
 }
 
+static void do_request(struct world *w, struct client *c, struct input *in, uint8_t what)
+{
+    struct wire_header header = {text_from("k"), text_from("value")};
+    uint8_t id = take_u8(in);
+    struct wire_request m = {.call = id & 7,
+                             .flags = (what >> 3) & 3,
+                             .timeout_ms = 8u * (id >> 3),
+                             .headers = &header,
+                             .n_headers = id >> 7};
+    size_t body_bytes = take_u8(in) * 16u;
+
+    if (what & 32) {
+        m.alias = id & 3;
+    } else {
+        m.topic = take_text(in);
+    }
+    if (what & 64) {
+        m.buffer = take_u8(in) & 7;
+        m.bytes = body_bytes;
+        body_bytes = 0;
+    }
+    if (what & 128) {
+        take_parcel(w, c, in);
+    }
+    feed_frame(w, c, VERB_REQUEST, &m, body_bytes);
+}
+
+/* One that a server has got, or what may be one. */
+static uint64_t take_call(const struct world *w, struct input *in)
+{
+    uint8_t id = take_u8(in);
+
+    return id & 128 ? (uint64_t) (id >> 3 & 15) << 20 | (id & 7) : w->calls[id % CALLS_KEPT];
+}
+
+static void do_reply(struct world *w, struct client *c, struct input *in, uint8_t what)
+{
+    struct wire_header header = {text_from("k"), text_from("value")};
+    struct wire_reply m = {.call = take_call(w, in), .flags = (what >> 3) & 1, .headers = &header};
+    size_t body_bytes = take_u8(in) * 16u;
+    unsigned n = what & 16 ? 70 : 1; /* more than may be ahead */
+
+    m.n_headers = body_bytes & 16 ? 1 : 0;
+    if (what & 64) {
+        m.buffer = take_u8(in) & 7;
+        m.bytes = body_bytes;
+        body_bytes = 0;
+    }
+    if (what & 128) {
+        take_parcel(w, c, in);
+    }
+    for (; n > 0 && c->peer; n--) {
+        feed_frame(w, c, VERB_REPLY, &m, body_bytes);
+    }
+}
+
+static void do_call(struct world *w, struct client *c, struct input *in)
+{
+    uint8_t what = take_u8(in), id;
+    struct wire_subscribe serve = {.flags = 32 | (what & 128 ? 2 : 0)};
+    struct wire_credit credit = {0};
+
+    if (!peer_wants_input(c->peer)) {
+        return;
+    }
+    switch (what & 7) {
+    case 0:
+    case 1:
+    case 2:
+        do_request(w, c, in, what);
+        return;
+    case 3:
+    case 4:
+        do_reply(w, c, in, what);
+        return;
+    case 5:
+        feed_frame(w, c, VERB_CANCEL, &(struct wire_cancel){.call = what >> 3 & 7}, 0);
+        return;
+    case 6:
+        id = take_u8(in);
+        credit = (struct wire_credit){.call = id & 7, .part = id >> 3 & 3, .messages = id >> 5};
+        feed_frame(w, c, VERB_CREDIT, &credit, 0);
+        return;
+    case 7:
+        serve.subscription = what >> 3 & 7;
+        serve.filter = take_text(in);
+        serve.window_messages = take_u8(in) & 3;
+        serve.window_bytes = take_u8(in);
+        feed_frame(w, c, VERB_SUBSCRIBE, &serve, 0);
+        return;
+    }
+}
+
 static void do_will(struct world *w, struct client *c, struct input *in)
 {
     struct wire_header header = {text_from("k"), text_from("value")};
@@ -533,8 +633,9 @@ static void step(struct world *w, struct input *in)
 {
     uint8_t op = take_u8(in);
     struct client *c = &w->clients[op & (N_PEERS - 1)];
+    bool is_call = (op & 12) == 12;
 
-    w->keeps = op & 4;
+    w->keeps = (op & 4) && !is_call;
     op >>= 4;
     if (op == 0) {
         do_time(w, in);
@@ -542,6 +643,8 @@ static void step(struct world *w, struct input *in)
         do_connect(w, c, in);
     } else if (op == 2) {
         client_gone(w, c);
+    } else if (is_call) {
+        do_call(w, c, in);
     } else if (op <= 4) {
         do_subscribe(w, c, in);
     } else if (op <= 7) {
@@ -600,6 +703,8 @@ static struct router_config small_router(void)
     config.limits.lease_bytes_max = 8000;
     config.limits.client_descriptors_max = 10;
     config.limits.user_descriptors_max = 12;
+    config.limits.requests_max = 6;
+    config.limits.request_timeout_max_ms = 500;
     config.limits.wills_max = 3;
     config.limits.will_bytes_max = 200;
     config.limits.user_will_bytes_max = 1000;

@@ -35,6 +35,8 @@ GOODBYE = [None] + "NORMAL SHUTDOWN PROTOCOL_ERROR HELLO_TIMEOUT SLOW_CONSUMER L
 POLICY = "drop_oldest drop_newest latest block disconnect".split()
 LOSS = [None] + "QUEUE_FULL CONFLATED NO_MEMORY TOO_LARGE NO_DESCRIPTORS EXPIRED".split()
 BUFFERS, DESCRIPTORS = 1, 2  # features; DESCRIPTORS also as a flag of SUBSCRIBE
+SERVE = 32  # SUBSCRIBE.flags
+ALL, MORE = 1, 1  # REQUEST.flags, REPLY.flags and ANSWER.flags
 FDS_MAX = 17  # descriptors received at a time
 
 
@@ -292,8 +294,8 @@ class Client:
         os.close(f.fds[0])
 
     def recv(self, timeout=TIMEOUT):
-        """The next frame. Ids in TOPIC, PEER and BUFFER are remembered; in MESSAGE and MONITORED they are resolved, and
-        a body in a buffer is the frame's body. PING is answered."""
+        """The next frame. Ids in TOPIC, PEER and BUFFER are remembered; in MESSAGE, CALL, ANSWER and MONITORED they are
+        resolved, and a body in a buffer is the frame's body. PING is answered."""
         f = self.read_frame(time.monotonic() + timeout)
         while f.verb == "PING":
             self.send("PONG", token=f.token)
@@ -306,10 +308,11 @@ class Client:
             self.topics[f.id] = f.name
         elif f.verb == "PEER":
             self.peers[f.id] = f
-        elif f.verb in ("MESSAGE", "MONITORED"):
+        if f.verb in ("MESSAGE", "CALL", "MONITORED"):
             f.topic_name = self.topics[f.topic].decode()
+        if f.verb in ("MESSAGE", "CALL", "ANSWER", "MONITORED"):
             f.peer = self.peers[f.sender]
-        if f.verb == "MESSAGE" and f.fields["buffer"]:
+        if f.verb in ("MESSAGE", "CALL", "ANSWER") and f.fields["buffer"]:
             f.body = self.buffers[f.fields["buffer"]][f.offset:f.offset + f.fields["bytes"]]
         return f
 
@@ -367,6 +370,19 @@ class Client:
             fields["policy"] = POLICY.index(fields["policy"])
         self.send("SUBSCRIBE", subscription=number, filter=topic_filter, **fields)
         self.expect_status("OK", verb=VERBS["SUBSCRIBE"], subscription=number)
+
+    def serve(self, number, topic_filter, **fields):
+        self.subscribe(number, topic_filter, flags=SERVE | fields.pop("flags", 0), **fields)
+
+    def request(self, call, topic, body=b"", **fields):
+        self.send("REQUEST", body, call=call, topic=topic, **fields)
+
+    def reply(self, call, body=b"", **fields):
+        """call: the frame CALL."""
+        self.send("REPLY", body, call=call.fields["call"], **fields)
+
+    def expect_done(self, status, /, **fields):
+        return self.expect("DONE", status=STATUS.index(status), **fields)
 
     def publish(self, topic, body=b"", **fields):
         self.send("PUBLISH", body, topic=topic, **fields)

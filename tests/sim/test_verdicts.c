@@ -35,13 +35,18 @@ static int read_sources(void **state)
     return 0;
 }
 
-static void assert_said(const char *before, const char *name, const char *after)
+static bool is_said(const char *before, const char *name, const char *after)
 {
     char text[64];
 
     snprintf(text, sizeof(text), "%s%s%s", before, name, after);
-    if (!strstr(all, text)) {
-        fail_msg("no test expects \"%s\"", text);
+    return strstr(all, text);
+}
+
+static void assert_said(const char *before, const char *name, const char *after)
+{
+    if (!is_said(before, name, after)) {
+        fail_msg("no test expects \"%s%s%s\"", before, name, after);
     }
 }
 
@@ -49,7 +54,10 @@ static void test_every_status_is_expected_somewhere(void **state)
 {
     (void) state;
     for (size_t i = 0; i < ARRAY_LEN(world_status); i++) {
-        assert_said("STATUS ", world_status[i], " ");
+        /* some are only said of a request that is over; DISCONNECTED is said by libbus */
+        if (i != BUS_STATUS_DISCONNECTED && !is_said("DONE ", world_status[i], " ")) {
+            assert_said("STATUS ", world_status[i], " ");
+        }
     }
 }
 

@@ -69,7 +69,7 @@ static inline enum verb hostile_plausible(struct hostile *h)
     union wire_any *m = &h->header.m;
 
     memset(m, 0, sizeof(*m));
-    switch (rng_below(&h->rng, 10)) {
+    switch (rng_below(&h->rng, 15)) {
     case 0:
         m->advertise = (struct wire_advertise){hostile_number(h), hostile_topic(h)};
         return VERB_ADVERTISE;
@@ -86,7 +86,7 @@ static inline enum verb hostile_plausible(struct hostile *h)
             .window_bytes = hostile_number(h) * 1000ull,
             .queue_messages = hostile_number(h),
             .queue_bytes = hostile_number(h) * 1000ull,
-            .flags = rng_below(&h->rng, 3),
+            .flags = rng_below(&h->rng, 3) | (rng_below(&h->rng, 3) ? 0 : SUBSCRIBE_SERVE),
         };
         return VERB_SUBSCRIBE;
     case 4:
@@ -99,6 +99,21 @@ static inline enum verb hostile_plausible(struct hostile *h)
         m->snapshot = (struct wire_snapshot){rng_below(&h->rng, 5), hostile_number(h),
                                              rng_below(&h->rng, 20)};
         return VERB_SNAPSHOT;
+    case 7:
+    case 8:
+        m->request.call = hostile_number(h);
+        m->request.topic = hostile_topic(h);
+        m->request.flags = rng_below(&h->rng, 3);
+        m->request.timeout_ms = hostile_number(h) * 10;
+        return VERB_REQUEST;
+    case 9: /* as the router numbers calls: their place, and how many there were */
+    case 10:
+        m->reply.call = (uint64_t) rng_below(&h->rng, 64) << 20 | hostile_number(h);
+        m->reply.flags = rng_below(&h->rng, 2);
+        return VERB_REPLY;
+    case 11:
+        m->cancel = (struct wire_cancel){hostile_number(h), 0};
+        return VERB_CANCEL;
     default:
         m->publish.alias = rng_below(&h->rng, 2) ? hostile_number(h) : 0;
         m->publish.topic = m->publish.alias ? text_from("") : hostile_topic(h);
@@ -126,7 +141,7 @@ static inline enum verb hostile_random(struct hostile *h)
 
 static inline size_t hostile_body(struct hostile *h, enum verb verb)
 {
-    if (verb != VERB_PUBLISH) {
+    if (verb != VERB_PUBLISH && verb != VERB_REQUEST && verb != VERB_REPLY) {
         return 0;
     }
     return rng_below(&h->rng, 100) ? rng_below(&h->rng, 500) : rng_below(&h->rng, 40000);

@@ -381,6 +381,52 @@ static void on_message(struct sim_client *c, const struct wire_message *m, const
     }
 }
 
+/* A body of support/calls.h, wherever it lies. */
+static void body_check(struct sim_client *c, const struct wire_message *place,
+                       const struct frame *f)
+{
+    const uint8_t *body = sim_body(c, place, f, &c->body_bytes);
+
+    c->body_number = 0;
+    if (c->body_bytes >= sizeof(c->body_number)) {
+        memcpy(&c->body_number, body, sizeof(c->body_number));
+    }
+    for (uint64_t i = sizeof(c->body_number); i < c->body_bytes; i++) {
+        assert_int_equal(body[i], c->body_number & 0xff);
+    }
+    assert_true(place->sender < SIM_IDS && c->senders[place->sender] != 0);
+    c->n_text_headers = place->n_headers;
+}
+
+static void on_call(struct sim_client *c, const struct wire_call *m, const struct frame *f)
+{
+    const struct wire_message place = {.sender = m->sender,
+                                       .buffer = m->buffer,
+                                       .offset = m->offset,
+                                       .bytes = m->bytes,
+                                       .lease = m->lease,
+                                       .n_headers = m->n_headers};
+
+    assert_true(m->subscription >= 1 && m->subscription <= SIM_SUBS);
+    assert_true(m->topic < SIM_IDS && *c->topics[m->topic]);
+    assert_true(m->call != 0 && m->timeout_ms > 0 && m->time != 0);
+    c->call = m->call;
+    body_check(c, &place, f);
+}
+
+static void on_answer(struct sim_client *c, const struct wire_answer *m, const struct frame *f)
+{
+    const struct wire_message place = {.sender = m->sender,
+                                       .buffer = m->buffer,
+                                       .offset = m->offset,
+                                       .bytes = m->bytes,
+                                       .lease = m->lease,
+                                       .n_headers = m->n_headers};
+
+    assert_true(m->call != 0 && m->time != 0);
+    body_check(c, &place, f);
+}
+
 static void on_loss(struct sim_client *c, const struct wire_loss *m)
 {
     struct sim_sub *sub;
@@ -440,6 +486,12 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
             on_message(c, &m.message, f);
         }
         break;
+    case VERB_CALL:
+        on_call(c, &m.call, f);
+        break;
+    case VERB_ANSWER:
+        on_answer(c, &m.answer, f);
+        break;
     case VERB_LOSS:
         if (!s->looks_away) {
             on_loss(c, &m.loss);
@@ -461,6 +513,7 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
         assert_true(*c->topics[m.monitored.topic]);
         assert_true(s->looks_away || c->senders[m.monitored.sender]);
         c->n_records++;
+        c->n_omitted += m.monitored.recipients_omitted;
         break;
     case VERB_SNAPSHOT_END:
         c->snapshot_end = m.snapshot_end;

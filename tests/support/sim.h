@@ -76,6 +76,7 @@ struct sim_client {
     uint32_t n_status[32];
     uint32_t last_status;
     uint64_t n_pongs, n_confirms, n_records, n_record_losses, n_credits;
+    uint64_t n_omitted; /* recipients that records do not list */
     struct wire_confirm confirm;
     struct wire_snapshot_end snapshot_end;
     bool monitoring;
@@ -91,6 +92,10 @@ struct sim_client {
     unsigned n_buffers_flying, n_buffers_pinged;   /* introduced since the last answer */
     unsigned n_carriers_flying, n_carriers_pinged; /* messages with descriptors */
     uint64_t n_returned;
+    /* of the last CALL or ANSWER */
+    uint64_t call;
+    uint64_t body_number, body_bytes; /* what its sender wrote there, and how much */
+    size_t n_text_headers;
 };
 
 struct sim {
@@ -100,6 +105,7 @@ struct sim {
     struct rng rng;
     struct arena arena;
     uint64_t n_published; /* numbers messages */
+    uint64_t n_asked;     /* the same for bodies of requests and replies */
     bool starving;        /* allocations may fail: answers may be missing */
     bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
     uint32_t uid;         /* of those who connect */

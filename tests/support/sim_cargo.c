@@ -221,7 +221,8 @@ static struct sim_batch batch_claim(struct sim_client *c, const struct frame *f)
 {
     struct sim_batch b = c->batches[0];
 
-    assert_true(f->verb == VERB_BUFFER || f->verb == VERB_MESSAGE);
+    assert_true(f->verb == VERB_BUFFER || f->verb == VERB_MESSAGE || f->verb == VERB_CALL ||
+                f->verb == VERB_ANSWER);
     assert_true(c->n_batches > 0);
     assert_int_equal(b.n, f->fds);
     c->n_batches--;
@@ -264,15 +265,15 @@ static void on_returned(struct sim *s, struct sim_client *c, const struct wire_r
     }
 }
 
-static void on_message(struct sim_client *c, const struct wire_message *m, const struct frame *f)
+static void on_carrier(struct sim_client *c, uint32_t descriptors, const struct frame *f)
 {
     if (f->fds) {
         (void) batch_claim(c, f);
         c->n_carriers_flying++;
-        assert_int_equal(f->fds, m->descriptors);
+        assert_int_equal(f->fds, descriptors);
         assert_int_equal(c->n_carriers_flying, 1);
     }
-    assert_true(m->descriptors <= FRAME_FDS_MAX);
+    assert_true(descriptors <= FRAME_FDS_MAX);
 }
 
 void sim_cargo_frame(struct sim *s, struct sim_client *c, const struct frame *f,
@@ -293,7 +294,13 @@ void sim_cargo_frame(struct sim *s, struct sim_client *c, const struct frame *f,
         on_returned(s, c, &m->returned);
         break;
     case VERB_MESSAGE:
-        on_message(c, &m->message, f);
+        on_carrier(c, m->message.descriptors, f);
+        break;
+    case VERB_CALL:
+        on_carrier(c, m->call.descriptors, f);
+        break;
+    case VERB_ANSWER:
+        on_carrier(c, m->answer.descriptors, f);
         break;
     case VERB_PING:
         assert_false(c->is_pinged);

@@ -7,21 +7,38 @@
  *     LOSS subscription count bytes REASON
  *     INTEREST alias subscriptions
  *     SILENCE subscription since_ms
- *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n]
+ *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n] [call=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
  * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
  * bytes [immutable] MONITORED order topic connection.sequence body/whole STATUS
  * [connection/subscription VERDICT REASON evicted]
+ *
+ * A monitor's record of another kind than PUBLISH has its name and #n behind MONITORED. Calls and
+ * requests to monitors are numbered 1, 2, … in the order in which clients first hear of them; in
+ * ANSWER, DONE and STATUS of REQUEST it is the requester's own number:
+ *
+ *     CALL subscription topic connection call=n timeout [in buffer offset bytes lease] [fds/n]
+ *     ANSWER number[.part] connection [MORE] [error=n] [in buffer offset bytes lease] [fds/n]
+ *     DONE STATUS number [replied/gone/timed out, if any]
+ *     CANCEL call=n REASON
+ *     CREDIT call=n messages
  */
 
 #include "support/sim.h"
 
 #define WORLD_TEXT 32768u
 #define WORLD_BODY 10u /* bytes of a body, if nothing else is said */
+#define WORLD_CALLS 4096u
 
 struct world {
     struct sim s;     /* first, so that on_frame() finds it */
     bool shows_names; /* TOPIC and PEER are in the transcript too */
+    bool on_streams;  /* those who join */
+    bool hides_pongs;
+    uint64_t calls[WORLD_CALLS]; /* CALL.call, by number - 1 */
+    unsigned n_calls;
+    uint64_t requests[WORLD_CALLS]; /* MONITORED.call, by number - 1 */
+    unsigned n_requests;
     char text[SIM_CLIENTS][WORLD_TEXT];
     size_t len[SIM_CLIENTS];
 };
@@ -66,6 +83,23 @@ world_print(struct world *w, const struct sim_client *c, const char *format, ...
     assert_true(w->len[i] < WORLD_TEXT);
 }
 
+static inline unsigned world_number(uint64_t *ids, unsigned *n, uint64_t id)
+{
+    for (unsigned i = 0; i < *n; i++) {
+        if (ids[i] == id) {
+            return i + 1;
+        }
+    }
+    assert_true(*n < WORLD_CALLS);
+    ids[(*n)++] = id;
+    return *n;
+}
+
+static inline unsigned world_call_number(struct world *w, uint64_t id)
+{
+    return world_number(w->calls, &w->n_calls, id);
+}
+
 static inline void world_print_status(struct world *w, const struct sim_client *c,
                                       const struct wire_status *m)
 {
@@ -82,13 +116,24 @@ static inline void world_print_status(struct world *w, const struct sim_client *
     if (m->buffer) {
         world_print(w, c, " buffer=%u", m->buffer);
     }
+    if (m->call) {
+        world_print(w, c, " call=%u",
+                    m->verb == VERB_REPLY ? world_call_number(w, m->call) : (unsigned) m->call);
+    }
     world_print(w, c, "\n");
 }
 
 static inline void world_print_record(struct world *w, const struct sim_client *c,
                                       const struct wire_monitored *m, const struct frame *f)
 {
-    world_print(w, c, "MONITORED %llu %s %llu.%llu %u/%llu %s", (unsigned long long) m->order,
+    static const char *const kinds[] = {"", "REQUEST", "REPLY", "DONE", "REPLY_MORE"};
+
+    world_print(w, c, "MONITORED ");
+    if (m->kind) {
+        world_print(w, c, "%s #%u ", NAME_OF(kinds, m->kind),
+                    world_number(w->requests, &w->n_requests, m->call));
+    }
+    world_print(w, c, "%llu %s %llu.%llu %u/%llu %s", (unsigned long long) m->order,
                 c->topics[m->topic], (unsigned long long) c->senders[m->sender],
                 (unsigned long long) m->sequence, f->body_bytes, (unsigned long long) m->body_bytes,
                 NAME_OF(world_status, m->status));
@@ -139,11 +184,10 @@ static inline void world_print_names(struct world *w, struct sim_client *c, cons
     }
 }
 
-static inline void world_print_message(struct world *w, struct sim_client *c,
-                                       const struct wire_message *m, const struct frame *f)
+/* Where the body is, and the descriptors; m may be that of another verb with these fields. */
+static inline void world_print_place(struct world *w, struct sim_client *c,
+                                     const struct wire_message *m, const struct frame *f)
 {
-    world_print(w, c, "MESSAGE %u %s %llu.%llu", m->subscription, c->topics[m->topic],
-                (unsigned long long) c->senders[m->sender], (unsigned long long) m->sequence);
     if (m->buffer) {
         world_print(w, c, " in %u %llu %llu %u", m->buffer, (unsigned long long) m->offset,
                     (unsigned long long) m->bytes, m->lease);
@@ -161,6 +205,86 @@ static inline void world_print_message(struct world *w, struct sim_client *c,
         world_print(w, c, " again %u", m->deliveries);
     }
     world_print(w, c, "\n");
+}
+
+static inline void world_print_message(struct world *w, struct sim_client *c,
+                                       const struct wire_message *m, const struct frame *f)
+{
+    world_print(w, c, "MESSAGE %u %s %llu.%llu", m->subscription, c->topics[m->topic],
+                (unsigned long long) c->senders[m->sender], (unsigned long long) m->sequence);
+    world_print_place(w, c, m, f);
+}
+
+static inline void world_print_call(struct world *w, struct sim_client *c,
+                                    const struct wire_call *m, const struct frame *f)
+{
+    const struct wire_message place = {.buffer = m->buffer,
+                                       .offset = m->offset,
+                                       .bytes = m->bytes,
+                                       .lease = m->lease,
+                                       .descriptors = m->descriptors};
+
+    world_print(w, c, "CALL %u %s %llu call=%u %u", m->subscription, c->topics[m->topic],
+                (unsigned long long) c->senders[m->sender], world_call_number(w, m->call),
+                m->timeout_ms);
+    world_print_place(w, c, &place, f);
+}
+
+static inline void world_print_answer(struct world *w, struct sim_client *c,
+                                      const struct wire_answer *m, const struct frame *f)
+{
+    const struct wire_message place = {.buffer = m->buffer,
+                                       .offset = m->offset,
+                                       .bytes = m->bytes,
+                                       .lease = m->lease,
+                                       .descriptors = m->descriptors};
+
+    world_print(w, c, "ANSWER %u", m->call);
+    if (m->part) {
+        world_print(w, c, ".%u", m->part);
+    }
+    world_print(w, c, " %llu%s", (unsigned long long) c->senders[m->sender],
+                m->flags & REPLY_MORE ? " MORE" : "");
+    if (m->error) {
+        world_print(w, c, " error=%u", m->error);
+    }
+    world_print_place(w, c, &place, f);
+}
+
+static inline void world_print_done(struct world *w, struct sim_client *c,
+                                    const struct wire_done *m)
+{
+    world_print(w, c, "DONE %s %u", NAME_OF(world_status, m->status), m->call);
+    if (m->replied || m->gone || m->timed_out) {
+        world_print(w, c, " %u/%u/%u", m->replied, m->gone, m->timed_out);
+    }
+    world_print(w, c, "\n");
+}
+
+static inline bool world_print_request(struct world *w, struct sim_client *c, const struct frame *f,
+                                       const union wire_any *m)
+{
+    switch (f->verb) {
+    case VERB_CALL:
+        world_print_call(w, c, &m->call, f);
+        return true;
+    case VERB_ANSWER:
+        world_print_answer(w, c, &m->answer, f);
+        return true;
+    case VERB_DONE:
+        world_print_done(w, c, &m->done);
+        return true;
+    case VERB_CANCEL:
+        world_print(w, c, "CANCEL call=%u %s\n", world_call_number(w, m->cancel.call),
+                    NAME_OF(world_status, m->cancel.reason));
+        return true;
+    case VERB_CREDIT:
+        world_print(w, c, "CREDIT call=%u %u\n", world_call_number(w, m->credit.call),
+                    m->credit.messages);
+        return true;
+    default:
+        return false;
+    }
 }
 
 static inline bool world_print_cargo(struct world *w, struct sim_client *c, const struct frame *f,
@@ -197,7 +321,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         world_print(w, c, "GOODBYE %s\n", NAME_OF(world_goodbye, m->goodbye.reason));
         break;
     case VERB_PONG:
-        world_print(w, c, "PONG %llu\n", (unsigned long long) m->pong.token);
+        if (!w->hides_pongs) {
+            world_print(w, c, "PONG %llu\n", (unsigned long long) m->pong.token);
+        }
         break;
     case VERB_PUBLISH_CREDIT:
         world_print(w, c, "PUBLISH_CREDIT %u %llu\n", m->publish_credit.messages,
@@ -227,7 +353,7 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
                     (unsigned long long) m->silence.since_ms);
         break;
     default:
-        if (world_print_cargo(w, c, f, m)) {
+        if (world_print_cargo(w, c, f, m) || world_print_request(w, c, f, m)) {
             break;
         }
         world_print_snapshot(w, c, f, m);
@@ -273,6 +399,8 @@ static inline void world_free(struct world *w)
     assert_int_equal(k->buffers_now, 0);
     assert_int_equal(k->leases_now, 0);
     assert_int_equal(k->descriptors_now, 0);
+    assert_int_equal(k->requests_now, 0);
+    assert_int_equal(k->calls_now, 0);
     sim_fini(&w->s);
     free(w);
 }
@@ -291,6 +419,22 @@ static inline int world_teardown(void **state)
 
 #define WORLD_CASE(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 
+static inline int world_setup_streams(void **state)
+{
+    struct world *w = world_new(NULL);
+
+    w->on_streams = true;
+    *state = w;
+    return 0;
+}
+
+/* The same case on both kinds of links. */
+#define WORLD_CASES(f)                                                                             \
+    WORLD_CASE(f),                                                                                 \
+    {                                                                                              \
+#f "_on_streams", f, world_setup_streams, world_teardown, NULL                             \
+    }
+
 /* ---- clients ---- */
 
 static inline void world_clear(struct world *w, const struct sim_client *c)
@@ -302,7 +446,7 @@ static inline void world_clear(struct world *w, const struct sim_client *c)
 /* A client that has been greeted; its transcript is empty. */
 static inline struct sim_client *world_join(struct world *w)
 {
-    struct sim_client *c = sim_connect(&w->s, true);
+    struct sim_client *c = sim_connect(&w->s, !w->on_streams);
 
     assert_non_null(c);
     world_clear(w, c);
