@@ -518,9 +518,9 @@ class CommandLineTest(RouterTest):
                                        "--router", ROUTER)
         self.assertEqual((code, err), (0, ""))
         rows = json.loads(out)["rows"]
-        self.assertEqual(len(rows), 2 * (5 * 3 + 2))
+        self.assertEqual(len(rows), 2 * (7 * 3 + 2))
         for row in rows:
-            no_floor = row["mode"] in ("connect", "subs")
+            no_floor = row["mode"] in ("connect", "subs", "request", "requests")
             for side in ("bus",) if no_floor else ("bus", "floor"):
                 self.assertGreater(row[side]["checked"], 0)
                 self.assertGreater(row[side]["per_second"]["median"], 0)
