@@ -563,7 +563,8 @@ static void reply_show(struct peer *p, const struct reply *reply, const struct m
                                 .n_matched = 1,
                                 .kind = reply->m.flags & REPLY_MORE ? MONITORED_REPLY_MORE
                                                                     : MONITORED_REPLY,
-                                .call = r->id};
+                                .call = r->id,
+                                .error = reply->m.error};
 
     if (tap_wants(p->router)) {
         tap_note_peer(p->router, r->peer, verdict);

@@ -367,7 +367,8 @@ struct tap_record {
     uint32_t n_matched;
     uint32_t n_fds;
     enum monitored_kind kind;
-    uint64_t call; /* of which request, to monitors */
+    uint64_t call;  /* of which request, to monitors */
+    uint32_t error; /* REPLY.error */
 };
 /* Shows a publish to the monitors, with what tap_note() collected. */
 void tap_emit(struct router *r, const struct tap_record *record);

@@ -100,6 +100,7 @@ static long tap_encode(struct router *r, const struct tap_record *record)
                                .status = (uint32_t) record->status,
                                .kind = (uint32_t) record->kind,
                                .call = record->call,
+                               .error = record->error,
                                .recipients = r->recipients,
                                .n_recipients = r->n_recipients,
                                .recipients_omitted = record->n_matched - r->n_recipients,

@@ -194,6 +194,7 @@ void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_mo
         .n_fds = m->descriptors,
         .kind = (enum bus_record_kind) m->kind,
         .call = m->call,
+        .error = m->error,
     };
     if (!record.headers || !record.recipients) {
         bus__fail_protocol(c, "MONITORED too large");

@@ -81,7 +81,7 @@ struct wire_recipient {
 #define WIRE_FIELDS_MONITORED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                          \
     U64(order) U32(topic) U32(sender) U64(sequence) U64(time) U64(body_bytes) U32(status)          \
     RECIPIENTS(recipients) U32(recipients_omitted) U32(descriptors) U32(kind) U64(call)            \
-    HEADERS(headers)
+    HEADERS(headers) U32(error)
 #define WIRE_FIELDS_SNAPSHOT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                           \
     U32(kind) U64(after) U32(limit)
 #define WIRE_FIELDS_CLIENT_STATS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                       \

@@ -403,6 +403,17 @@ class MonitorTest(unittest.TestCase):
         self.assertEqual({r["recipients"][0]["id"] for r in records[2:4]}, {records[1]["sender"]["id"]})
         self.assertEqual((records[4]["status"], records[4]["sender"]), ("ok", records[1]["sender"]))
 
+    def test_reply_that_is_an_error(self):
+        monitor = self.monitor("--count=4")
+        json_monitor = self.monitor("--json", "--count=4")
+        self.start_server("a", "--", "sh", "-c", "exit 3")
+        for _ in range(2):
+            self.ask("a", "x", code=7)
+        lines = [re.sub(r"^\S+  |\d+\.\d+ ms.*", "", line) for line in self.finish(monitor).splitlines()[1:]]
+        self.assertEqual([line for line in lines if "reply" in line],
+                         ["a  20 bytes  reply to 1 error 3 after ", "a  20 bytes  reply to 2 error 3 after "])
+        self.assertEqual([r.get("error") for r in self.records(json_monitor)], [None, 3, None, 3])
+
     def test_top_counts_requests(self):
         self.start_server("a")
         for _ in range(3):

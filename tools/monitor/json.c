@@ -164,6 +164,7 @@ static void write_conversation(FILE *out, const struct bus_record *record, uint6
     fprintf(out, "\"call\":%" PRIu64 ",", record->call);
     if (record->kind == BUS_RECORD_REPLY || record->kind == BUS_RECORD_REPLY_MORE) {
         fprintf(out, "\"more\":%s,", record->kind == BUS_RECORD_REPLY_MORE ? "true" : "false");
+        fprintf(out, "\"error\":%" PRIu32 ",", record->error);
     }
     if (after_ns != CONVERSATION_UNKNOWN) {
         fprintf(out, "\"after_ns\":%" PRIu64 ",", after_ns);

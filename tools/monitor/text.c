@@ -233,6 +233,9 @@ static void write_conversation(const struct text_out *out, const struct bus_reco
         fprintf(out->file, "end of %" PRIu64, record->call);
         break;
     }
+    if (record->error) {
+        fprintf(out->file, " error %" PRIu32, record->error);
+    }
     write_after(out, after_ns);
     fputs("  ", out->file);
 }

@@ -49,6 +49,7 @@ struct bus_record {
     uint32_t n_fds;                /**< descriptors published with it; a monitor does not get them */
     enum bus_record_kind kind;
     uint64_t call;                 /**< number of the request, the same in all its records and never used twice; 0 for a publish */
+    uint32_t error;                /**< of a reply: 0, or the server's number for what went wrong */
 };
 
 /** Called for each publish that matches, and for each request, reply and end of one. */
