@@ -365,10 +365,5 @@ int main(int argc, char **argv)
     if (r) {
         return r;
     }
-    r = tool_catch_signals();
-    if (r < 0) {
-        tool_error("cannot catch signals: %s", strerror(-r));
-        return TOOL_FAILURE;
-    }
-    return run(&s);
+    return tool_catch_signals() ? run(&s) : TOOL_FAILURE;
 }

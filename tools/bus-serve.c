@@ -385,10 +385,9 @@ int main(int argc, char **argv)
     if (r) {
         return r;
     }
-    r = has_standard_fds() ? tool_catch_signals() : -errno;
-    if (r < 0) {
-        tool_error("cannot catch signals: %s", strerror(-r));
+    if (!has_standard_fds()) {
+        tool_error("cannot open /dev/null: %s", strerror(errno));
         return TOOL_FAILURE;
     }
-    return run(&s);
+    return tool_catch_signals() ? run(&s) : TOOL_FAILURE;
 }

@@ -138,7 +138,7 @@ static void on_signal(int number)
     errno = saved;
 }
 
-int tool_catch_signals(void)
+bool tool_catch_signals(void)
 {
     /* Without SA_RESTART a blocking write() ends too. */
     struct sigaction caught = {.sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND};
@@ -146,9 +146,10 @@ int tool_catch_signals(void)
 
     if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGINT, &caught, NULL) ||
         sigaction(SIGTERM, &caught, NULL) || sigaction(SIGPIPE, &ignored, NULL)) {
-        return -errno;
+        tool_error("cannot catch signals: %s", strerror(errno));
+        return false;
     }
-    return 0;
+    return true;
 }
 
 bool tool_interrupted(void)

@@ -29,8 +29,9 @@ bool tool_parse_double(const char *text, double low, double high, double *ret);
 bool tool_parse_pair(const char *text, uint64_t *ret_messages, uint64_t *ret_bytes);
 
 /* SIGINT and SIGTERM from now on make tool_interrupted() true and tool_signal_fd() readable; the
- * second one kills. SIGPIPE is ignored, so that EPIPE can be seen. 0 or a negative errno. */
-int tool_catch_signals(void);
+ * second one kills. SIGPIPE is ignored, so that EPIPE can be seen. False if that cannot be done,
+ * and stderr says why. */
+bool tool_catch_signals(void);
 bool tool_interrupted(void);
 int tool_signal_fd(void);
 

@@ -333,6 +333,8 @@ void keep_walk(struct sub *s, enum bus_retained retained, keep_visit_fn visit)
 static const char *clear_topic(struct peer *p, const struct wire_clear *m, struct topic **ret,
                                enum bus_status *ret_status)
 {
+    const char *why;
+
     *ret_status = BUS_STATUS_UNEXPECTED;
     if (p->tap) {
         return "a monitor cannot publish";
@@ -346,13 +348,9 @@ static const char *clear_topic(struct peer *p, const struct wire_clear *m, struc
         *ret = m->alias <= p->n_aliases_max ? p->aliases[m->alias - 1] : NULL;
         return *ret ? NULL : "no topic is advertised under that alias";
     }
-    *ret_status = BUS_STATUS_INVALID_TOPIC;
-    if (!topic_valid(m->topic.data, m->topic.len)) {
-        return "not a valid topic";
-    }
-    *ret_status = BUS_STATUS_DENIED;
-    if (topic_is_reserved(m->topic.data, m->topic.len)) {
-        return "$bus belongs to the router";
+    why = topic_refusal(m->topic, ret_status);
+    if (why) {
+        return why;
     }
     *ret = topics_find(&p->router->topics, m->topic.data, m->topic.len);
     return NULL;

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Publishing: aliases, credit, and the fan-out to the subscriptions of a topic. docs/protocol.md,
- * sections 5 and 7. */
+/* PUBLISH: credit, checks, and the two ways, the plain one and that of all others.
+ * docs/protocol.md, sections 5 and 7. */
 #include <stdlib.h>
 #include <string.h>
-#include "core/group.h"
+#include "core/fan_out.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
 
 enum { PUBLISH_CONFIRM = 1 };
-
-/* What all subscribers share: each gets something of its own with it. */
-#define MESSAGE_HEADER_MAX                                                                         \
-    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
 
 /* ---- credit ---- */
 
@@ -61,147 +57,6 @@ static bool credit_left(const struct peer *p)
     return p->used_messages < l->publish_window_messages && p->used_bytes < l->publish_window_bytes;
 }
 
-/* ---- fan-out ---- */
-
-struct fan_out {
-    struct router *router;
-    struct peer *from; /* NULL: the router itself */
-    const struct message_parts *parts;
-    struct message *message; /* made when the first subscription has to queue it */
-    bool tapped;
-    struct wire_confirm counts;
-};
-
-static void outcome_count(struct fan_out *f, const struct sub *s, const struct sub_outcome *o)
-{
-    f->counts.matched++;
-    if (o->verdict == BUS_VERDICT_DELIVERED) {
-        f->counts.delivered++;
-    } else if (o->verdict == BUS_VERDICT_QUEUED) {
-        f->counts.queued++;
-    } else {
-        f->counts.dropped++;
-        f->parts->topic->lost_messages++;
-    }
-    f->parts->topic->lost_messages += o->evicted;
-    if (UNLIKELY(f->tapped)) {
-        tap_note(f->router, s, o);
-    }
-}
-
-/* A subscription that is not like most. */
-static bool sub_is_served_specially(struct sub *s, const struct peer *from)
-{
-    if ((s->flags & SUB_SERVE) || ((s->flags & SUB_NO_LOCAL) && s->peer == from)) {
-        return false;
-    }
-    if (s->flags & SUB_ALARM) {
-        alarm_note(s);
-    }
-    return true;
-}
-
-static inline bool sub_is_served(struct sub *s, const struct peer *from)
-{
-    return s->peer->state != PEER_CLOSING &&
-           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM | SUB_SERVE))) ||
-            sub_is_served_specially(s, from));
-}
-
-/* It matches, but gets nothing, or it is a group. */
-static void fan_out_other(struct fan_out *f, struct match *match)
-{
-    struct sub_outcome o = {BUS_VERDICT_NONE, BUS_LOSS_NONE, 0};
-    struct sub *s = match->sub;
-
-    if (s->peer->group) {
-        o = group_publish(match, f->parts, &f->message, &s);
-    }
-    if (o.verdict != BUS_VERDICT_NONE) {
-        outcome_count(f, s, &o);
-    }
-}
-
-static inline void fan_out_one(struct fan_out *f, struct match *match)
-{
-    struct sub *s = match->sub;
-    struct sub_outcome o = {BUS_VERDICT_DELIVERED, BUS_LOSS_NONE, 0};
-
-    if (UNLIKELY(!sub_is_served(s, f->from))) {
-        fan_out_other(f, match);
-        return;
-    }
-    if (LIKELY(sub_send(s, match, f->parts))) {
-        if (LIKELY(!f->tapped)) {
-            f->counts.matched++;
-            f->counts.delivered++;
-            return;
-        }
-    } else {
-        o = sub_enqueue(s, match, f->parts, &f->message);
-    }
-    outcome_count(f, s, &o);
-}
-
-/* A subscription that matches but could not be noted at the topic. */
-static void fan_out_missing(struct sub *s, void *ctx)
-{
-    struct fan_out *f = ctx;
-    struct sub_outcome o = {BUS_VERDICT_DROPPED, BUS_LOSS_NO_MEMORY, 0};
-
-    f->router->work++;
-    if (s->peer->group) {
-        s = group_lose(s, f->parts->size);
-        if (s) {
-            outcome_count(f, s, &o);
-        }
-    } else if (sub_is_served(s, f->from)) {
-        sub_lose(s, BUS_LOSS_NO_MEMORY, 1, f->parts->size);
-        outcome_count(f, s, &o);
-    }
-}
-
-static void fan_out_count(struct fan_out *f)
-{
-    struct counters *c = &f->router->counters;
-    struct topic *t = f->parts->topic;
-    uint64_t size = f->parts->size;
-
-    f->router->order++;
-    t->published_messages++;
-    t->published_bytes += size;
-    c->messages_published++;
-    c->bytes_published += size;
-    c->messages_matched += f->counts.matched;
-    c->messages_delivered += f->counts.delivered;
-    c->bytes_delivered += f->counts.delivered * size;
-    f->router->work += t->n_matches; /* those passed over cost time too */
-}
-
-static void fan_out(struct fan_out *f)
-{
-    struct topic *t = f->parts->topic;
-
-    if (UNLIKELY(!topic_is_resolved(t))) {
-        f->router->work += topic_resolve(t, fan_out_missing, f);
-    }
-    for (uint32_t i = 0; i < t->n_matches; i++) {
-        fan_out_one(f, t->matches[i]);
-    }
-    fan_out_count(f);
-}
-
-/* Lets go of the message, if one had to be made. Whether no queue holds it beyond its bounds. */
-static bool fan_out_end(struct fan_out *f)
-{
-    bool is_free = !f->message || --f->message->holds == 0;
-
-    if (f->message) {
-        message_release(f->message);
-    }
-    return is_free;
-}
-
 /* What a client publishes, for which it uses credit. */
 static void fan_out_credited(struct fan_out *f)
 {
@@ -239,11 +94,6 @@ static bool publish_fail(struct publish *pub, enum bus_status status, const char
     return false;
 }
 
-struct topic *alias_topic(const struct peer *p, uint32_t alias)
-{
-    return alias > 0 && alias <= p->n_aliases_max ? p->aliases[alias - 1] : NULL;
-}
-
 const char *text_headers_check(const struct wire_header *headers, size_t n, uint64_t *size)
 {
     for (size_t i = 0; i < n; i++) {
@@ -268,15 +118,17 @@ static bool headers_check(struct publish *pub)
     return !why || publish_fail(pub, BUS_STATUS_INVALID_ARGUMENT, why);
 }
 
-static bool topic_check(struct publish *pub, struct text topic)
+const char *topic_refusal(struct text topic, enum bus_status *ret)
 {
     if (!topic_valid(topic.data, topic.len)) {
-        return publish_fail(pub, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
+        *ret = BUS_STATUS_INVALID_TOPIC;
+        return "not a valid topic";
     }
     if (topic_is_reserved(topic.data, topic.len)) {
-        return publish_fail(pub, BUS_STATUS_DENIED, "$bus belongs to the router");
+        *ret = BUS_STATUS_DENIED;
+        return "$bus belongs to the router";
     }
-    return true;
+    return NULL;
 }
 
 /* The topic with one more reference, or NULL if there is none; the reason is in pub. */
@@ -296,7 +148,8 @@ static struct topic *publish_topic(struct peer *p, struct publish *pub)
         }
         return topic_ref(t);
     }
-    if (!topic_check(pub, pub->m.topic) && pub->status != BUS_STATUS_DENIED) {
+    pub->why = topic_refusal(pub->m.topic, &pub->status);
+    if (pub->status == BUS_STATUS_INVALID_TOPIC) {
         return NULL;
     }
     t = topics_get(&p->router->topics, pub->m.topic.data, pub->m.topic.len);
@@ -622,187 +475,5 @@ void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel
     p->sequence++;
     if (UNLIKELY(f->fds != 0) || !publish_plain(p, f)) {
         publish_decoded(p, f, parcel, fds_allowed);
-    }
-}
-
-/* ---- what the router publishes ---- */
-
-/* It may have to be kept; it can then not be refused. */
-static void publication_keep(struct fan_out *out, struct message_parts *parts, struct kept **ret)
-{
-    enum bus_status status;
-
-    uint64_t bytes = message_parts_body_bytes(parts);
-
-    if (!parts->topic->keep) {
-        return;
-    }
-    if (!out->message) {
-        out->message = message_new(parts);
-    }
-    *ret = out->message ? keep_prepare(parts->topic, parts, bytes, &status) : NULL;
-}
-
-/* What was kept before must not stand for it. */
-static void publication_kept(struct fan_out *out, struct kept *kept)
-{
-    if (kept) {
-        keep_commit(kept, out->message);
-    } else if (out->parts->topic->keep) {
-        keep_clear(out->parts->topic->keep);
-    }
-}
-
-bool publish_as(struct router *r, const struct publication *pub)
-{
-    size_t cap = MESSAGE_HEADER_MAX;
-    AUTO_FREE uint8_t *header = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
-    struct topic *t = topics_get(&r->topics, pub->topic.data, pub->topic.len);
-    struct message_parts parts = {.topic = t,
-                                  .sender = pub->sender,
-                                  .header = header,
-                                  .body = pub->body,
-                                  .body_bytes = pub->body_bytes,
-                                  .size = pub->body_bytes,
-                                  .flags = MESSAGE_UNCREDITED};
-    struct fan_out out = {.router = r, .parts = &parts, .tapped = tap_wants(r)};
-    struct kept *kept = NULL;
-    struct tap_record record = {.parts = &parts,
-                                .headers = pub->headers,
-                                .n_headers = pub->n_headers,
-                                .sequence = pub->sequence};
-    struct wire_message m = {.topic = t ? t->id : 0,
-                             .sender = pub->sender->id,
-                             .sequence = pub->sequence,
-                             .time = r->now.realtime_ns,
-                             .headers = pub->headers,
-                             .n_headers = pub->n_headers};
-    long n = t && header ? codec_encode(&r->arena, VERB_MESSAGE, &m, header, cap) : -1;
-
-    if (pub->cargo) {
-        parts.body_bytes = 0;
-        parts.size = pub->cargo->bytes;
-    }
-    for (size_t i = 0; i < pub->n_headers; i++) {
-        parts.size += pub->headers[i].name.len + pub->headers[i].value.len;
-    }
-    parts.header_bytes = (size_t) MAX(n, 0L);
-    if (pub->cargo) {
-        parts.whole = n > 0 ? message_new(&parts) : NULL;
-        out.message = parts.whole;
-        n = parts.whole ? n : -1;
-        if (!parts.whole) {
-            cargo_discard(pub->cargo);
-        } else {
-            parts.whole->cargo = pub->cargo;
-            (void) message_ref(parts.whole); /* for the record */
-        }
-    }
-    if (n > 0) {
-        publication_keep(&out, &parts, &kept);
-        fan_out(&out);
-        publication_kept(&out, kept);
-        if (out.tapped) {
-            record.n_matched = out.counts.matched;
-            tap_emit(r, &record);
-        }
-        (void) fan_out_end(&out);
-    }
-    if (parts.whole) {
-        message_unref(parts.whole);
-    }
-    if (t) {
-        topic_unref(t);
-    }
-    return n > 0;
-}
-
-/* ---- ADVERTISE, UNADVERTISE ---- */
-
-static bool alias_add(struct peer *p, const struct wire_advertise *m, struct publish *pub)
-{
-    uint64_t memory = topic_memory(m->topic.len);
-    enum bus_status status = BUS_STATUS_OK;
-    const char *why;
-    struct topic *t;
-
-    if (!charge_add(&p->charge, memory)) {
-        return publish_fail(pub, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
-    }
-    if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
-        !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
-        charge_release(&p->charge, memory);
-        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
-    }
-    why = keep_wish(p, m, t, &status);
-    if (why) {
-        topic_unref(t);
-        charge_release(&p->charge, memory);
-        return publish_fail(pub, status, why);
-    }
-    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
-        (void) keep_unwish(p, m->alias, t);
-        topic_unref(t);
-        charge_release(&p->charge, memory);
-        return publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory");
-    }
-    t->n_publishers++;
-    p->aliases[m->alias - 1] = t;
-    p->n_aliases++;
-    return true;
-}
-
-void advertise_handle(struct peer *p, const struct wire_advertise *m)
-{
-    struct publish pub = {.status = BUS_STATUS_OK};
-
-    if (p->tap) {
-        publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
-    } else if (m->alias == 0) {
-        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "alias");
-    } else if (m->alias > p->router->config.limits.aliases_max) {
-        publish_fail(&pub, BUS_STATUS_LIMIT, "aliases_max");
-    } else if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
-        publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
-    } else if (alias_topic(p, m->alias)) {
-        publish_fail(&pub, BUS_STATUS_IN_USE, "that alias is in use");
-    } else if (topic_check(&pub, m->topic)) {
-        alias_add(p, m, &pub);
-    }
-    if (pub.status != BUS_STATUS_OK) {
-        struct wire_status status = {.code = pub.status,
-                                     .verb = VERB_ADVERTISE,
-                                     .alias = m->alias,
-                                     .text = text_from(pub.why)};
-
-        peer_send_status(p, &status);
-    }
-}
-
-unsigned alias_drop(struct peer *p, uint32_t alias)
-{
-    struct topic *t = p->aliases[alias - 1];
-    unsigned more = keep_unwish(p, alias, t);
-
-    interest_drop(p, t, alias);
-    p->aliases[alias - 1] = NULL;
-    p->n_aliases--;
-    t->n_publishers--;
-    charge_release(&p->charge, topic_memory(t->len));
-    topic_unref(t);
-    return more;
-}
-
-void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
-{
-    struct wire_status status = {.code = BUS_STATUS_UNKNOWN_ALIAS,
-                                 .verb = VERB_UNADVERTISE,
-                                 .alias = m->alias,
-                                 .text = {"", 0}};
-
-    if (alias_topic(p, m->alias)) {
-        p->router->work += alias_drop(p, m->alias);
-    } else {
-        peer_send_status(p, &status);
     }
 }

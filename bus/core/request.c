@@ -412,8 +412,6 @@ static bool topic_find_or_fail(struct peer *p, struct asked *a)
         return asked_fail(a, BUS_STATUS_DENIED, "$bus belongs to the router");
     } else if (!topic_valid(a->m.topic.data, a->m.topic.len)) {
         return asked_fail(a, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
-    } else if (topic_is_reserved(a->m.topic.data, a->m.topic.len)) {
-        return asked_fail(a, BUS_STATUS_DENIED, "$bus belongs to the router");
     } else {
         a->topic = topics_get(&p->router->topics, a->m.topic.data, a->m.topic.len);
     }

@@ -239,10 +239,21 @@ static inline bool message_is_over(const struct message *m, const struct router 
 
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
-void advertise_handle(struct peer *p, const struct wire_advertise *m);
-void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
-/* Returns how much more than one unit of work it was. */
-unsigned alias_drop(struct peer *p, uint32_t alias);
+/* Whether clients may publish to it: NULL, or why not, and *ret is the status. */
+const char *topic_refusal(struct text topic, enum bus_status *ret);
+/* Checks text headers and adds their size. NULL, or what is wrong. */
+const char *text_headers_check(const struct wire_header *headers, size_t n, uint64_t *size);
+/* With a buffer or descriptors parts become a message at once, parts->whole: there is something to
+ * be counted. *ret is OK, or why it cannot be, and the reason is returned. */
+const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
+                         struct parcel *parcel, struct message_parts *parts, enum bus_status *ret);
+/* Credit for one message comes back to its publisher. */
+void publish_release(struct message *m);
+/* Gives back the credit that is due, if there was no memory to say so before. */
+void publish_retry(struct peer *p);
+
+/* ---- publication.c ---- */
+
 /* A message that no client sends: the router publishes it in the name of a sender. */
 struct publication {
     struct sender *sender;
@@ -256,18 +267,18 @@ struct publication {
 };
 /* False if out of memory: then nobody got it. */
 bool publish_as(struct router *r, const struct publication *pub);
+
+/* ---- advertise.c ---- */
+
+void advertise_handle(struct peer *p, const struct wire_advertise *m);
+void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
+/* Returns how much more than one unit of work it was. */
+unsigned alias_drop(struct peer *p, uint32_t alias);
 /* The topic advertised under an alias, or NULL. */
-struct topic *alias_topic(const struct peer *p, uint32_t alias);
-/* Checks text headers and adds their size. NULL, or what is wrong. */
-const char *text_headers_check(const struct wire_header *headers, size_t n, uint64_t *size);
-/* With a buffer or descriptors parts become a message at once, parts->whole: there is something to
- * be counted. *ret is OK, or why it cannot be, and the reason is returned. */
-const char *message_load(struct peer *p, const struct wire_publish *m, unsigned n_fds,
-                         struct parcel *parcel, struct message_parts *parts, enum bus_status *ret);
-/* Credit for one message comes back to its publisher. */
-void publish_release(struct message *m);
-/* Gives back the credit that is due, if there was no memory to say so before. */
-void publish_retry(struct peer *p);
+static inline struct topic *alias_topic(const struct peer *p, uint32_t alias)
+{
+    return alias > 0 && alias <= p->n_aliases_max ? p->aliases[alias - 1] : NULL;
+}
 
 /* ---- request.c, call.c: see also request.h ---- */
 

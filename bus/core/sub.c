@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/sub.h"
-#include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <utlist.h>
+#include <string.h>
 #include "core/envelope.h"
 #include "core/group.h"
 #include "core/pace.h"
 #include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
+#include "core/sub_queue.h"
 
 /* ---- onto the link ---- */
 
@@ -142,126 +142,6 @@ bool sub_send(struct sub *s, struct match *match, const struct message_parts *pa
 bool sub_takes(const struct sub *s, const struct message *m)
 {
     return m->body_bytes <= s->peer->inline_max && (!m->cargo || cargo_fits(s->peer, m->cargo));
-}
-
-/* ---- the queue ---- */
-
-static struct sub_queue *queue_new(struct sub *s)
-{
-    struct sub_queue *sq;
-
-    if (!quota_allows(&s->peer->quota, sizeof(*sq))) {
-        return NULL;
-    }
-    sq = calloc(1, sizeof(*sq));
-    if (sq) {
-        sq->sub = s;
-        charge_init(&sq->charge, &s->peer->quota);
-        charge_force(&sq->charge, sizeof(*sq)); /* allowed, as was seen above */
-        subq_init(&sq->q, &sq->charge);
-        sq->q.wants_fds = s->flags & SUB_DESCRIPTORS;
-        sq->q.bounds_fds = s->policy != BUS_POLICY_BLOCK;
-    }
-    return sq;
-}
-
-static struct sub_queue *queue_get(struct sub *s)
-{
-    struct sub_queue *sq = sub_queue(s);
-
-    if (sq) {
-        return sq;
-    }
-    sq = queue_new(s);
-    if (sq) {
-        sq->q.starved = (struct gap){s->starved_count, s->starved_count > 0 ? s->starved_bytes : 0};
-        s->starved_count = 0;
-        s->queue = sq;
-    }
-    return sq;
-}
-
-bool sub_make_queue(struct sub *s)
-{
-    return queue_get(s) != NULL;
-}
-
-static void stalling_remove(struct sub_queue *sq)
-{
-    if (sq->is_stalling) {
-        DL_DELETE2(sq->sub->peer->router->stalling, sq, stalling_prev, stalling_next);
-        sq->is_stalling = false;
-    }
-}
-
-static void stalling_append(struct sub_queue *sq)
-{
-    struct router *r = sq->sub->peer->router;
-
-    stalling_remove(sq);
-    sq->progress_ns = r->now.monotonic_ns;
-    sq->is_stalling = true;
-    DL_APPEND2(r->stalling, sq, stalling_prev, stalling_next);
-}
-
-void sub_note_progress(struct sub *s)
-{
-    if (sub_queue(s) && s->queue->is_stalling) {
-        stalling_append(s->queue);
-    }
-}
-
-static void queue_free(struct sub *s)
-{
-    struct sub_queue *sq = s->queue;
-
-    stalling_remove(sq);
-    assert(!sq->replay && !sq->pacer);
-    sub_count_queued(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
-    s->peer->router->counters.messages_discarded += sq->q.n_messages;
-    subq_fini(&sq->q, publish_release);
-    charge_fini(&sq->charge);
-    free(sq);
-    s->queue = NULL;
-}
-
-/* The field of a neighbour, or of the peer, that names the one before or after. */
-static uint32_t *waiting_next_of(struct peer *p, uint32_t number)
-{
-    return number ? &p->subs[number - 1]->waiting_next : &p->waiting;
-}
-
-static uint32_t *waiting_prev_of(struct peer *p, uint32_t number)
-{
-    return number ? &p->subs[number - 1]->waiting_prev : &p->waiting_last;
-}
-
-void sub_unwait(struct sub *s)
-{
-    if (s->is_waiting) {
-        *waiting_next_of(s->peer, s->waiting_prev) = s->waiting_next;
-        *waiting_prev_of(s->peer, s->waiting_next) = s->waiting_prev;
-        s->is_waiting = false;
-    }
-}
-
-static void waiting_set(struct sub *s)
-{
-    struct peer *p = s->peer;
-
-    sub_unwait(s);
-    s->is_waiting = true;
-    s->waiting_prev = p->waiting_last;
-    s->waiting_next = 0;
-    *waiting_next_of(p, p->waiting_last) = sub_id(s);
-    p->waiting_last = sub_id(s);
-}
-
-void sub_wait(struct sub *s)
-{
-    if (!s->is_waiting) {
-        waiting_set(s); /* its place is kept: peer_pump_waiting() goes up to the last one */
-    }
 }
 
 /* ---- losses ---- */
@@ -651,53 +531,6 @@ static void sub_detach(struct sub *s)
         topics_remove_sub(&s->peer->router->topics, s);
     }
     quota_release(&s->peer->quota, memory);
-}
-
-/* Discards what waits, a message or a gap for each unit. False if something is left. */
-static bool waiting_drop(struct sub *s, struct subq *q, unsigned *budget)
-{
-    struct subq_bounds bounds = sub_bounds(s);
-
-    for (; q->n_messages > 0; (*budget)--) {
-        uint32_t n = q->n_messages;
-        uint64_t bytes = q->bytes;
-
-        if (*budget == 0) {
-            return false;
-        }
-        subq_pop(q, &bounds, publish_release);
-        s->peer->router->counters.messages_discarded += n - q->n_messages;
-        sub_count_queued(s, (int64_t) q->n_messages - (int64_t) n,
-                         (int64_t) q->bytes - (int64_t) bytes);
-    }
-    return true;
-}
-
-static bool queue_drop(struct sub *s, unsigned *budget)
-{
-    struct sub_queue *sq = sub_queue(s);
-
-    if (!sq) {
-        return true;
-    }
-    if (sq->replay) {
-        if (!waiting_drop(s, &sq->replay->q, budget)) {
-            return false;
-        }
-        replay_free(s);
-    }
-    if (!pacer_drop(s, budget) || !waiting_drop(s, &sq->q, budget)) {
-        return false;
-    }
-    queue_free(s);
-    return true;
-}
-
-void sub_drop_queue(struct sub *s)
-{
-    unsigned all = UINT_MAX;
-
-    (void) queue_drop(s, &all);
 }
 
 bool sub_end(struct sub *s, unsigned *budget)

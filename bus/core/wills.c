@@ -228,11 +228,9 @@ static const char *will_check(struct peer *p, const struct wire_will *m, const s
     if (p->tap) {
         return refuse(ret, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
     }
-    if (!topic_valid(m->topic.data, m->topic.len)) {
-        return refuse(ret, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
-    }
-    if (topic_is_reserved(m->topic.data, m->topic.len)) {
-        return refuse(ret, BUS_STATUS_DENIED, "$bus belongs to the router");
+    why = topic_refusal(m->topic, ret);
+    if (why) {
+        return why;
     }
     if (m->flags & ~(uint32_t) WILL_CLEAR) {
         return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "flags");

@@ -178,17 +178,6 @@ static void what_is_kept_outlives_the_router(bool packets)
     router_stop(&x.f);
 }
 
-#define ON_BOTH_LINKS(name)                                                                        \
-    static void test_##name##_on_seqpacket(void **state)                                           \
-    {                                                                                              \
-        (void) state;                                                                              \
-        name(true);                                                                                \
-    }                                                                                              \
-    static void test_##name##_on_stream(void **state)                                              \
-    {                                                                                              \
-        (void) state;                                                                              \
-        name(false);                                                                               \
-    }
 ON_BOTH_LINKS(what_is_kept_outlives_bus_close)
 ON_BOTH_LINKS(what_is_kept_outlives_being_disconnected)
 ON_BOTH_LINKS(what_is_kept_outlives_the_router)
@@ -196,12 +185,9 @@ ON_BOTH_LINKS(what_is_kept_outlives_the_router)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_kept_outlives_bus_close_on_seqpacket),
-        cmocka_unit_test(test_what_is_kept_outlives_bus_close_on_stream),
-        cmocka_unit_test(test_what_is_kept_outlives_being_disconnected_on_seqpacket),
-        cmocka_unit_test(test_what_is_kept_outlives_being_disconnected_on_stream),
-        cmocka_unit_test(test_what_is_kept_outlives_the_router_on_seqpacket),
-        cmocka_unit_test(test_what_is_kept_outlives_the_router_on_stream),
+        BOTH_CASES(what_is_kept_outlives_bus_close),
+        BOTH_CASES(what_is_kept_outlives_being_disconnected),
+        BOTH_CASES(what_is_kept_outlives_the_router),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,43 +122,38 @@ static void mortal_start(struct child *c, const struct mortal *role)
     child_expect_ready(c);
 }
 
-static void test_a_killed_client_leaves_its_will(void **state)
+static void a_killed_client_leaves_its_will(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct child c;
-        struct scene x;
+    struct child c;
+    struct scene x;
 
-        scene_start(&x, packets);
-        mortal_start(&c, &(struct mortal){.address = address(&x), .body = "1"});
-        expect(&x, 2, "mortal joined 0;w/life=1;");
-        child_kill9(&c);
-        expect(&x, 2, "mortal left 0;w/will=1;");
-        scene_stop(&x);
-    }
+    scene_start(&x, packets);
+    mortal_start(&c, &(struct mortal){.address = address(&x), .body = "1"});
+    expect(&x, 2, "mortal joined 0;w/life=1;");
+    child_kill9(&c);
+    expect(&x, 2, "mortal left 0;w/will=1;");
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_killed_client_leaves_its_will)
 
-static void test_one_that_says_goodbye_leaves_none(void **state)
+static void one_that_says_goodbye_leaves_none(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct child c;
-        struct scene x;
+    struct child c;
+    struct scene x;
 
-        scene_start(&x, packets);
-        mortal_start(&c,
-                     &(struct mortal){.address = address(&x), .body = "1", .says_goodbye = true});
-        child_finish(&c);
-        child_join(&c);
-        child_forget(&c);
-        /* whatever there is comes before what the next one does */
-        mortal_start(&c, &(struct mortal){.address = address(&x), .body = "2"});
-        expect(&x, 5, "mortal joined 0;w/life=1;mortal left 1;mortal joined 0;w/life=2;");
-        child_kill9(&c);
-        expect(&x, 2, "mortal left 0;w/will=2;");
-        scene_stop(&x);
-    }
+    scene_start(&x, packets);
+    mortal_start(&c, &(struct mortal){.address = address(&x), .body = "1", .says_goodbye = true});
+    child_finish(&c);
+    child_join(&c);
+    child_forget(&c);
+    /* whatever there is comes before what the next one does */
+    mortal_start(&c, &(struct mortal){.address = address(&x), .body = "2"});
+    expect(&x, 5, "mortal joined 0;w/life=1;mortal left 1;mortal joined 0;w/life=2;");
+    child_kill9(&c);
+    expect(&x, 2, "mortal left 0;w/will=2;");
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(one_that_says_goodbye_leaves_none)
 
 struct asked {
     const char *name;
@@ -191,64 +186,58 @@ static uint64_t counter(struct scene *x, const char *name)
     return a.value;
 }
 
-static void test_a_return_cancels_a_delayed_will(void **state)
+static void a_return_cancels_a_delayed_will(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct child c;
-        struct scene x;
+    struct child c;
+    struct scene x;
 
-        scene_start(&x, packets);
-        mortal_start(&c, &(struct mortal){address(&x), "first", 3600000, false});
-        child_kill9(&c);
-        expect(&x, 3, "mortal joined 0;w/life=first;mortal left 0;");
-        mortal_start(&c, &(struct mortal){address(&x), "second", 200, false});
-        child_kill9(&c);
-        expect(&x, 4, "mortal joined 0;w/life=second;mortal left 0;w/will=second;");
-        assert_int_equal(counter(&x, "wills_cancelled"), 1);
-        assert_int_equal(counter(&x, "wills_published"), 1);
-        assert_int_equal(counter(&x, "wills_now"), 0);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets);
+    mortal_start(&c, &(struct mortal){address(&x), "first", 3600000, false});
+    child_kill9(&c);
+    expect(&x, 3, "mortal joined 0;w/life=first;mortal left 0;");
+    mortal_start(&c, &(struct mortal){address(&x), "second", 200, false});
+    child_kill9(&c);
+    expect(&x, 4, "mortal joined 0;w/life=second;mortal left 0;w/will=second;");
+    assert_int_equal(counter(&x, "wills_cancelled"), 1);
+    assert_int_equal(counter(&x, "wills_published"), 1);
+    assert_int_equal(counter(&x, "wills_now"), 0);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_return_cancels_a_delayed_will)
 
-static void test_a_delayed_will_is_not_published_after_a_return(void **state)
+static void a_delayed_will_is_not_published_after_a_return(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct child a, b;
-        struct scene x;
+    struct child a, b;
+    struct scene x;
 
-        scene_start(&x, packets);
-        mortal_start(&a, &(struct mortal){address(&x), "first", 300, false});
-        mortal_start(&b, &(struct mortal){address(&x), "second", 600, false});
-        child_kill9(&a); /* while the second one is there: it has returned already */
-        expect(&x, 5, "mortal joined 0;w/life=first;mortal joined 0;w/life=second;mortal left 0;");
-        child_kill9(&b);
-        expect(&x, 2, "mortal left 0;w/will=second;"); /* 600 ms later, and no first */
-        scene_stop(&x);
-    }
+    scene_start(&x, packets);
+    mortal_start(&a, &(struct mortal){address(&x), "first", 300, false});
+    mortal_start(&b, &(struct mortal){address(&x), "second", 600, false});
+    child_kill9(&a); /* while the second one is there: it has returned already */
+    expect(&x, 5, "mortal joined 0;w/life=first;mortal joined 0;w/life=second;mortal left 0;");
+    child_kill9(&b);
+    expect(&x, 2, "mortal left 0;w/will=second;"); /* 600 ms later, and no first */
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_delayed_will_is_not_published_after_a_return)
 
-static void test_a_stopped_router_says_nothing(void **state)
+static void a_stopped_router_says_nothing(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct child c;
-        struct scene x;
+    struct child c;
+    struct scene x;
 
-        scene_start(&x, packets);
-        mortal_start(&c, &(struct mortal){.address = address(&x), .body = "1"});
-        expect(&x, 2, "mortal joined 0;w/life=1;");
-        router_stop(&x.f);
-        while (bus_process(x.c) >= 0) {
-            assert_true(bus_wait(x.c, FIXTURE_TIMEOUT_MS) != 0);
-        }
-        assert_string_equal(x.s.text, "");
-        child_kill9(&c);
-        bus_close(x.c);
+    scene_start(&x, packets);
+    mortal_start(&c, &(struct mortal){.address = address(&x), .body = "1"});
+    expect(&x, 2, "mortal joined 0;w/life=1;");
+    router_stop(&x.f);
+    while (bus_process(x.c) >= 0) {
+        assert_true(bus_wait(x.c, FIXTURE_TIMEOUT_MS) != 0);
     }
+    assert_string_equal(x.s.text, "");
+    child_kill9(&c);
+    bus_close(x.c);
 }
+ON_BOTH_LINKS(a_stopped_router_says_nothing)
 
 /* ---- interest and silence ---- */
 
@@ -261,37 +250,35 @@ static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *u
     note(userdata, text);
 }
 
-static void test_interest_follows_subscribers_that_are_killed(void **state)
+static void interest_follows_subscribers_that_are_killed(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct bus_topic_opts opts = BUS_TOPIC_OPTS_INIT;
-        struct child_role role = {.topic = "t/#", .opts = BUS_SUB_OPTS_INIT};
-        struct child a, b;
-        struct scene x;
-        struct bus_topic *t;
+    struct bus_topic_opts opts = BUS_TOPIC_OPTS_INIT;
+    struct child_role role = {.topic = "t/#", .opts = BUS_SUB_OPTS_INIT};
+    struct child a, b;
+    struct scene x;
+    struct bus_topic *t;
 
-        memset(&x, 0, sizeof(x));
-        router_start(&x.f, NULL);
-        role.address = x.f.stream;
-        x.packets = packets;
-        assert_int_equal(bus_open(address(&x), NULL, &x.c), 0);
-        opts.on_interest = on_interest;
-        opts.userdata = &x.s;
-        assert_int_equal(bus_advertise_with(x.c, "t/1", &opts, &t), 0);
-        expect(&x, 1, "0;");
-        child_start(&a, child_subscriber, &role);
-        expect(&x, 1, "1;");
-        child_start(&b, child_subscriber, &role);
-        expect(&x, 1, "2;");
-        child_kill9(&b);
-        expect(&x, 1, "1;");
-        child_kill9(&a);
-        expect(&x, 1, "0;");
-        bus_topic_unref(t);
-        scene_stop(&x);
-    }
+    memset(&x, 0, sizeof(x));
+    router_start(&x.f, NULL);
+    role.address = x.f.stream;
+    x.packets = packets;
+    assert_int_equal(bus_open(address(&x), NULL, &x.c), 0);
+    opts.on_interest = on_interest;
+    opts.userdata = &x.s;
+    assert_int_equal(bus_advertise_with(x.c, "t/1", &opts, &t), 0);
+    expect(&x, 1, "0;");
+    child_start(&a, child_subscriber, &role);
+    expect(&x, 1, "1;");
+    child_start(&b, child_subscriber, &role);
+    expect(&x, 1, "2;");
+    child_kill9(&b);
+    expect(&x, 1, "1;");
+    child_kill9(&a);
+    expect(&x, 1, "0;");
+    bus_topic_unref(t);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(interest_follows_subscribers_that_are_killed)
 
 static void on_silence(struct bus_sub *sub, uint64_t since_ms, void *userdata)
 {
@@ -300,40 +287,38 @@ static void on_silence(struct bus_sub *sub, uint64_t since_ms, void *userdata)
     note(userdata, "silence");
 }
 
-static void test_silence_is_told_once(void **state)
+static void silence_is_told_once(bool packets)
 {
-    (void) state;
-    for (unsigned packets = 0; packets < 2; packets++) {
-        struct bus_sub_opts opts = BUS_SUB_OPTS_INIT;
-        struct bus_conn *c;
-        struct scene x;
+    struct bus_sub_opts opts = BUS_SUB_OPTS_INIT;
+    struct bus_conn *c;
+    struct scene x;
 
-        memset(&x, 0, sizeof(x));
-        router_start(&x.f, NULL);
-        x.packets = packets;
-        assert_int_equal(bus_open(address(&x), NULL, &x.c), 0);
-        assert_int_equal(bus_open(x.f.stream, NULL, &c), 0);
-        opts.silence_ms = 20;
-        opts.on_silence = on_silence;
-        assert_int_equal(bus_subscribe(x.c, "w/quiet", &opts, on_message, &x.s, NULL), 0);
-        expect(&x, 1, "silence;");
-        assert_int_equal(bus_publish(c, "w/quiet", "!", 1), 0);
-        expect(&x, 2, "w/quiet=!;silence;");
-        bus_close(c);
-        scene_stop(&x);
-    }
+    memset(&x, 0, sizeof(x));
+    router_start(&x.f, NULL);
+    x.packets = packets;
+    assert_int_equal(bus_open(address(&x), NULL, &x.c), 0);
+    assert_int_equal(bus_open(x.f.stream, NULL, &c), 0);
+    opts.silence_ms = 20;
+    opts.on_silence = on_silence;
+    assert_int_equal(bus_subscribe(x.c, "w/quiet", &opts, on_message, &x.s, NULL), 0);
+    expect(&x, 1, "silence;");
+    assert_int_equal(bus_publish(c, "w/quiet", "!", 1), 0);
+    expect(&x, 2, "w/quiet=!;silence;");
+    bus_close(c);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(silence_is_told_once)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_killed_client_leaves_its_will),
-        cmocka_unit_test(test_one_that_says_goodbye_leaves_none),
-        cmocka_unit_test(test_a_return_cancels_a_delayed_will),
-        cmocka_unit_test(test_a_delayed_will_is_not_published_after_a_return),
-        cmocka_unit_test(test_a_stopped_router_says_nothing),
-        cmocka_unit_test(test_interest_follows_subscribers_that_are_killed),
-        cmocka_unit_test(test_silence_is_told_once),
+        BOTH_CASES(a_killed_client_leaves_its_will),
+        BOTH_CASES(one_that_says_goodbye_leaves_none),
+        BOTH_CASES(a_return_cancels_a_delayed_will),
+        BOTH_CASES(a_delayed_will_is_not_published_after_a_return),
+        BOTH_CASES(a_stopped_router_says_nothing),
+        BOTH_CASES(interest_follows_subscribers_that_are_killed),
+        BOTH_CASES(silence_is_told_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,332 +198,291 @@ static void settle(struct scene *x, const unsigned *n, unsigned until)
     }
 }
 
-#define FOR_BOTH_LINKS(packets) for (unsigned packets = 0; packets < 2; packets++)
-
 /* ---- in one process ---- */
 
-static void test_each_of_many_is_answered_once(void **state)
+static void each_of_many_is_answered_once(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a[200] = {0};
-        struct scene x;
+    struct asked a[200] = {0};
+    struct scene x;
 
-        scene_start(&x, packets, false);
-        for (size_t i = 0; i < ARRAY_LEN(a); i++) {
-            (void) ask(&x, i % 2 ? "t/1" : "t/2", &a[i], NULL);
-        }
-        for (size_t i = 0; i < ARRAY_LEN(a); i++) {
-            settle(&x, &a[i].n_ends, 1);
-            assert_int_equal(a[i].status, BUS_STATUS_OK);
-            assert_int_equal(a[i].n_replies, 1);
-            assert_int_equal(a[i].bytes, 8);
-        }
-        scene_stop(&x);
+    scene_start(&x, packets, false);
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        (void) ask(&x, i % 2 ? "t/1" : "t/2", &a[i], NULL);
     }
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        settle(&x, &a[i].n_ends, 1);
+        assert_int_equal(a[i].status, BUS_STATUS_OK);
+        assert_int_equal(a[i].n_replies, 1);
+        assert_int_equal(a[i].bytes, 8);
+    }
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(each_of_many_is_answered_once)
 
-static void test_answers_may_come_later_and_in_any_order(void **state)
+static void answers_may_come_later_and_in_any_order(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a[20] = {0};
-        struct scene x;
+    struct asked a[20] = {0};
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        for (size_t i = 0; i < ARRAY_LEN(a); i++) {
-            (void) ask(&x, "t/later", &a[i], NULL);
-        }
-        settle(&x, &x.server.n_calls, ARRAY_LEN(a));
-        for (unsigned i = ARRAY_LEN(a); i-- > 0;) {
-            assert_int_equal(a[i].n_ends, 0);
-            answer(&x.server, i);
-            settle(&x, &a[i].n_ends, 1);
-            assert_true(i == 0 || a[i - 1].n_ends == 0);
-        }
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        (void) ask(&x, "t/later", &a[i], NULL);
     }
+    settle(&x, &x.server.n_calls, ARRAY_LEN(a));
+    for (unsigned i = ARRAY_LEN(a); i-- > 0;) {
+        assert_int_equal(a[i].n_ends, 0);
+        answer(&x.server, i);
+        settle(&x, &a[i].n_ends, 1);
+        assert_true(i == 0 || a[i - 1].n_ends == 0);
+    }
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(answers_may_come_later_and_in_any_order)
 
-static void test_a_long_stream_waits_for_its_reader(void **state)
+static void a_long_stream_waits_for_its_reader(bool packets)
 {
     struct bus_reply_opts more = BUS_REPLY_OPTS_INIT;
     uint8_t body[8];
+    struct asked a = {.wants_order = true};
+    unsigned n_waits = 0;
+    struct scene x;
 
-    (void) state;
     more.flags = BUS_REPLY_MORE;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a = {.wants_order = true};
-        unsigned n_waits = 0;
-        struct scene x;
+    scene_start(&x, packets, true);
+    (void) ask(&x, "t/stream", &a, NULL);
+    settle(&x, &x.server.n_calls, 1);
+    for (unsigned i = 0; i < 1000; i++) {
+        int r;
 
-        scene_start(&x, packets, true);
-        (void) ask(&x, "t/stream", &a, NULL);
-        settle(&x, &x.server.n_calls, 1);
-        for (unsigned i = 0; i < 1000; i++) {
-            int r;
+        store_u64le(body, i);
+        while ((r = bus_call_reply(x.server.calls[0], body, 8, i < 999 ? &more : NULL)) ==
+               -EAGAIN) {
+            unsigned seen = a.n_replies;
 
-            store_u64le(body, i);
-            while ((r = bus_call_reply(x.server.calls[0], body, 8, i < 999 ? &more : NULL)) ==
-                   -EAGAIN) {
-                unsigned seen = a.n_replies;
-
-                n_waits++;
-                settle(&x, &a.n_replies, MIN(seen + 1, i));
-                assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
-                assert_int_equal(bus_flush(x.server.conn, FIXTURE_TIMEOUT_MS), 0);
-            }
-            assert_int_equal(r, 0);
+            n_waits++;
+            settle(&x, &a.n_replies, MIN(seen + 1, i));
+            assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
+            assert_int_equal(bus_flush(x.server.conn, FIXTURE_TIMEOUT_MS), 0);
         }
-        settle(&x, &a.n_ends, 1);
-        assert_int_equal(a.n_replies, 1000);
-        assert_int_equal(a.n_bad, 0);
-        assert_true(n_waits > 0);
-        scene_stop(&x);
+        assert_int_equal(r, 0);
     }
+    settle(&x, &a.n_ends, 1);
+    assert_int_equal(a.n_replies, 1000);
+    assert_int_equal(a.n_bad, 0);
+    assert_true(n_waits > 0);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_long_stream_waits_for_its_reader)
 
-static void test_all_are_asked_and_accounted_for(void **state)
+static void all_are_asked_and_accounted_for(bool packets)
 {
     struct bus_request_opts opts = BUS_REQUEST_OPTS_INIT;
+    struct server others[3]; /* one answers, one goes, one is silent */
+    struct asked a = {0};
+    struct scene x;
 
-    (void) state;
     opts.flags = BUS_REQUEST_ALL;
     opts.timeout_ms = 300;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct server others[3]; /* one answers, one goes, one is silent */
-        struct asked a = {0};
-        struct scene x;
+    scene_start(&x, packets, false);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        server_start(&others[i], i % 2 ? x.f.seqpacket : x.f.stream, "t/#", i > 0);
+    }
+    (void) ask(&x, "t/all", &a, &opts);
+    assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_int_equal(bus_flush(others[i].conn, FIXTURE_TIMEOUT_MS), 0);
+    }
+    assert_int_equal(others[1].n_calls, 1);
+    assert_int_equal(others[2].n_calls, 1);
+    bus_sub_unref(others[1].sub);
+    assert_true(bus_call_is_cancelled(others[1].calls[0]));
+    bus_call_drop(others[1].calls[0]);
+    assert_int_equal(bus_flush(others[1].conn, FIXTURE_TIMEOUT_MS), 0);
+    settle(&x, &a.n_ends, 1);
+    assert_int_equal(a.status, BUS_STATUS_OK);
+    assert_int_equal(a.n_replies, 2);
+    assert_int_equal(a.n_bad, 0);
+    assert_int_equal(__builtin_popcount(a.parts), 2);
+    assert_int_equal(a.parts & ~0x1eu, 0);
+    assert_int_equal(a.replied, 2);
+    assert_int_equal(a.gone, 1);
+    assert_int_equal(a.timed_out, 1);
+    assert_int_equal(bus_flush(others[2].conn, FIXTURE_TIMEOUT_MS), 0);
+    assert_int_equal(others[2].cancelled, BUS_STATUS_TIMEOUT);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        server_stop(&others[i]);
+    }
+    scene_stop(&x);
+}
+ON_BOTH_LINKS(all_are_asked_and_accounted_for)
 
-        scene_start(&x, packets, false);
-        for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-            server_start(&others[i], i % 2 ? x.f.seqpacket : x.f.stream, "t/#", i > 0);
-        }
-        (void) ask(&x, "t/all", &a, &opts);
-        assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
-        for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-            assert_int_equal(bus_flush(others[i].conn, FIXTURE_TIMEOUT_MS), 0);
-        }
-        assert_int_equal(others[1].n_calls, 1);
-        assert_int_equal(others[2].n_calls, 1);
-        bus_sub_unref(others[1].sub);
-        assert_true(bus_call_is_cancelled(others[1].calls[0]));
-        bus_call_drop(others[1].calls[0]);
-        assert_int_equal(bus_flush(others[1].conn, FIXTURE_TIMEOUT_MS), 0);
+static void large_bodies_go_both_ways(bool packets)
+{
+    static uint8_t body[LARGE];
+    struct scene x;
+
+    scene_start(&x, packets, false);
+    for (unsigned i = 0; i < 50; i++) {
+        struct asked a = {0};
+        int r;
+
+        memset(body, (int) i, sizeof(body));
+        r = bus_request(x.asker, "t/large", body, sizeof(body), NULL, on_reply, &a, NULL);
+        assert_int_equal(r, 0);
         settle(&x, &a.n_ends, 1);
         assert_int_equal(a.status, BUS_STATUS_OK);
-        assert_int_equal(a.n_replies, 2);
+        assert_int_equal(a.bytes, LARGE);
+        assert_int_equal(a.fill, i);
         assert_int_equal(a.n_bad, 0);
-        assert_int_equal(__builtin_popcount(a.parts), 2);
-        assert_int_equal(a.parts & ~0x1eu, 0);
-        assert_int_equal(a.replied, 2);
-        assert_int_equal(a.gone, 1);
-        assert_int_equal(a.timed_out, 1);
-        assert_int_equal(bus_flush(others[2].conn, FIXTURE_TIMEOUT_MS), 0);
-        assert_int_equal(others[2].cancelled, BUS_STATUS_TIMEOUT);
-        for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-            server_stop(&others[i]);
-        }
-        scene_stop(&x);
     }
+    scene_stop(&x);
 }
-
-static void test_large_bodies_go_both_ways(void **state)
-{
-    static uint8_t body[LARGE];
-
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct scene x;
-
-        scene_start(&x, packets, false);
-        for (unsigned i = 0; i < 50; i++) {
-            struct asked a = {0};
-            int r;
-
-            memset(body, (int) i, sizeof(body));
-            r = bus_request(x.asker, "t/large", body, sizeof(body), NULL, on_reply, &a, NULL);
-            assert_int_equal(r, 0);
-            settle(&x, &a.n_ends, 1);
-            assert_int_equal(a.status, BUS_STATUS_OK);
-            assert_int_equal(a.bytes, LARGE);
-            assert_int_equal(a.fill, i);
-            assert_int_equal(a.n_bad, 0);
-        }
-        scene_stop(&x);
-    }
-}
+ON_BOTH_LINKS(large_bodies_go_both_ways)
 
 /* Large bodies that are kept, by both sides, stay as they are. */
-static void test_large_calls_are_kept_until_they_are_answered(void **state)
+static void large_calls_are_kept_until_they_are_answered(bool packets)
 {
     static uint8_t body[LARGE];
+    struct asked a[8] = {0};
+    struct scene x;
 
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a[8] = {0};
-        struct scene x;
-
-        scene_start(&x, packets, true);
-        for (unsigned i = 0; i < ARRAY_LEN(a); i++) {
-            memset(body, (int) i + 1, sizeof(body));
-            assert_int_equal(
-                bus_request(x.asker, "t/l", body, sizeof(body), NULL, on_reply, &a[i], NULL), 0);
-            settle(&x, &x.server.n_calls, i + 1 > 3 ? 3 : i + 1); /* its window is 4 MiB */
-        }
-        for (unsigned i = 0; i < ARRAY_LEN(a); i++) {
-            settle(&x, &x.server.n_calls, i + 1);
-            answer(&x.server, i);
-            settle(&x, &a[i].n_ends, 1);
-            assert_int_equal(a[i].fill, i + 1);
-            assert_int_equal(a[i].n_bad, 0);
-        }
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    for (unsigned i = 0; i < ARRAY_LEN(a); i++) {
+        memset(body, (int) i + 1, sizeof(body));
+        assert_int_equal(
+            bus_request(x.asker, "t/l", body, sizeof(body), NULL, on_reply, &a[i], NULL), 0);
+        settle(&x, &x.server.n_calls, i + 1 > 3 ? 3 : i + 1); /* its window is 4 MiB */
     }
+    for (unsigned i = 0; i < ARRAY_LEN(a); i++) {
+        settle(&x, &x.server.n_calls, i + 1);
+        answer(&x.server, i);
+        settle(&x, &a[i].n_ends, 1);
+        assert_int_equal(a[i].fill, i + 1);
+        assert_int_equal(a[i].n_bad, 0);
+    }
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(large_calls_are_kept_until_they_are_answered)
 
-static void test_descriptors_go_both_ways(void **state)
+static void descriptors_go_both_ways(bool packets)
 {
     struct bus_request_opts opts = BUS_REQUEST_OPTS_INIT;
     struct bus_reply_opts with_fd = BUS_REPLY_OPTS_INIT;
+    char buf[256];
+    struct scene x;
+    unsigned open;
+    int ends[2];
 
-    (void) state;
     opts.flags = BUS_REQUEST_DESCRIPTORS;
     opts.n_fds = with_fd.n_fds = 1;
-    FOR_BOTH_LINKS(packets)
-    {
-        char buf[256];
-        struct scene x;
-        unsigned open;
-        int ends[2];
+    scene_start(&x, packets, true);
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    opts.fds = with_fd.fds = &ends[1];
+    open = fds_open();
+    for (unsigned i = 0; i < 50; i++) {
+        struct asked a = {0};
+        const struct bus_message *m;
 
-        scene_start(&x, packets, true);
-        assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
-        opts.fds = with_fd.fds = &ends[1];
-        open = fds_open();
-        for (unsigned i = 0; i < 50; i++) {
-            struct asked a = {0};
-            const struct bus_message *m;
-
-            (void) ask(&x, "t/fds", &a, &opts);
-            settle(&x, &x.server.n_calls, i + 1);
-            m = bus_call_message(x.server.calls[i]);
-            assert_int_equal(bus_message_n_fds(m), 1);
-            assert_int_equal(write(bus_message_fd(m, 0), "c", 1), 1);
-            assert_int_equal(bus_call_reply(x.server.calls[i], "x", 1, &with_fd), 0);
-            settle(&x, &a.n_ends, 1);
-            assert_int_equal(a.n_fds, 1);
-            assert_int_equal(a.n_bad, 0);
-        }
-        assert_int_equal(read(ends[0], buf, sizeof(buf)), 100);
-        assert_int_equal(memcmp(buf, "crcrcr", 6), 0);
-        assert_int_equal(fds_open(), open);
-        (void) close(ends[0]);
-        (void) close(ends[1]);
-        scene_stop(&x);
+        (void) ask(&x, "t/fds", &a, &opts);
+        settle(&x, &x.server.n_calls, i + 1);
+        m = bus_call_message(x.server.calls[i]);
+        assert_int_equal(bus_message_n_fds(m), 1);
+        assert_int_equal(write(bus_message_fd(m, 0), "c", 1), 1);
+        assert_int_equal(bus_call_reply(x.server.calls[i], "x", 1, &with_fd), 0);
+        settle(&x, &a.n_ends, 1);
+        assert_int_equal(a.n_fds, 1);
+        assert_int_equal(a.n_bad, 0);
     }
+    assert_int_equal(read(ends[0], buf, sizeof(buf)), 100);
+    assert_int_equal(memcmp(buf, "crcrcr", 6), 0);
+    assert_int_equal(fds_open(), open);
+    (void) close(ends[0]);
+    (void) close(ends[1]);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(descriptors_go_both_ways)
 
-static void test_who_cancels_hears_nothing_and_the_server_does(void **state)
+static void who_cancels_hears_nothing_and_the_server_does(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a = {0}, b = {0};
-        struct bus_request *request;
-        struct scene x;
+    struct asked a = {0}, b = {0};
+    struct bus_request *request;
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        request = ask(&x, "t/cancel", &a, NULL);
-        settle(&x, &x.server.n_calls, 1);
-        bus_request_cancel(request);
-        settle(&x, &x.server.n_cancelled, 1);
-        assert_int_equal(x.server.cancelled, BUS_STATUS_CANCELLED);
-        answer(&x.server, 0); /* nobody hears of it */
-        bus_request_cancel(ask(&x, "t/at-once", &a, NULL));
-        (void) ask(&x, "t/other", &b, NULL);
-        settle(&x, &x.server.n_calls, 3);
-        answer(&x.server, 2);
-        settle(&x, &b.n_ends, 1);
-        bus_call_drop(x.server.calls[1]);
-        assert_int_equal(a.n_replies + a.n_ends, 0);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets, true);
+    request = ask(&x, "t/cancel", &a, NULL);
+    settle(&x, &x.server.n_calls, 1);
+    bus_request_cancel(request);
+    settle(&x, &x.server.n_cancelled, 1);
+    assert_int_equal(x.server.cancelled, BUS_STATUS_CANCELLED);
+    answer(&x.server, 0); /* nobody hears of it */
+    bus_request_cancel(ask(&x, "t/at-once", &a, NULL));
+    (void) ask(&x, "t/other", &b, NULL);
+    settle(&x, &x.server.n_calls, 3);
+    answer(&x.server, 2);
+    settle(&x, &b.n_ends, 1);
+    bus_call_drop(x.server.calls[1]);
+    assert_int_equal(a.n_replies + a.n_ends, 0);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(who_cancels_hears_nothing_and_the_server_does)
 
 /* The reply and the cancellation cross. */
-static void test_a_reply_that_comes_too_late_is_nothing_to_talk_about(void **state)
+static void a_reply_that_comes_too_late_is_nothing_to_talk_about(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a = {0};
-        struct bus_request *request;
-        struct scene x;
+    struct asked a = {0};
+    struct bus_request *request;
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        request = ask(&x, "t/cancel", &a, NULL);
-        settle(&x, &x.server.n_calls, 1);
-        bus_request_cancel(request);
-        assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0); /* the router knows */
-        answer(&x.server, 0);
-        assert_int_equal(bus_flush(x.server.conn, FIXTURE_TIMEOUT_MS), 0);
-        assert_int_equal(x.server.n_cancelled, 0);
-        assert_int_equal(a.n_replies + a.n_ends, 0);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets, true);
+    request = ask(&x, "t/cancel", &a, NULL);
+    settle(&x, &x.server.n_calls, 1);
+    bus_request_cancel(request);
+    assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0); /* the router knows */
+    answer(&x.server, 0);
+    assert_int_equal(bus_flush(x.server.conn, FIXTURE_TIMEOUT_MS), 0);
+    assert_int_equal(x.server.n_cancelled, 0);
+    assert_int_equal(a.n_replies + a.n_ends, 0);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_reply_that_comes_too_late_is_nothing_to_talk_about)
 
-static void test_a_timeout_is_told_to_both(void **state)
+static void a_timeout_is_told_to_both(bool packets)
 {
     struct bus_request_opts opts = BUS_REQUEST_OPTS_INIT;
+    struct asked a = {0};
+    struct scene x;
 
-    (void) state;
     opts.timeout_ms = 50;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a = {0};
-        struct scene x;
-
-        scene_start(&x, packets, true);
-        (void) ask(&x, "t/slow", &a, &opts);
-        settle(&x, &a.n_ends, 1);
-        settle(&x, &x.server.n_cancelled, 1);
-        assert_int_equal(a.status, BUS_STATUS_TIMEOUT);
-        assert_int_equal(x.server.cancelled, BUS_STATUS_TIMEOUT);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets, true);
+    (void) ask(&x, "t/slow", &a, &opts);
+    settle(&x, &a.n_ends, 1);
+    settle(&x, &x.server.n_cancelled, 1);
+    assert_int_equal(a.status, BUS_STATUS_TIMEOUT);
+    assert_int_equal(x.server.cancelled, BUS_STATUS_TIMEOUT);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_timeout_is_told_to_both)
 
-static void test_a_dropped_call_is_an_error(void **state)
+static void a_dropped_call_is_an_error(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct asked a = {0}, b = {0};
-        struct scene x;
+    struct asked a = {0}, b = {0};
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        (void) ask(&x, "t/drop", &a, NULL);
-        (void) ask(&x, "t/fail", &b, NULL);
-        settle(&x, &x.server.n_calls, 2);
-        bus_call_drop(x.server.calls[0]);
-        assert_int_equal(bus_call_fail(x.server.calls[1], 17, "seventeen"), 0);
-        settle(&x, &a.n_ends, 1);
-        settle(&x, &b.n_ends, 1);
-        assert_int_equal(a.status, BUS_STATUS_OK);
-        assert_int_equal(a.error, BUS_ERROR_DROPPED);
-        assert_int_equal(b.error, 17);
-        assert_int_equal(b.bytes, 9);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets, true);
+    (void) ask(&x, "t/drop", &a, NULL);
+    (void) ask(&x, "t/fail", &b, NULL);
+    settle(&x, &x.server.n_calls, 2);
+    bus_call_drop(x.server.calls[0]);
+    assert_int_equal(bus_call_fail(x.server.calls[1], 17, "seventeen"), 0);
+    settle(&x, &a.n_ends, 1);
+    settle(&x, &b.n_ends, 1);
+    assert_int_equal(a.status, BUS_STATUS_OK);
+    assert_int_equal(a.error, BUS_ERROR_DROPPED);
+    assert_int_equal(b.error, 17);
+    assert_int_equal(b.bytes, 9);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_dropped_call_is_an_error)
 
 static unsigned n_closed;
 
@@ -537,36 +496,33 @@ static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char
     n_closed++;
 }
 
-static void test_the_router_stops(void **state)
+static void the_router_stops(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct bus_opts opts = BUS_OPTS_INIT;
-        struct asked a = {0};
-        struct scene x;
+    struct bus_opts opts = BUS_OPTS_INIT;
+    struct asked a = {0};
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        bus_close(x.asker);
-        opts.on_closed = on_closed;
-        opts.userdata = &a;
-        n_closed = 0;
-        assert_int_equal(bus_open(address_of(&x), &opts, &x.asker), 0);
-        (void) ask(&x, "t/x", &a, NULL);
-        settle(&x, &x.server.n_calls, 1);
-        router_stop(&x.f);
-        assert_int_equal(bus_run(x.asker), -ENOTCONN);
-        assert_int_equal(a.n_ends, 1);
-        assert_int_equal(a.status, BUS_STATUS_DISCONNECTED);
-        assert_int_equal(n_closed, 1);
-        assert_int_equal(bus_run(x.server.conn), -ENOTCONN);
-        assert_true(bus_call_is_cancelled(x.server.calls[0]));
-        assert_int_equal(bus_call_reply(x.server.calls[0], "x", 1, NULL), -ENOTCONN);
-        bus_call_drop(x.server.calls[0]);
-        bus_close(x.asker);
-        server_stop(&x.server);
-    }
+    scene_start(&x, packets, true);
+    bus_close(x.asker);
+    opts.on_closed = on_closed;
+    opts.userdata = &a;
+    n_closed = 0;
+    assert_int_equal(bus_open(address_of(&x), &opts, &x.asker), 0);
+    (void) ask(&x, "t/x", &a, NULL);
+    settle(&x, &x.server.n_calls, 1);
+    router_stop(&x.f);
+    assert_int_equal(bus_run(x.asker), -ENOTCONN);
+    assert_int_equal(a.n_ends, 1);
+    assert_int_equal(a.status, BUS_STATUS_DISCONNECTED);
+    assert_int_equal(n_closed, 1);
+    assert_int_equal(bus_run(x.server.conn), -ENOTCONN);
+    assert_true(bus_call_is_cancelled(x.server.calls[0]));
+    assert_int_equal(bus_call_reply(x.server.calls[0], "x", 1, NULL), -ENOTCONN);
+    bus_call_drop(x.server.calls[0]);
+    bus_close(x.asker);
+    server_stop(&x.server);
 }
+ON_BOTH_LINKS(the_router_stops)
 
 /* ---- between processes ---- */
 
@@ -648,95 +604,86 @@ static void child_asker(struct child_self *self)
     (void) bus_run(conn);
 }
 
-static void test_the_requester_is_killed(void **state)
+static void the_requester_is_killed(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "t/x"};
-        struct child asker;
-        struct scene x;
+    struct child_role role = {.topic = "t/x"};
+    struct child asker;
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        role.address = address_of(&x);
-        child_start(&asker, child_asker, &role);
-        child_expect_ready(&asker);
-        settle(&x, &x.server.n_calls, 3);
-        assert_int_equal(x.server.n_cancelled, 0);
-        child_kill9(&asker);
-        settle(&x, &x.server.n_cancelled, 3);
-        assert_int_equal(x.server.cancelled, BUS_STATUS_CANCELLED);
-        for (unsigned i = 0; i < 3; i++) {
-            bus_call_drop(x.server.calls[i]);
-        }
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    role.address = address_of(&x);
+    child_start(&asker, child_asker, &role);
+    child_expect_ready(&asker);
+    settle(&x, &x.server.n_calls, 3);
+    assert_int_equal(x.server.n_cancelled, 0);
+    child_kill9(&asker);
+    settle(&x, &x.server.n_cancelled, 3);
+    assert_int_equal(x.server.cancelled, BUS_STATUS_CANCELLED);
+    for (unsigned i = 0; i < 3; i++) {
+        bus_call_drop(x.server.calls[i]);
     }
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(the_requester_is_killed)
 
-static void test_the_server_is_killed(void **state)
+static void the_server_is_killed(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "c/+"};
-        struct asked a[4] = {0};
-        struct child server;
-        struct scene x;
+    struct child_role role = {.topic = "c/+"};
+    struct asked a[4] = {0};
+    struct child server;
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        role.address = address_of(&x);
-        child_start(&server, child_server, &role);
-        child_expect_ready(&server);
-        for (unsigned i = 0; i < 3; i++) {
-            (void) ask(&x, i == 1 ? "c/half" : "c/silent", &a[i], NULL);
-        }
-        settle(&x, &a[1].n_replies, 1);
-        while (server.report->done < 3) {
-            children_watch((struct child *const[]){&server}, 1, 1);
-        }
-        child_kill9(&server);
-        for (unsigned i = 0; i < 3; i++) {
-            settle(&x, &a[i].n_ends, 1);
-            assert_int_equal(a[i].status, BUS_STATUS_RESPONDER_GONE);
-            assert_int_equal(a[i].n_replies, i == 1);
-        }
-        (void) ask(&x, "c/silent", &a[3], NULL);
-        settle(&x, &a[3].n_ends, 1);
-        assert_int_equal(a[3].status, BUS_STATUS_NO_RESPONDER);
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    role.address = address_of(&x);
+    child_start(&server, child_server, &role);
+    child_expect_ready(&server);
+    for (unsigned i = 0; i < 3; i++) {
+        (void) ask(&x, i == 1 ? "c/half" : "c/silent", &a[i], NULL);
     }
+    settle(&x, &a[1].n_replies, 1);
+    while (server.report->done < 3) {
+        children_watch((struct child *const[]){&server}, 1, 1);
+    }
+    child_kill9(&server);
+    for (unsigned i = 0; i < 3; i++) {
+        settle(&x, &a[i].n_ends, 1);
+        assert_int_equal(a[i].status, BUS_STATUS_RESPONDER_GONE);
+        assert_int_equal(a[i].n_replies, i == 1);
+    }
+    (void) ask(&x, "c/silent", &a[3], NULL);
+    settle(&x, &a[3].n_ends, 1);
+    assert_int_equal(a[3].status, BUS_STATUS_NO_RESPONDER);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(the_server_is_killed)
 
 /* A call that a stopped server has not read is its own all the same: nobody else gets it. */
-static void test_a_server_that_is_stopped_and_killed_has_got_the_call(void **state)
+static void a_server_that_is_stopped_and_killed_has_got_the_call(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "c/+"};
-        struct child servers[2];
-        struct asked a = {0};
-        struct scene x;
+    struct child_role role = {.topic = "c/+"};
+    struct child servers[2];
+    struct asked a = {0};
+    struct scene x;
 
-        scene_start(&x, packets, true);
-        role.address = address_of(&x);
-        child_start(&servers[0], child_server, &role);
-        child_expect_ready(&servers[0]);
-        child_stop(&servers[0]);
-        (void) ask(&x, "c/echo", &a, NULL);
-        assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
-        child_start(&servers[1], child_server, &role);
-        child_expect_ready(&servers[1]);
-        child_kill9(&servers[0]);
-        settle(&x, &a.n_ends, 1);
-        assert_int_equal(a.status, BUS_STATUS_RESPONDER_GONE);
-        assert_int_equal(servers[1].report->done, 0);
-        child_finish(&servers[1]);
-        child_join(&servers[1]);
-        child_forget(&servers[1]);
-        scene_stop(&x);
-    }
+    scene_start(&x, packets, true);
+    role.address = address_of(&x);
+    child_start(&servers[0], child_server, &role);
+    child_expect_ready(&servers[0]);
+    child_stop(&servers[0]);
+    (void) ask(&x, "c/echo", &a, NULL);
+    assert_int_equal(bus_flush(x.asker, FIXTURE_TIMEOUT_MS), 0);
+    child_start(&servers[1], child_server, &role);
+    child_expect_ready(&servers[1]);
+    child_kill9(&servers[0]);
+    settle(&x, &a.n_ends, 1);
+    assert_int_equal(a.status, BUS_STATUS_RESPONDER_GONE);
+    assert_int_equal(servers[1].report->done, 0);
+    child_finish(&servers[1]);
+    child_join(&servers[1]);
+    child_forget(&servers[1]);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(a_server_that_is_stopped_and_killed_has_got_the_call)
 
 /* ---- waiting ---- */
 
@@ -773,46 +720,42 @@ static void expect_answer(struct scene *x, const char *topic, uint32_t error, co
     bus_message_unref(answer.message);
 }
 
-static void test_waiting_for_the_only_answer(void **state)
+static void waiting_for_the_only_answer(bool packets)
 {
     struct sigaction caught = {.sa_handler = on_signal}, before;
+    struct child_role role = {.topic = "c/+"};
+    struct bus_request_opts all = BUS_REQUEST_OPTS_INIT;
+    struct bus_answer answer;
+    struct child server;
+    struct scene x;
 
-    (void) state;
     assert_int_equal(sigaction(SIGUSR1, &caught, &before), 0);
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "c/+"};
-        struct bus_request_opts all = BUS_REQUEST_OPTS_INIT;
-        struct bus_answer answer;
-        struct child server;
-        struct scene x;
-
-        scene_start(&x, packets, true);
-        role.address = x.f.stream;
-        child_start(&server, child_server, &role);
-        child_expect_ready(&server);
-        expect_answer(&x, "c/echo", 0, "body");
-        expect_answer(&x, "c/fail", 5, "no");
-        expect_answer(&x, "c/stream", 0, "last");
-        expect_end(&x, "nobody", BUS_STATUS_NO_RESPONDER);
-        expect_end(&x, "$bus/x", BUS_STATUS_DENIED);
-        expect_end(&x, "c/silent", BUS_STATUS_TIMEOUT);
-        expect_end(&x, "c/half", BUS_STATUS_TIMEOUT);
-        assert_int_equal(bus_request_wait(x.asker, "c/signal", "", 0, NULL, &answer), -EINTR);
-        while (server.report->lost < 3) { /* two were too late, and one was cancelled */
-            children_watch((struct child *const[]){&server}, 1, 1);
-        }
-        assert_int_equal(server.report->stalls, BUS_STATUS_CANCELLED);
-        expect_answer(&x, "c/echo", 0, "body");
-        all.flags = BUS_REQUEST_ALL;
-        assert_int_equal(bus_request_wait(x.asker, "c/echo", "", 0, &all, &answer), -EINVAL);
-        assert_int_equal(bus_request_wait(x.asker, "c/+", "", 0, NULL, &answer), -EINVAL);
-        assert_int_equal(wait_for(&x, "c/die", 0).status, BUS_STATUS_RESPONDER_GONE);
-        child_kill9(&server);
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    role.address = x.f.stream;
+    child_start(&server, child_server, &role);
+    child_expect_ready(&server);
+    expect_answer(&x, "c/echo", 0, "body");
+    expect_answer(&x, "c/fail", 5, "no");
+    expect_answer(&x, "c/stream", 0, "last");
+    expect_end(&x, "nobody", BUS_STATUS_NO_RESPONDER);
+    expect_end(&x, "$bus/x", BUS_STATUS_DENIED);
+    expect_end(&x, "c/silent", BUS_STATUS_TIMEOUT);
+    expect_end(&x, "c/half", BUS_STATUS_TIMEOUT);
+    assert_int_equal(bus_request_wait(x.asker, "c/signal", "", 0, NULL, &answer), -EINTR);
+    while (server.report->lost < 3) { /* two were too late, and one was cancelled */
+        children_watch((struct child *const[]){&server}, 1, 1);
     }
+    assert_int_equal(server.report->stalls, BUS_STATUS_CANCELLED);
+    expect_answer(&x, "c/echo", 0, "body");
+    all.flags = BUS_REQUEST_ALL;
+    assert_int_equal(bus_request_wait(x.asker, "c/echo", "", 0, &all, &answer), -EINVAL);
+    assert_int_equal(bus_request_wait(x.asker, "c/+", "", 0, NULL, &answer), -EINVAL);
+    assert_int_equal(wait_for(&x, "c/die", 0).status, BUS_STATUS_RESPONDER_GONE);
+    child_kill9(&server);
+    scene_stop(&x);
     assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
 }
+ON_BOTH_LINKS(waiting_for_the_only_answer)
 
 /* The router is killed by somebody who is asked. */
 static void child_killer_on_call(struct bus_call *call, void *userdata)
@@ -837,92 +780,85 @@ static void child_killer(struct child_self *self)
     bus_close(conn);
 }
 
-static void test_waiting_when_the_router_dies(void **state)
+static void waiting_when_the_router_dies(bool packets)
 {
-    (void) state;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "kill"};
-        struct router_fixture f;
-        struct bus_answer answer;
-        struct bus_conn *conn;
-        struct child killer;
+    struct child_role role = {.topic = "kill"};
+    struct router_fixture f;
+    struct bus_answer answer;
+    struct bus_conn *conn;
+    struct child killer;
 
-        router_start(&f, NULL);
-        role.address = packets ? f.seqpacket : f.stream;
-        child_start(&killer, child_killer, &role);
-        child_expect_ready(&killer);
-        assert_int_equal(bus_open(role.address, NULL, &conn), 0);
-        assert_int_equal(
-            bus_request_wait(conn, "kill", &f.process.pid, sizeof(pid_t), NULL, &answer), 0);
-        assert_int_equal(answer.status, BUS_STATUS_DISCONNECTED);
-        assert_null(answer.message);
-        assert_int_equal(bus_request_wait(conn, "kill", "", 0, NULL, &answer), -ENOTCONN);
-        bus_close(conn);
-        child_join(&killer);
-        child_forget(&killer);
-        router_kill9(&f);
-        fixture_dir_remove(f.dir);
-    }
+    router_start(&f, NULL);
+    role.address = packets ? f.seqpacket : f.stream;
+    child_start(&killer, child_killer, &role);
+    child_expect_ready(&killer);
+    assert_int_equal(bus_open(role.address, NULL, &conn), 0);
+    assert_int_equal(bus_request_wait(conn, "kill", &f.process.pid, sizeof(pid_t), NULL, &answer),
+                     0);
+    assert_int_equal(answer.status, BUS_STATUS_DISCONNECTED);
+    assert_null(answer.message);
+    assert_int_equal(bus_request_wait(conn, "kill", "", 0, NULL, &answer), -ENOTCONN);
+    bus_close(conn);
+    child_join(&killer);
+    child_forget(&killer);
+    router_kill9(&f);
+    fixture_dir_remove(f.dir);
 }
+ON_BOTH_LINKS(waiting_when_the_router_dies)
 
 /* More than may wait to be sent: it is sent meanwhile. */
-static void test_waiting_while_there_is_no_room(void **state)
+static void waiting_while_there_is_no_room(bool packets)
 {
     static uint8_t body[60000];
     struct bus_opts opts = BUS_OPTS_INIT;
+    struct child_role role = {.topic = "c/+"};
+    struct bus_answer answer;
+    struct child server;
+    struct scene x;
 
-    (void) state;
     opts.max_out_bytes = 1; /* that is 256 KiB */
     opts.buffer_threshold_bytes = UINT64_MAX;
-    FOR_BOTH_LINKS(packets)
-    {
-        struct child_role role = {.topic = "c/+"};
-        struct bus_answer answer;
-        struct child server;
-        struct scene x;
-
-        scene_start(&x, packets, true);
-        role.address = x.f.seqpacket;
-        child_start(&server, child_server, &role);
-        child_expect_ready(&server);
-        bus_close(x.asker);
-        assert_int_equal(bus_open(address_of(&x), &opts, &x.asker), 0);
-        while (bus_publish(x.asker, "full", body, sizeof(body)) == 0) {
-            continue;
-        }
-        assert_int_equal(bus_request_wait(x.asker, "c/echo", body, sizeof(body), NULL, &answer), 0);
-        assert_int_equal(answer.status, BUS_STATUS_OK);
-        assert_int_equal(bus_message_bytes(answer.message), sizeof(body));
-        bus_message_unref(answer.message);
-        child_finish(&server);
-        child_join(&server);
-        child_forget(&server);
-        scene_stop(&x);
+    scene_start(&x, packets, true);
+    role.address = x.f.seqpacket;
+    child_start(&server, child_server, &role);
+    child_expect_ready(&server);
+    bus_close(x.asker);
+    assert_int_equal(bus_open(address_of(&x), &opts, &x.asker), 0);
+    while (bus_publish(x.asker, "full", body, sizeof(body)) == 0) {
+        continue;
     }
+    assert_int_equal(bus_request_wait(x.asker, "c/echo", body, sizeof(body), NULL, &answer), 0);
+    assert_int_equal(answer.status, BUS_STATUS_OK);
+    assert_int_equal(bus_message_bytes(answer.message), sizeof(body));
+    bus_message_unref(answer.message);
+    child_finish(&server);
+    child_join(&server);
+    child_forget(&server);
+    scene_stop(&x);
 }
+ON_BOTH_LINKS(waiting_while_there_is_no_room)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_of_many_is_answered_once),
-        cmocka_unit_test(test_answers_may_come_later_and_in_any_order),
-        cmocka_unit_test(test_a_long_stream_waits_for_its_reader),
-        cmocka_unit_test(test_all_are_asked_and_accounted_for),
-        cmocka_unit_test(test_large_bodies_go_both_ways),
-        cmocka_unit_test(test_large_calls_are_kept_until_they_are_answered),
-        cmocka_unit_test(test_descriptors_go_both_ways),
-        cmocka_unit_test(test_who_cancels_hears_nothing_and_the_server_does),
-        cmocka_unit_test(test_a_reply_that_comes_too_late_is_nothing_to_talk_about),
-        cmocka_unit_test(test_a_timeout_is_told_to_both),
-        cmocka_unit_test(test_a_dropped_call_is_an_error),
-        cmocka_unit_test(test_the_router_stops),
-        cmocka_unit_test(test_the_requester_is_killed),
-        cmocka_unit_test(test_the_server_is_killed),
-        cmocka_unit_test(test_a_server_that_is_stopped_and_killed_has_got_the_call),
-        cmocka_unit_test(test_waiting_for_the_only_answer),
-        cmocka_unit_test(test_waiting_when_the_router_dies),
-        cmocka_unit_test(test_waiting_while_there_is_no_room),
+        BOTH_CASES(each_of_many_is_answered_once),
+        BOTH_CASES(answers_may_come_later_and_in_any_order),
+        BOTH_CASES(a_long_stream_waits_for_its_reader),
+        BOTH_CASES(all_are_asked_and_accounted_for),
+        BOTH_CASES(large_bodies_go_both_ways),
+        BOTH_CASES(large_calls_are_kept_until_they_are_answered),
+        BOTH_CASES(descriptors_go_both_ways),
+        BOTH_CASES(who_cancels_hears_nothing_and_the_server_does),
+        BOTH_CASES(a_reply_that_comes_too_late_is_nothing_to_talk_about),
+        BOTH_CASES(a_timeout_is_told_to_both),
+        BOTH_CASES(a_dropped_call_is_an_error),
+        BOTH_CASES(the_router_stops),
+        BOTH_CASES(the_requester_is_killed),
+        BOTH_CASES(the_server_is_killed),
+        BOTH_CASES(a_server_that_is_stopped_and_killed_has_got_the_call),
+        BOTH_CASES(waiting_for_the_only_answer),
+        BOTH_CASES(waiting_when_the_router_dies),
+        BOTH_CASES(waiting_while_there_is_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

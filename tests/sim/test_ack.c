@@ -3,56 +3,10 @@
  * docs/protocol.md, section 13. */
 #include "core/state.h"
 #include "support/failmalloc.h"
+#include "support/parties.h"
 #include "support/sim_cargo.h"
-#include "support/world.h"
-
-static bool packets; /* kind of link of those who join */
-
-static int setup_packets(void **state)
-{
-    packets = true;
-    return world_setup(state);
-}
-
-static int setup_stream(void **state)
-{
-    packets = false;
-    return world_setup(state);
-}
-
-#define BOTH_LINKS(f)                                                                              \
-    {#f "_packets", f, setup_packets, world_teardown, NULL},                                       \
-    {                                                                                              \
-#f "_stream", f, setup_stream, world_teardown, NULL                                        \
-    }
-
-static struct sim_client *join(struct world *w)
-{
-    struct sim_client *c = sim_connect(&w->s, packets);
-
-    assert_non_null(c);
-    world_clear(w, c);
-    return c;
-}
 
 static const struct world_sub work = {"a", .window = 2, .queue = 9, .group = "g", .ack = true};
-
-/* Connection 1 publishes, 2 and 3 are members. */
-struct trio {
-    struct sim_client *p, *m[2];
-    const struct counters *k;
-};
-
-static struct trio join_trio(struct world *w, const struct world_sub *sub)
-{
-    struct trio x = {.p = join(w), .k = router_counters(w->s.router)};
-
-    for (unsigned i = 0; i < 2; i++) {
-        x.m[i] = join(w);
-        world_subscribe(w, x.m[i], 0, sub);
-    }
-    return x;
-}
 
 static void test_acknowledgement_is_what_gives_credit_back(void **state)
 {
@@ -162,7 +116,7 @@ static void test_member_may_die_at_any_stage(void **state)
         case 4: /* both: the second gets it and dies too */
             sim_disconnect(&w->s, x.m[0]);
             sim_read(&w->s, x.m[1], 100);
-            x.m[0] = join(w);
+            x.m[0] = world_join(w);
             world_subscribe(w, x.m[0], 0, &work);
             sim_disconnect(&w->s, x.m[1]);
             x.m[1] = x.m[0];
@@ -254,7 +208,7 @@ static void test_dead_letter_says_whose_and_why(void **state)
 {
     struct world *w = *state;
     struct trio x = join_trio(w, &mortal);
-    struct sim_client *d = join(w);
+    struct sim_client *d = world_join(w);
 
     w->s.on_frame = on_letter;
     world_subscribe(w, d, 0, &(struct world_sub){"dead/#", .window = 9, .queue = 9});
@@ -284,7 +238,7 @@ static void test_dead_letter_may_be_one_of_many_headers(void **state)
     struct trio x = join_trio(w, &mortal);
     struct wire_publish m = {.topic = text_from("a"), .headers = headers};
     static char value[65000];
-    struct sim_client *d = join(w);
+    struct sim_client *d = world_join(w);
 
     memset(value, 'v', sizeof(value) - 1);
     sim_unsubscribe(&w->s, x.m[1], 0);
@@ -311,7 +265,7 @@ static void test_dead_letters_outlive_their_group(void **state)
 {
     struct world *w = *state;
     struct trio x = join_trio(w, &mortal);
-    struct sim_client *d = join(w);
+    struct sim_client *d = world_join(w);
 
     world_subscribe(w, d, 0, &(struct world_sub){"dead/a", .window = 9, .queue = 9, .group = "d"});
     world_publish(w, x.p, "a");
@@ -334,7 +288,7 @@ static void test_dead_letter_waits_for_memory(void **state)
 {
     struct world *w = *state;
     struct trio x = join_trio(w, &mortal);
-    struct sim_client *d = join(w);
+    struct sim_client *d = world_join(w);
 
     world_subscribe(w, d, 0, &(struct world_sub){"dead/a", .window = 9, .queue = 9, .group = "d"});
     world_publish(w, x.p, "a");
@@ -362,7 +316,7 @@ static void test_body_in_a_buffer_is_leased_anew_and_returned_when_it_is_done(vo
     p = world_join_mapping(w);
     for (unsigned i = 0; i < 2; i++) {
         w->s.features = i == 0 ? FEATURE_BUFFERS : 0; /* the second gets the body in the frame */
-        m[i] = join(w);
+        m[i] = world_join(w);
         w->s.features = 0;
         world_subscribe(w, m[i], 0, &work);
     }
@@ -436,7 +390,7 @@ static void test_keys_come_back_to_their_new_member_in_order(void **state)
                                   .group = "g", .ack = true, .sticky = true};
     struct world *w = *state;
     struct trio x = join_trio(w, &sub);
-    struct sim_client *c = join(w);
+    struct sim_client *c = world_join(w);
 
     for (unsigned i = 0; i < 5; i++) {
         world_publish_key(w, x.p, "a", "one");
@@ -507,7 +461,7 @@ static void test_members_of_one_connection_wait_for_leases_side_by_side(void **s
 static void test_member_that_waits_for_room_may_unsubscribe(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *c = join(w);
+    struct sim_client *p = world_join(w), *c = world_join(w);
 
     for (unsigned i = 0; i < 3; i++) {
         world_subscribe(w, c, i, &(struct world_sub){"a", .window = 100, .queue = 9, .group = "g"});
@@ -550,8 +504,8 @@ static void test_much_that_was_not_acknowledged_is_dropped_in_parts(void **state
 
     (void) state;
     w = world_new(&limits);
-    p = join(w);
-    c = join(w);
+    p = world_join(w);
+    c = world_join(w);
     world_subscribe(w, c, 0,
                     &(struct world_sub){"a", .window = 10000, .queue = 10000,
                                         .window_bytes = 1000000, .queue_bytes = 1000000,
@@ -574,7 +528,7 @@ static void test_much_that_was_not_acknowledged_is_dropped_in_parts(void **state
 static bool failing_turn(struct world *w, unsigned long n)
 {
     struct trio x = join_trio(w, &mortal);
-    struct sim_client *d = join(w);
+    struct sim_client *d = world_join(w);
     struct counters before;
     bool failed;
 
@@ -632,26 +586,26 @@ static void test_failing_allocations_lose_no_work_in_silence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH_LINKS(test_acknowledgement_is_what_gives_credit_back),
-        BOTH_LINKS(test_acknowledgement_of_nothing_is_refused),
-        BOTH_LINKS(test_what_a_dead_member_had_comes_first_and_in_order),
-        BOTH_LINKS(test_what_was_acknowledged_does_not_come_back),
-        BOTH_LINKS(test_member_may_die_at_any_stage),
-        BOTH_LINKS(test_refused_message_goes_to_another),
-        BOTH_LINKS(test_given_up_without_a_dead_letter_is_a_loss),
-        BOTH_LINKS(test_dead_letter_says_whose_and_why),
-        BOTH_LINKS(test_dead_letter_may_be_one_of_many_headers),
-        BOTH_LINKS(test_dead_letters_outlive_their_group),
-        BOTH_LINKS(test_dead_letter_waits_for_memory),
-        BOTH_LINKS(test_body_in_a_buffer_is_leased_anew_and_returned_when_it_is_done),
-        BOTH_LINKS(test_body_in_a_buffer_goes_into_the_dead_letter_and_is_returned_once),
-        BOTH_LINKS(test_descriptors_come_with_the_first_delivery_only),
-        BOTH_LINKS(test_keys_come_back_to_their_new_member_in_order),
+        WORLD_CASES(test_acknowledgement_is_what_gives_credit_back),
+        WORLD_CASES(test_acknowledgement_of_nothing_is_refused),
+        WORLD_CASES(test_what_a_dead_member_had_comes_first_and_in_order),
+        WORLD_CASES(test_what_was_acknowledged_does_not_come_back),
+        WORLD_CASES(test_member_may_die_at_any_stage),
+        WORLD_CASES(test_refused_message_goes_to_another),
+        WORLD_CASES(test_given_up_without_a_dead_letter_is_a_loss),
+        WORLD_CASES(test_dead_letter_says_whose_and_why),
+        WORLD_CASES(test_dead_letter_may_be_one_of_many_headers),
+        WORLD_CASES(test_dead_letters_outlive_their_group),
+        WORLD_CASES(test_dead_letter_waits_for_memory),
+        WORLD_CASES(test_body_in_a_buffer_is_leased_anew_and_returned_when_it_is_done),
+        WORLD_CASES(test_body_in_a_buffer_goes_into_the_dead_letter_and_is_returned_once),
+        WORLD_CASES(test_descriptors_come_with_the_first_delivery_only),
+        WORLD_CASES(test_keys_come_back_to_their_new_member_in_order),
         cmocka_unit_test(test_members_of_one_connection_wait_for_leases_side_by_side),
-        BOTH_LINKS(test_member_that_waits_for_room_may_unsubscribe),
-        BOTH_LINKS(test_shutdown_gives_members_what_waits_within_credit),
+        WORLD_CASES(test_member_that_waits_for_room_may_unsubscribe),
+        WORLD_CASES(test_shutdown_gives_members_what_waits_within_credit),
         cmocka_unit_test(test_much_that_was_not_acknowledged_is_dropped_in_parts),
-        BOTH_LINKS(test_failing_allocations_lose_no_work_in_silence),
+        WORLD_CASES(test_failing_allocations_lose_no_work_in_silence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,22 +2,9 @@
 /* Windows of subscriptions, and the credit of publishers: docs/protocol.md, sections 6 and 7. */
 #include "core/router.h"
 #include "support/failmalloc.h"
-#include "support/world.h"
+#include "support/parties.h"
 
 #define SECOND_NS UINT64_C(1000000000)
-
-struct pair {
-    struct sim_client *p, *c;
-};
-
-static struct pair join_pair(struct world *w, const struct world_sub *sub)
-{
-    struct pair pair = {.p = world_join(w)};
-
-    pair.c = world_join(w);
-    world_subscribe(w, pair.c, 0, sub);
-    return pair;
-}
 
 static struct pair join_blocking(struct world *w)
 {

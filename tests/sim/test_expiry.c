@@ -3,22 +3,7 @@
  * section 14. */
 #include "core/router.h"
 #include "support/cargo.h"
-
-#define MS UINT64_C(1000000)
-
-/* Connection 1 publishes, connection 2 subscribes. */
-struct pair {
-    struct sim_client *p, *c;
-};
-
-static struct pair join_pair(struct world *w, const struct world_sub *sub)
-{
-    struct pair pair = {.p = world_join(w)};
-
-    pair.c = world_join(w);
-    world_subscribe(w, pair.c, 0, sub);
-    return pair;
-}
+#include "support/parties.h"
 
 static void publish(struct world *w, struct sim_client *p, const char *topic, uint32_t ttl_ms)
 {

@@ -3,55 +3,10 @@
  * Acknowledgement is in test_ack.c. */
 #include "core/state.h"
 #include "support/failmalloc.h"
+#include "support/parties.h"
 #include "support/sim_cargo.h"
-#include "support/world.h"
-
-static bool packets; /* kind of link of those who join */
-
-static int setup_packets(void **state)
-{
-    packets = true;
-    return world_setup(state);
-}
-
-static int setup_stream(void **state)
-{
-    packets = false;
-    return world_setup(state);
-}
-
-#define BOTH_LINKS(f)                                                                              \
-    {#f "_packets", f, setup_packets, world_teardown, NULL},                                       \
-    {                                                                                              \
-#f "_stream", f, setup_stream, world_teardown, NULL                                        \
-    }
-
-static struct sim_client *join(struct world *w)
-{
-    struct sim_client *c = sim_connect(&w->s, packets);
-
-    assert_non_null(c);
-    world_clear(w, c);
-    return c;
-}
 
 static const struct world_sub plain = {"a", .window = 2, .queue = 3, .group = "g"};
-
-/* Connection 1 publishes, 2 and 3 are members. */
-struct trio {
-    struct sim_client *p, *m[2];
-};
-
-static struct trio join_trio(struct world *w, const struct world_sub *sub)
-{
-    struct trio x = {.p = join(w)};
-
-    for (unsigned i = 0; i < 2; i++) {
-        x.m[i] = join(w);
-        world_subscribe(w, x.m[i], 0, sub);
-    }
-    return x;
-}
 
 static void test_each_message_goes_to_one_member_in_turn(void **state)
 {
@@ -255,7 +210,7 @@ static void test_new_member_gets_what_waits_behind_its_answer(void **state)
 {
     struct world *w = *state;
     struct trio x = join_trio(w, &plain);
-    struct sim_client *c = join(w);
+    struct sim_client *c = world_join(w);
     struct wire_subscribe m = world_subscribe_of(&plain);
 
     world_publish_n(w, x.p, "a", 8);
@@ -270,7 +225,7 @@ static void test_groups_are_by_filter_and_name_and_others_get_all(void **state)
 {
     struct world *w = *state;
     struct trio x = join_trio(w, &plain);
-    struct sim_client *c = join(w);
+    struct sim_client *c = world_join(w);
 
     world_subscribe(w, c, 0, &(struct world_sub){"a", .window = 9, .queue = 3, .group = "h"});
     world_subscribe(w, c, 1, &(struct world_sub){"+", .window = 9, .queue = 3, .group = "g"});
@@ -288,7 +243,7 @@ static void test_groups_are_by_filter_and_name_and_others_get_all(void **state)
 static void test_two_members_may_be_of_one_connection(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *c = join(w);
+    struct sim_client *p = world_join(w), *c = world_join(w);
 
     world_subscribe(w, c, 0, &plain);
     world_subscribe(w, c, 1, &plain);
@@ -317,7 +272,7 @@ static void test_monitor_sees_the_member_that_got_it(void **state)
     struct world *w = *state;
     struct trio x = join_trio(
         w, &(struct world_sub){"a", BUS_POLICY_DROP_NEWEST, .window = 1, .queue = 1, .group = "g"});
-    struct sim_client *c = join(w);
+    struct sim_client *c = world_join(w);
 
     sim_send(&w->s, c, VERB_MONITOR, &(struct wire_monitor){.n_filters = 0}, NULL, 0);
     c->monitoring = true;
@@ -358,7 +313,7 @@ static void test_large_body_goes_to_a_member_that_can_take_it_or_is_lost(void **
         "a",         .window = 1, .queue = 3, .window_bytes = 1000000, .queue_bytes = 1000000,
         .group = "g"};
     struct world *w = *state;
-    struct sim_client *p = world_join_mapping(w), *small = join(w), *large;
+    struct sim_client *p = world_join_mapping(w), *small = world_join(w), *large;
 
     world_subscribe(w, small, 0, &sub);
     assert_true(sim_register(&w->s, p, 1, 100000, true));
@@ -396,7 +351,7 @@ static void test_key_stays_with_its_member(void **state)
     world_expect(w, x.m[0], "MESSAGE 1 a 1.1\nMESSAGE 1 a 1.3\n");
     world_expect(w, x.m[1], "MESSAGE 1 a 1.2\nMESSAGE 1 a 1.4\n");
     /* also if it is stuck, and a new one has nothing to do */
-    c = join(w);
+    c = world_join(w);
     world_subscribe(w, c, 0, &sticky);
     world_publish_key(w, x.p, "a", "one");
     world_publish_key(w, x.p, "a", "three"); /* a new key: the one with the fewest */
@@ -514,7 +469,7 @@ static void test_members_agree(void **state)
                                            .dead_letter = "dead",
                                            .queue_bytes = 500};
     struct world *w = *state;
-    struct sim_client *a = join(w), *b = join(w);
+    struct sim_client *a = world_join(w), *b = world_join(w);
     struct world_sub other[8];
 
     world_subscribe(w, a, 0, &first);
@@ -558,7 +513,7 @@ static void test_what_groups_cannot_do_is_refused(void **state)
     };
     struct wire_subscribe m = {.filter = text_from("a"), .group = text_from("g")};
     struct world *w = *state;
-    struct sim_client *c = join(w);
+    struct sim_client *c = world_join(w);
     char name[GROUP_NAME_MAX + 2];
 
     for (unsigned i = 0; i < ARRAY_LEN(wrong); i++) {
@@ -597,7 +552,6 @@ static void test_groups_bytes_max_bounds_what_waits_in_all_groups(void **state)
     limits.publish_window_messages = 1000;
     limits.publish_window_bytes = 1000000;
     w = world_new(&limits);
-    packets = true;
     x = join_trio(w, &(struct world_sub){"a", .window = 1, .queue = 1000, .queue_bytes = 1000000,
                                          .group = "g"});
     for (unsigned i = 0; i < 200; i++) {
@@ -616,11 +570,11 @@ static bool failing_turn(struct world *w, const struct world_sub *sub, unsigned 
 {
     const struct counters *k = router_counters(w->s.router);
     const struct counters before = *k;
-    struct trio x = {.p = join(w)};
+    struct trio x = {.p = world_join(w)};
     bool joined = true, failed;
 
-    x.m[0] = join(w);
-    x.m[1] = join(w);
+    x.m[0] = world_join(w);
+    x.m[1] = world_join(w);
     failmalloc_arm(n);
     for (unsigned i = 0; i < 2; i++) {
         struct wire_subscribe m = world_subscribe_of(sub);
@@ -673,34 +627,34 @@ static void test_failing_allocations_lose_nothing_in_silence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH_LINKS(test_each_message_goes_to_one_member_in_turn),
-        BOTH_LINKS(test_messages_expire_in_the_queue_of_a_group),
-        BOTH_LINKS(test_member_with_least_in_work_is_first),
-        BOTH_LINKS(test_stuck_member_is_passed_over),
-        BOTH_LINKS(test_member_that_does_not_read_is_passed_over),
-        BOTH_LINKS(test_what_waits_goes_to_whoever_can_take_it_first),
-        BOTH_LINKS(test_loss_is_told_to_whoever_gets_the_next_message),
-        BOTH_LINKS(test_loss_behind_which_nothing_waits_is_told_without_credit),
-        BOTH_LINKS(test_latest_conflates_what_waits_for_the_group),
-        BOTH_LINKS(test_block_withholds_credit_until_a_member_gets_on),
-        BOTH_LINKS(test_block_ends_for_all_members_when_none_gets_on),
-        BOTH_LINKS(test_last_member_takes_what_waits_with_it),
-        BOTH_LINKS(test_new_member_gets_what_waits_behind_its_answer),
-        BOTH_LINKS(test_groups_are_by_filter_and_name_and_others_get_all),
-        BOTH_LINKS(test_two_members_may_be_of_one_connection),
-        BOTH_LINKS(test_topic_is_bound_on_each_members_link_and_again_with_its_number),
-        BOTH_LINKS(test_monitor_sees_the_member_that_got_it),
-        BOTH_LINKS(test_closing_member_gets_nothing),
-        BOTH_LINKS(test_large_body_goes_to_a_member_that_can_take_it_or_is_lost),
-        BOTH_LINKS(test_key_stays_with_its_member),
-        BOTH_LINKS(test_stuck_key_holds_no_other_up),
-        BOTH_LINKS(test_keys_of_a_member_that_goes_are_given_to_others_with_what_waits),
-        BOTH_LINKS(test_key_with_policy_block_gives_its_credit_back_once),
-        BOTH_LINKS(test_keys_mean_nothing_to_others),
-        BOTH_LINKS(test_members_agree),
-        BOTH_LINKS(test_what_groups_cannot_do_is_refused),
+        WORLD_CASES(test_each_message_goes_to_one_member_in_turn),
+        WORLD_CASES(test_messages_expire_in_the_queue_of_a_group),
+        WORLD_CASES(test_member_with_least_in_work_is_first),
+        WORLD_CASES(test_stuck_member_is_passed_over),
+        WORLD_CASES(test_member_that_does_not_read_is_passed_over),
+        WORLD_CASES(test_what_waits_goes_to_whoever_can_take_it_first),
+        WORLD_CASES(test_loss_is_told_to_whoever_gets_the_next_message),
+        WORLD_CASES(test_loss_behind_which_nothing_waits_is_told_without_credit),
+        WORLD_CASES(test_latest_conflates_what_waits_for_the_group),
+        WORLD_CASES(test_block_withholds_credit_until_a_member_gets_on),
+        WORLD_CASES(test_block_ends_for_all_members_when_none_gets_on),
+        WORLD_CASES(test_last_member_takes_what_waits_with_it),
+        WORLD_CASES(test_new_member_gets_what_waits_behind_its_answer),
+        WORLD_CASES(test_groups_are_by_filter_and_name_and_others_get_all),
+        WORLD_CASES(test_two_members_may_be_of_one_connection),
+        WORLD_CASES(test_topic_is_bound_on_each_members_link_and_again_with_its_number),
+        WORLD_CASES(test_monitor_sees_the_member_that_got_it),
+        WORLD_CASES(test_closing_member_gets_nothing),
+        WORLD_CASES(test_large_body_goes_to_a_member_that_can_take_it_or_is_lost),
+        WORLD_CASES(test_key_stays_with_its_member),
+        WORLD_CASES(test_stuck_key_holds_no_other_up),
+        WORLD_CASES(test_keys_of_a_member_that_goes_are_given_to_others_with_what_waits),
+        WORLD_CASES(test_key_with_policy_block_gives_its_credit_back_once),
+        WORLD_CASES(test_keys_mean_nothing_to_others),
+        WORLD_CASES(test_members_agree),
+        WORLD_CASES(test_what_groups_cannot_do_is_refused),
         cmocka_unit_test(test_groups_bytes_max_bounds_what_waits_in_all_groups),
-        BOTH_LINKS(test_failing_allocations_lose_nothing_in_silence),
+        WORLD_CASES(test_failing_allocations_lose_nothing_in_silence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,31 +4,6 @@
 #include "support/failmalloc.h"
 #include "support/world.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-
-static bool packets;
-
-static int setup_packets(void **state)
-{
-    packets = true;
-    return world_setup(state);
-}
-
-static int setup_stream(void **state)
-{
-    packets = false;
-    return world_setup(state);
-}
-
-static struct sim_client *join(struct world *w)
-{
-    struct sim_client *c = sim_connect(&w->s, packets);
-
-    assert_non_null(c);
-    world_clear(w, c);
-    return c;
-}
-
 static void subscribe(struct world *w, struct sim_client *c, unsigned index, const char *filter)
 {
     world_subscribe(w, c, index, &(struct world_sub){.filter = filter, .window = 1000});
@@ -58,7 +33,7 @@ static void expect(struct world *w, struct sim_client *c, const char *due)
 static void test_interest_is_told_at_once_and_when_it_changes(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     advertise(w, p, 1, "t");
     expect(w, p, "INTEREST 1 0\n");
@@ -77,7 +52,7 @@ static void test_interest_is_told_at_once_and_when_it_changes(void **state)
 static void test_subscriptions_that_are_there_before(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     subscribe(w, a, 0, "t/#");
     subscribe(w, a, 1, "t/x");
@@ -89,7 +64,7 @@ static void test_subscriptions_that_are_there_before(void **state)
 static void test_wildcards_are_found_without_a_publish(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     advertise(w, p, 1, "t/x");
     advertise(w, p, 2, "u/x");
@@ -109,7 +84,7 @@ static void test_changes_are_told_together(void **state)
     struct wire_subscribe m = {
         .subscription = 1, .filter = text_from("t"), .group = {"", 0}, .dead_letter = {"", 0}};
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     advertise(w, p, 1, "t");
     for (m.subscription = 1; m.subscription <= 8; m.subscription++) {
@@ -128,7 +103,7 @@ static void test_changes_are_told_together(void **state)
 static void test_own_subscriptions_without_local_do_not_count(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *q = join(w);
+    struct sim_client *p = world_join(w), *q = world_join(w);
 
     advertise(w, p, 1, "t");
     advertise(w, q, 1, "t");
@@ -143,7 +118,7 @@ static void test_own_subscriptions_without_local_do_not_count(void **state)
 static void test_two_aliases_of_one_topic(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     advertise(w, p, 1, "t");
     advertise(w, p, 2, "t");
@@ -161,7 +136,7 @@ static void test_two_aliases_of_one_topic(void **state)
 static void test_who_does_not_ask_is_not_told(void **state)
 {
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     sim_advertise(&w->s, p, 0, "t");
     subscribe(w, a, 0, "t");
@@ -173,7 +148,7 @@ static void test_who_does_not_read_gets_the_newest(void **state)
 {
     struct wire_ping ping = {1};
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
     unsigned n_pongs = 0;
 
     advertise(w, p, 1, "t");
@@ -197,7 +172,7 @@ static void test_one_who_ends_while_it_waits(void **state)
 {
     struct wire_ping ping = {1};
     struct world *w = *state;
-    struct sim_client *p = join(w), *a = join(w);
+    struct sim_client *p = world_join(w), *a = world_join(w);
 
     advertise(w, p, 1, "t");
     expect(w, p, "INTEREST 1 0\n");
@@ -218,10 +193,9 @@ static void test_many_watched_topics_take_turns(void **state)
     struct sim_client *p, *a;
     unsigned n = 0;
 
-    (void) state;
-    w = world_new(&l);
-    p = join(w);
-    a = join(w);
+    w = world_like(*state, &l);
+    p = world_join(w);
+    a = world_join(w);
     for (uint32_t i = 1; i <= 5000; i++) {
         char topic[16];
 
@@ -244,7 +218,6 @@ static void test_many_watched_topics_take_turns(void **state)
 
 static void test_interest_with_failing_allocations(void **state)
 {
-    (void) state;
     FOR_EACH_FAILING_MALLOC (n) {
         struct world *w;
         struct sim_client *p, *a;
@@ -252,16 +225,16 @@ static void test_interest_with_failing_allocations(void **state)
         bool watched, subscribed;
 
         (void) failmalloc_disarm();
-        w = world_new(NULL);
-        p = join(w);
-        a = join(w);
+        w = world_like(*state, NULL);
+        p = world_join(w);
+        a = world_join(w);
         failmalloc_arm(n);
         advertise(w, p, 1, "t/x");
         watched = !peer_is_closing(p->peer) && router_counters(w->s.router)->topics_now > 0;
         sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
         subscribed = router_counters(w->s.router)->subscriptions_now > 0;
         for (unsigned i = 0; i < 4; i++) {
-            sim_advance(&w->s, 60 * NS_PER_MS);
+            sim_advance(&w->s, 60 * MS);
             router_check(w->s.router);
         }
         (void) failmalloc_disarm();
@@ -304,14 +277,13 @@ static void test_a_subscriber_at_its_limit_counts(void **state)
     struct sim_client *p, *a, *b;
     struct world *w;
 
-    (void) state;
     l.client_bytes_max = 64 * 1024;
     l.stream_inline_max = 1 << 20;
-    w = world_new(&l);
+    w = world_like(*state, &l);
     w->s.looks_away = true;
-    p = join(w);
-    a = join(w);
-    b = join(w);
+    p = world_join(w);
+    a = world_join(w);
+    b = world_join(w);
     subscribe(w, b, 0, "$bus/client/+/left");
     subscribe(w, a, 0, "+");
     use_up(w, a);
@@ -321,13 +293,13 @@ static void test_a_subscriber_at_its_limit_counts(void **state)
     world_expect(w, p, "INTEREST 1 1\n");
     /* it is looked at again, but not at once */
     assert_true(router_deadline(w->s.router) > w->s.now.monotonic_ns);
-    assert_true(router_deadline(w->s.router) <= w->s.now.monotonic_ns + 50 * NS_PER_MS);
-    sim_disconnect(&w->s, join(w));
+    assert_true(router_deadline(w->s.router) <= w->s.now.monotonic_ns + 50 * MS);
+    sim_disconnect(&w->s, world_join(w));
     sim_advance(&w->s, 0);
     world_expect(w, b, "MESSAGE 1 $bus/client/4/left 0.0\n");
     sim_disconnect(&w->s, a);
-    sim_advance(&w->s, 60 * NS_PER_MS);
-    sim_advance(&w->s, 60 * NS_PER_MS);
+    sim_advance(&w->s, 60 * MS);
+    sim_advance(&w->s, 60 * MS);
     world_expect(w, p, "INTEREST 1 0\n");
     world_free(w);
 }
@@ -350,14 +322,14 @@ static void subscribe_silence(struct world *w, struct sim_client *c, unsigned in
 
 static void advance_ms(struct world *w, uint64_t ms)
 {
-    sim_advance(&w->s, ms * NS_PER_MS);
+    sim_advance(&w->s, ms * MS);
     router_check(w->s.router);
 }
 
 static void test_silence_is_told_once(void **state)
 {
     struct world *w = *state;
-    struct sim_client *a = join(w), *p = join(w);
+    struct sim_client *a = world_join(w), *p = world_join(w);
 
     subscribe_silence(w, a, 0, "t", 100, 0);
     advance_ms(w, 99);
@@ -378,7 +350,7 @@ static void test_silence_is_told_once(void **state)
 static void test_messages_postpone_it(void **state)
 {
     struct world *w = *state;
-    struct sim_client *a = join(w), *p = join(w);
+    struct sim_client *a = world_join(w), *p = world_join(w);
 
     subscribe_silence(w, a, 0, "t/#", 100, 0);
     for (unsigned i = 0; i < 10; i++) {
@@ -398,7 +370,7 @@ static void test_messages_postpone_it(void **state)
 static void test_what_is_not_for_it_is_silence(void **state)
 {
     struct world *w = *state;
-    struct sim_client *a = join(w);
+    struct sim_client *a = world_join(w);
 
     subscribe_silence(w, a, 0, "t", 100, 1);
     advance_ms(w, 60);
@@ -412,7 +384,7 @@ static void test_what_waits_is_no_silence(void **state)
     struct wire_subscribe m = {
         .filter = text_from("t"), .window_messages = 1, .window_bytes = 1000, .silence_ms = 100};
     struct world *w = *state;
-    struct sim_client *a = join(w), *p = join(w);
+    struct sim_client *a = world_join(w), *p = world_join(w);
 
     assert_true(sim_subscribe(&w->s, a, 0, &m));
     world_publish(w, p, "t");
@@ -429,7 +401,7 @@ static void test_what_waits_is_no_silence(void **state)
 static void test_it_ends_with_its_subscription(void **state)
 {
     struct world *w = *state;
-    struct sim_client *a = join(w), *b = join(w);
+    struct sim_client *a = world_join(w), *b = world_join(w);
 
     subscribe_silence(w, a, 0, "t", 100, 0);
     subscribe_silence(w, a, 5, "t", 200, 0);
@@ -450,10 +422,9 @@ static void test_refusals_of_silence(void **state)
     struct world *w;
     struct sim_client *a;
 
-    (void) state;
     l.alarms_max = 1;
-    w = world_new(&l);
-    a = join(w);
+    w = world_like(*state, &l);
+    a = world_join(w);
     sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
     world_expect(w, a, "STATUS INVALID_ARGUMENT SUBSCRIBE sub=1\n");
     m.silence_ms = 10;
@@ -471,7 +442,7 @@ static void test_silence_for_one_who_does_not_read(void **state)
 {
     struct wire_ping ping = {1};
     struct world *w = *state;
-    struct sim_client *a = join(w);
+    struct sim_client *a = world_join(w);
 
     subscribe_silence(w, a, 0, "t", 100, 0);
     while (peer_output(a->peer)->bytes < 4096) {
@@ -488,7 +459,6 @@ static void test_silence_for_one_who_does_not_read(void **state)
 
 static void test_silence_with_failing_allocations(void **state)
 {
-    (void) state;
     FOR_EACH_FAILING_MALLOC (n) {
         struct wire_subscribe m = {
             .subscription = 1, .filter = text_from("t"), .group = {"", 0}, .silence_ms = 100};
@@ -496,8 +466,8 @@ static void test_silence_with_failing_allocations(void **state)
         struct sim_client *a;
 
         (void) failmalloc_disarm();
-        w = world_new(NULL);
-        a = join(w);
+        w = world_like(*state, NULL);
+        a = world_join(w);
         failmalloc_arm(n);
         sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
         for (unsigned i = 0; i < 4; i++) {
@@ -516,35 +486,29 @@ static void test_silence_with_failing_allocations(void **state)
     }
 }
 
-#define BOTH(f)                                                                                    \
-    {#f "@seqpacket", f, setup_packets, world_teardown, NULL},                                     \
-    {                                                                                              \
-#f "@stream", f, setup_stream, world_teardown, NULL                                        \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_interest_is_told_at_once_and_when_it_changes),
-        BOTH(test_subscriptions_that_are_there_before),
-        BOTH(test_wildcards_are_found_without_a_publish),
-        BOTH(test_changes_are_told_together),
-        BOTH(test_own_subscriptions_without_local_do_not_count),
-        BOTH(test_two_aliases_of_one_topic),
-        BOTH(test_who_does_not_ask_is_not_told),
-        BOTH(test_who_does_not_read_gets_the_newest),
-        BOTH(test_one_who_ends_while_it_waits),
-        BOTH(test_many_watched_topics_take_turns),
-        BOTH(test_interest_with_failing_allocations),
-        BOTH(test_a_subscriber_at_its_limit_counts),
-        BOTH(test_silence_is_told_once),
-        BOTH(test_messages_postpone_it),
-        BOTH(test_what_is_not_for_it_is_silence),
-        BOTH(test_what_waits_is_no_silence),
-        BOTH(test_it_ends_with_its_subscription),
-        BOTH(test_refusals_of_silence),
-        BOTH(test_silence_for_one_who_does_not_read),
-        BOTH(test_silence_with_failing_allocations),
+        WORLD_CASES(test_interest_is_told_at_once_and_when_it_changes),
+        WORLD_CASES(test_subscriptions_that_are_there_before),
+        WORLD_CASES(test_wildcards_are_found_without_a_publish),
+        WORLD_CASES(test_changes_are_told_together),
+        WORLD_CASES(test_own_subscriptions_without_local_do_not_count),
+        WORLD_CASES(test_two_aliases_of_one_topic),
+        WORLD_CASES(test_who_does_not_ask_is_not_told),
+        WORLD_CASES(test_who_does_not_read_gets_the_newest),
+        WORLD_CASES(test_one_who_ends_while_it_waits),
+        WORLD_CASES(test_many_watched_topics_take_turns),
+        WORLD_CASES(test_interest_with_failing_allocations),
+        WORLD_CASES(test_a_subscriber_at_its_limit_counts),
+        WORLD_CASES(test_silence_is_told_once),
+        WORLD_CASES(test_messages_postpone_it),
+        WORLD_CASES(test_what_is_not_for_it_is_silence),
+        WORLD_CASES(test_what_waits_is_no_silence),
+        WORLD_CASES(test_it_ends_with_its_subscription),
+        WORLD_CASES(test_refusals_of_silence),
+        WORLD_CASES(test_silence_for_one_who_does_not_read),
+        WORLD_CASES(test_silence_with_failing_allocations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,6 @@
 #include "core/router.h"
 #include "support/cargo.h"
 
-#define MS UINT64_C(1000000)
 #define INTERVAL_MS 10
 
 static struct sim_client *join_paced(struct world *w, struct world_sub sub)

@@ -2,21 +2,7 @@
 /* The five policies: which messages arrive, and where the losses stand. docs/protocol.md,
  * section 6. What block does to publishers is in test_credit.c. */
 #include "core/router.h"
-#include "support/world.h"
-
-/* Connection 1 publishes, connection 2 subscribes. */
-struct pair {
-    struct sim_client *p, *c;
-};
-
-static struct pair join_pair(struct world *w, const struct world_sub *sub)
-{
-    struct pair pair = {.p = world_join(w)};
-
-    pair.c = world_join(w);
-    world_subscribe(w, pair.c, 0, sub);
-    return pair;
-}
+#include "support/parties.h"
 
 static void test_drop_oldest_keeps_the_newest_and_reports_the_gap_before_them(void **state)
 {

@@ -11,10 +11,6 @@
 #include "support/world.h"
 #include "wire/events.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-
-static bool packets;
-
 static void print_event(struct world *w, struct sim_client *c, const struct frame *f)
 {
     struct client_event e;
@@ -65,18 +61,28 @@ static struct world *presence_world(const struct limits *limits)
     return w;
 }
 
-static int setup_packets(void **state)
+static int setup(void **state)
 {
-    packets = true;
     *state = presence_world(NULL);
     return 0;
 }
 
-static int setup_stream(void **state)
+static int setup_streams(void **state)
 {
-    packets = false;
-    *state = presence_world(NULL);
+    struct world *w = presence_world(NULL);
+
+    w->on_streams = true;
+    *state = w;
     return 0;
+}
+
+/* A further one, for clients on the same kind of link. */
+static struct world *presence_like(const struct world *other, const struct limits *limits)
+{
+    struct world *w = presence_world(limits);
+
+    w->on_streams = other->on_streams;
+    return w;
 }
 
 static int teardown(void **state)
@@ -90,7 +96,7 @@ static int teardown(void **state)
         }
     }
     sim_work_off(&w->s);
-    sim_advance(&w->s, UINT64_C(3600000) * NS_PER_MS);
+    sim_advance(&w->s, UINT64_C(3600000) * MS);
     sim_work_off(&w->s);
     assert_int_equal(k->wills_now, 0);
     world_free(w);
@@ -108,7 +114,7 @@ static void hello(struct world *w, struct sim_client *c, const char *name, const
 
 static struct sim_client *join_as(struct world *w, const char *name, const char *token)
 {
-    struct sim_client *c = sim_attach(&w->s, packets);
+    struct sim_client *c = world_attach(w);
 
     assert_non_null(c);
     world_clear(w, c);
@@ -176,7 +182,7 @@ static void expect(struct world *w, struct sim_client *c, const char *due)
 
 static void advance_ms(struct world *w, uint64_t ms)
 {
-    sim_advance(&w->s, ms * NS_PER_MS);
+    sim_advance(&w->s, ms * MS);
     sim_work_off(&w->s);
     router_check(w->s.router);
 }
@@ -240,8 +246,8 @@ static void test_who_never_joined_never_leaves(void **state)
 {
     struct wire_hello wrong = {7, 9, text_from("x"), 0, {"", 0}};
     struct world *w = *state;
-    struct sim_client *a = watcher(w), *b = sim_attach(&w->s, packets);
-    struct sim_client *c = sim_attach(&w->s, packets), *d = sim_attach(&w->s, packets);
+    struct sim_client *a = watcher(w), *b = world_attach(w);
+    struct sim_client *c = world_attach(w), *d = world_attach(w);
 
     sim_disconnect(&w->s, c);
     sim_send(&w->s, d, VERB_HELLO, &wrong, NULL, 0);
@@ -256,7 +262,7 @@ static void test_joined_comes_before_the_first_publish(void **state)
     struct world *w = *state;
     struct wire_hello m = {1, 1, text_from("b"), 0, {"", 0}};
     struct wire_publish p = {.topic = text_from("w/x"), .key = {"", 0}};
-    struct sim_client *a = watcher(w), *b = sim_attach(&w->s, packets);
+    struct sim_client *a = watcher(w), *b = world_attach(w);
     uint8_t both[512];
     size_t n, k;
 
@@ -383,7 +389,7 @@ static void test_events_are_not_missed_without_memory(void **state)
     sim_disconnect(&w->s, b);
     failmalloc_arm_from(1);
     sim_advance(&w->s, 0);
-    sim_advance(&w->s, 60 * NS_PER_MS);
+    sim_advance(&w->s, 60 * MS);
     assert_true(failmalloc_disarm() > 0);
     router_check(w->s.router);
     world_expect(w, a, "");
@@ -439,7 +445,7 @@ static void storm_run(struct world *w, uint32_t queue, bool reading)
         }
         *c = join(w, "x");
         if (rng_below(&w->s.rng, 4) == 0) {
-            sim_advance(&w->s, NS_PER_MS);
+            sim_advance(&w->s, MS);
         }
         if (reading) {
             sim_read(&w->s, a, 10);
@@ -482,15 +488,14 @@ static void test_ends_that_wait_are_bounded(void **state)
     struct world *w;
     unsigned n = 0;
 
-    (void) state;
     l.clients_max = 4;
-    w = presence_world(&l);
+    w = presence_like(*state, &l);
     a = watcher(w);
     sim_disconnect(&w->s, join(w, "b"));
     failmalloc_arm_from(1);
     sim_advance(&w->s, 0);
     assert_true(failmalloc_disarm() > 0);
-    for (b = sim_attach(&w->s, packets); b && n < 100; b = sim_attach(&w->s, packets), n++) {
+    for (b = world_attach(w); b && n < 100; b = world_attach(w), n++) {
         hello(w, b, "b", "");
         sim_disconnect(&w->s, b);
     }
@@ -498,7 +503,7 @@ static void test_ends_that_wait_are_bounded(void **state)
     assert_int_equal(router_counters(w->s.router)->clients_refused, 1);
     router_check(w->s.router);
     advance_ms(w, 60);
-    assert_non_null(sim_attach(&w->s, packets));
+    assert_non_null(world_attach(w));
     expect(w, a,
            "MESSAGE 1 $bus/client/2/joined 0.0\n  JOINED 2 b\n"
            "MESSAGE 1 $bus/client/2/left 0.0\n  LEFT 2 b NONE \n"
@@ -625,10 +630,9 @@ static void test_a_large_will_is_refused(void **state)
     struct world *w;
     struct sim_client *b;
 
-    (void) state;
     l.will_bytes_max = 100;
     l.client_bytes_max = 64 * 1024;
-    w = presence_world(&l);
+    w = presence_like(*state, &l);
     b = join(w, "b");
     refused(w, b, &(struct wire_will){text_from("a")}, 100, "");
     refused(w, b, &(struct wire_will){text_from("a")}, 101, "STATUS LIMIT WILL\n");
@@ -644,9 +648,8 @@ static void test_a_will_is_charged_to_its_client(void **state)
     struct world *w;
     struct sim_client *b;
 
-    (void) state;
     l.client_bytes_max = 64 * 1024;
-    w = presence_world(&l);
+    w = presence_like(*state, &l);
     b = join(w, "b");
     refused(w, b, &(struct wire_will){text_from("a")}, 8000, "");
     for (unsigned i = 0; i < 6; i++) {
@@ -800,12 +803,12 @@ static void test_a_token_may_have_64_bytes(void **state)
 
     memset(token, 't', 65);
     token[65] = '\0';
-    b = sim_attach(&w->s, packets);
+    b = world_attach(w);
     world_clear(w, b);
     hello(w, b, "b", token);
     world_expect(w, b, "GOODBYE PROTOCOL_ERROR\n");
     token[64] = '\0';
-    b = sim_attach(&w->s, packets);
+    b = world_attach(w);
     world_clear(w, b);
     hello(w, b, "b", token);
     world_expect(w, b, "WELCOME\n");
@@ -817,9 +820,8 @@ static void test_a_user_has_room_for_so_many_that_wait(void **state)
     struct world *w;
     struct sim_client *a, *b;
 
-    (void) state;
     l.user_will_bytes_max = 1024;
-    w = presence_world(&l);
+    w = presence_like(*state, &l);
     a = join(w, "a");
     subscribe(w, a, 1, "w/#");
     b = join(w, "b");
@@ -835,10 +837,9 @@ static void test_a_user_has_room_for_so_many_that_wait(void **state)
 
 static void test_a_router_that_stops_forgets_what_waits(void **state)
 {
-    struct world *w = presence_world(NULL);
+    struct world *w = presence_like(*state, NULL);
     struct sim_client *b = join_as(w, "b", "secret");
 
-    (void) state;
     will_with(w, b, "w/1", "later", 100);
     will(w, b, "w/2", "now");
     sim_disconnect(&w->s, b);
@@ -855,7 +856,6 @@ static void test_a_router_that_stops_forgets_what_waits(void **state)
  * over, and no event is silently missing. */
 static void test_a_life_with_failing_allocations(void **state)
 {
-    (void) state;
     FOR_EACH_FAILING_MALLOC (n) {
         struct world *w;
         struct sim_client *a, *b;
@@ -863,10 +863,10 @@ static void test_a_life_with_failing_allocations(void **state)
         bool greeted;
 
         (void) failmalloc_disarm();
-        w = presence_world(NULL);
+        w = presence_like(*state, NULL);
         w->s.starving = true;
         a = watcher(w);
-        b = sim_attach(&w->s, packets);
+        b = world_attach(w);
         world_clear(w, b);
         failmalloc_arm(n);
         hello(w, b, "b", "secret");
@@ -877,7 +877,7 @@ static void test_a_life_with_failing_allocations(void **state)
         }
         sim_disconnect(&w->s, b);
         for (unsigned i = 0; i < 6; i++) {
-            sim_advance(&w->s, 60 * NS_PER_MS);
+            sim_advance(&w->s, 60 * MS);
             router_check(w->s.router);
         }
         (void) failmalloc_disarm();
@@ -897,49 +897,45 @@ static void test_a_life_with_failing_allocations(void **state)
     }
 }
 
-#define BOTH(f)                                                                                    \
-    {#f "@seqpacket", f, setup_packets, teardown, NULL},                                           \
-    {                                                                                              \
-#f "@stream", f, setup_stream, teardown, NULL                                              \
-    }
+#define CASES(f) WORLD_CASES_IN(f, setup, setup_streams, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_events_of_coming_and_of_a_goodbye),
-        BOTH(test_event_of_a_broken_connection),
-        BOTH(test_event_of_a_protocol_error_once),
-        BOTH(test_one_client_can_be_watched),
-        BOTH(test_who_never_joined_never_leaves),
-        BOTH(test_joined_comes_before_the_first_publish),
-        BOTH(test_left_comes_after_what_was_published_and_before_the_next_joined),
-        BOTH(test_nothing_is_published_for_nobody),
-        BOTH(test_monitors_see_events_that_somebody_wants),
-        BOTH(test_a_monitor_can_ask_for_events),
-        BOTH(test_nothing_is_said_when_the_router_stops),
-        BOTH(test_an_event_ends_one_who_is_slow),
-        BOTH(test_events_are_not_missed_without_memory),
-        BOTH(test_a_storm_of_clients_is_seen_whole),
-        BOTH(test_a_storm_that_is_not_read_is_reported_lost),
-        BOTH(test_ends_that_wait_are_bounded),
-        BOTH(test_a_will_follows_a_death),
-        BOTH(test_no_will_after_goodbye),
-        BOTH(test_a_will_follows_an_end_by_the_router),
-        BOTH(test_a_will_can_be_cleared),
-        BOTH(test_refusals_of_wills),
-        BOTH(test_a_large_will_is_refused),
-        BOTH(test_a_will_is_charged_to_its_client),
-        BOTH(test_a_will_without_memory),
-        BOTH(test_a_delayed_will),
-        BOTH(test_a_return_cancels_it),
-        BOTH(test_a_return_in_the_same_turn_cancels_it),
-        BOTH(test_a_return_before_the_end_cancels_it),
-        BOTH(test_others_do_not_return),
-        BOTH(test_nobody_returns_without_a_name_or_a_token),
-        BOTH(test_a_token_may_have_64_bytes),
-        BOTH(test_a_user_has_room_for_so_many_that_wait),
-        BOTH(test_a_router_that_stops_forgets_what_waits),
-        BOTH(test_a_life_with_failing_allocations),
+        CASES(test_events_of_coming_and_of_a_goodbye),
+        CASES(test_event_of_a_broken_connection),
+        CASES(test_event_of_a_protocol_error_once),
+        CASES(test_one_client_can_be_watched),
+        CASES(test_who_never_joined_never_leaves),
+        CASES(test_joined_comes_before_the_first_publish),
+        CASES(test_left_comes_after_what_was_published_and_before_the_next_joined),
+        CASES(test_nothing_is_published_for_nobody),
+        CASES(test_monitors_see_events_that_somebody_wants),
+        CASES(test_a_monitor_can_ask_for_events),
+        CASES(test_nothing_is_said_when_the_router_stops),
+        CASES(test_an_event_ends_one_who_is_slow),
+        CASES(test_events_are_not_missed_without_memory),
+        CASES(test_a_storm_of_clients_is_seen_whole),
+        CASES(test_a_storm_that_is_not_read_is_reported_lost),
+        CASES(test_ends_that_wait_are_bounded),
+        CASES(test_a_will_follows_a_death),
+        CASES(test_no_will_after_goodbye),
+        CASES(test_a_will_follows_an_end_by_the_router),
+        CASES(test_a_will_can_be_cleared),
+        CASES(test_refusals_of_wills),
+        CASES(test_a_large_will_is_refused),
+        CASES(test_a_will_is_charged_to_its_client),
+        CASES(test_a_will_without_memory),
+        CASES(test_a_delayed_will),
+        CASES(test_a_return_cancels_it),
+        CASES(test_a_return_in_the_same_turn_cancels_it),
+        CASES(test_a_return_before_the_end_cancels_it),
+        CASES(test_others_do_not_return),
+        CASES(test_nobody_returns_without_a_name_or_a_token),
+        CASES(test_a_token_may_have_64_bytes),
+        CASES(test_a_user_has_room_for_so_many_that_wait),
+        CASES(test_a_router_that_stops_forgets_what_waits),
+        CASES(test_a_life_with_failing_allocations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

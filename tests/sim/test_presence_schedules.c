@@ -12,8 +12,6 @@
 #define N_IDS 100000u
 #define N_STEPS 4000u
 #define N_TOPICS 4u
-#define NS_PER_MS UINT64_C(1000000)
-
 struct client {
     struct sim_client *c;
     char filters[4][8]; /* "" if there is no such subscription */
@@ -94,7 +92,7 @@ static void settle(void)
         }
         read_all(x.observer);
         read_all(x.publisher);
-        sim_advance(&x.s, 20 * NS_PER_MS);
+        sim_advance(&x.s, 20 * MS);
     }
     router_check(x.s.router);
 }
@@ -184,7 +182,7 @@ static void step(void)
         failmalloc_arm(1 + rng_below(&x.s.rng, 6));
     }
     if (what == 0) {
-        sim_advance(&x.s, rng_below(&x.s.rng, 30) * NS_PER_MS);
+        sim_advance(&x.s, rng_below(&x.s.rng, 30) * MS);
     } else if (!is_there(k)) {
         do_connect(k);
     } else if (what == 1) {

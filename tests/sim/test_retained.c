@@ -5,8 +5,6 @@
 #include "support/cargo.h"
 #include "support/sim_keep.h"
 
-#define MS UINT64_C(1000000)
-
 static struct kept_model model;
 
 static int keep_setup(void **state)

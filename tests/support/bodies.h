@@ -6,21 +6,6 @@
 #include <inttypes.h>
 #include "support/children.h"
 
-/* A case for each kind of link: scenario(address of the link under test). */
-#define ON_BOTH_LINKS(scenario)                                                                    \
-    static void test_##scenario##_on_seqpacket(void **state)                                       \
-    {                                                                                              \
-        (void) state;                                                                              \
-        scenario(true);                                                                            \
-    }                                                                                              \
-    static void test_##scenario##_on_stream(void **state)                                          \
-    {                                                                                              \
-        (void) state;                                                                              \
-        scenario(false);                                                                           \
-    }
-#define BOTH_CASES(scenario)                                                                       \
-    cmocka_unit_test(test_##scenario##_on_seqpacket), cmocka_unit_test(test_##scenario##_on_stream)
-
 static inline const char *address_of(const struct router_fixture *f, bool packets)
 {
     return packets ? f->seqpacket : f->stream;

@@ -58,6 +58,21 @@ struct router_fixture {
     char stream[96];
 };
 
+/* A case for each kind of link: scenario(whether it is seqpacket). */
+#define ON_BOTH_LINKS(scenario)                                                                    \
+    static void test_##scenario##_on_seqpacket(void **state)                                       \
+    {                                                                                              \
+        (void) state;                                                                              \
+        scenario(true);                                                                            \
+    }                                                                                              \
+    static void test_##scenario##_on_stream(void **state)                                          \
+    {                                                                                              \
+        (void) state;                                                                              \
+        scenario(false);                                                                           \
+    }
+#define BOTH_CASES(scenario)                                                                       \
+    cmocka_unit_test(test_##scenario##_on_seqpacket), cmocka_unit_test(test_##scenario##_on_stream)
+
 /* Starts it and waits until it listens. o may be NULL. */
 void router_start(struct router_fixture *f, const struct router_options *o);
 /* The same once more, after router_kill9(), on the same addresses. */

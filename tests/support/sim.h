@@ -10,6 +10,7 @@
 #include "unit.h"
 #include "wire/codec.h"
 
+#define MS UINT64_C(1000000) /* the clock is in nanoseconds */
 #define SIM_CLIENTS 12
 #define SIM_SUBS 8
 #define SIM_ALIASES 6

@@ -405,6 +405,15 @@ static inline void world_free(struct world *w)
     free(w);
 }
 
+/* A further one, for clients on the same kind of link. */
+static inline struct world *world_like(const struct world *other, const struct limits *limits)
+{
+    struct world *w = world_new(limits);
+
+    w->on_streams = other->on_streams;
+    return w;
+}
+
 static inline int world_setup(void **state)
 {
     *state = world_new(NULL);
@@ -428,12 +437,13 @@ static inline int world_setup_streams(void **state)
     return 0;
 }
 
-/* The same case on both kinds of links. */
-#define WORLD_CASES(f)                                                                             \
-    WORLD_CASE(f),                                                                                 \
+/* The same case on both kinds of links, in a world of one's own. */
+#define WORLD_CASES_IN(f, setup, setup_streams, teardown)                                          \
+    cmocka_unit_test_setup_teardown(f, setup, teardown),                                           \
     {                                                                                              \
-#f "_on_streams", f, world_setup_streams, world_teardown, NULL                             \
+#f "_on_streams", f, setup_streams, teardown, NULL                                         \
     }
+#define WORLD_CASES(f) WORLD_CASES_IN(f, world_setup, world_setup_streams, world_teardown)
 
 /* ---- clients ---- */
 
@@ -441,6 +451,12 @@ static inline void world_clear(struct world *w, const struct sim_client *c)
 {
     w->len[c - w->s.clients] = 0;
     w->text[c - w->s.clients][0] = '\0';
+}
+
+/* A client that has not greeted yet; NULL if the router is full. */
+static inline struct sim_client *world_attach(struct world *w)
+{
+    return sim_attach(&w->s, !w->on_streams);
 }
 
 /* A client that has been greeted; its transcript is empty. */

@@ -6,6 +6,15 @@
 
 /* ---- serving ---- */
 
+/* Serves a/b, and has got a call. */
+static void start_with_call(struct seen *s, struct fake *f, uint64_t call)
+{
+    start(s, f);
+    serve(s);
+    say_call(s->f, call, "q");
+    settle(s);
+}
+
 static void test_arguments_of_servers(void **state)
 {
     struct bus_serve_opts opts = BUS_SERVE_OPTS_INIT;
@@ -51,10 +60,7 @@ static void test_replies_on_the_wire(void **state)
     union wire_any m;
     struct seen s;
 
-    start(&s, *state);
-    serve(&s);
-    say_call(s.f, UINT64_C(1) << 40, "q");
-    settle(&s);
+    start_with_call(&s, *state, UINT64_C(1) << 40);
     opts.flags = BUS_REPLY_MORE;
     opts.headers = &header;
     opts.n_headers = 1;
@@ -87,10 +93,7 @@ static void test_no_more_than_64_replies_ahead(void **state)
     struct wire_cancel cancel = {5, BUS_STATUS_TIMEOUT};
     struct seen s;
 
-    start(&s, *state);
-    serve(&s);
-    say_call(s.f, 5, "q");
-    settle(&s);
+    start_with_call(&s, *state, 5);
     opts.flags = BUS_REPLY_MORE;
     for (unsigned i = 0; i < 64; i++) {
         assert_int_equal(bus_call_reply(s.call, "", 0, &opts), 0);
@@ -125,10 +128,7 @@ static void test_the_last_reply_needs_no_credit(void **state)
     struct bus_reply_opts opts = BUS_REPLY_OPTS_INIT;
     struct seen s;
 
-    start(&s, *state);
-    serve(&s);
-    say_call(s.f, 5, "q");
-    settle(&s);
+    start_with_call(&s, *state, 5);
     opts.flags = BUS_REPLY_MORE;
     while (bus_call_reply(s.call, "", 0, &opts) == 0) {
         continue;
@@ -162,10 +162,7 @@ static void test_refused_replies(void **state)
     struct wire_status m = {.code = BUS_STATUS_UNKNOWN_CALL, .verb = VERB_REPLY, .call = 5};
     struct seen s;
 
-    start(&s, *state);
-    serve(&s);
-    say_call(s.f, 5, "q");
-    settle(&s);
+    start_with_call(&s, *state, 5);
     assert_int_equal(bus_call_reply(s.call, "x", 1, NULL), 0);
     (void) fake_hear(s.f, VERB_REPLY);
     fake_say(s.f, VERB_STATUS, &m); /* it had just ended */
@@ -269,10 +266,7 @@ static void test_calls_when_the_connection_ends(void **state)
     struct bus_reply_opts opts = BUS_REPLY_OPTS_INIT;
     struct seen s;
 
-    start(&s, *state);
-    serve(&s);
-    say_call(s.f, 5, "q");
-    settle(&s);
+    start_with_call(&s, *state, 5);
     opts.flags = BUS_REPLY_MORE;
     fake_hang_up(s.f);
     assert_int_equal(fake_settle(s.f), -ENOTCONN);

@@ -103,9 +103,7 @@ int main(int argc, char **argv)
     int r = plan_parse(&plan, argc, argv);
 
     if (r < 0) {
-        r = tool_catch_signals();
-        if (r < 0) {
-            tool_error("cannot catch signals: %s", strerror(-r));
+        if (!tool_catch_signals()) {
             return TOOL_FAILURE;
         }
         raise_file_limit();

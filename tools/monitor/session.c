@@ -78,11 +78,10 @@ static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char
 enum exit_code session_open(struct session *s, const struct options *options)
 {
     struct bus_opts opts = BUS_OPTS_INIT;
-    int r = tool_catch_signals();
+    int r;
 
     *s = (struct session){.options = options, .deadline_ns = UINT64_MAX};
-    if (r < 0) {
-        tool_error("cannot catch signals: %s", strerror(-r));
+    if (!tool_catch_signals()) {
         return EXIT_FAILED;
     }
     if (options->timeout_ns) {

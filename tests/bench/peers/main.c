@@ -48,13 +48,7 @@ int main(int argc, char **argv)
     int r = plan_parse(&plan, argc, argv);
 
     if (r < 0) {
-        r = tool_catch_signals();
-        if (r < 0) {
-            tool_error("cannot catch signals: %s", strerror(-r));
-            r = TOOL_FAILURE;
-        } else {
-            r = run(&plan);
-        }
+        r = tool_catch_signals() ? run(&plan) : TOOL_FAILURE;
     }
     plan_fini(&plan);
     return r;

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* ADVERTISE and UNADVERTISE: the aliases of a client. docs/protocol.md, section 5. */
+#include "core/state.h"
+
+static const char *refuse(enum bus_status *ret, enum bus_status code, const char *why)
+{
+    *ret = code;
+    return why;
+}
+
+/* NULL, or why not, and *ret is the status. */
+static const char *alias_add(struct peer *p, const struct wire_advertise *m, enum bus_status *ret)
+{
+    uint64_t memory = topic_memory(m->topic.len);
+    const char *why;
+    struct topic *t;
+
+    if (!charge_add(&p->charge, memory)) {
+        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+    }
+    if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
+        !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
+        charge_release(&p->charge, memory);
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    why = keep_wish(p, m, t, ret);
+    if (why) {
+        topic_unref(t);
+        charge_release(&p->charge, memory);
+        return why;
+    }
+    if ((m->flags & ADVERTISE_INTEREST) && !interest_add(p, t, m->alias)) {
+        (void) keep_unwish(p, m->alias, t);
+        topic_unref(t);
+        charge_release(&p->charge, memory);
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    t->n_publishers++;
+    p->aliases[m->alias - 1] = t;
+    p->n_aliases++;
+    return NULL;
+}
+
+static const char *advertise(struct peer *p, const struct wire_advertise *m, enum bus_status *ret)
+{
+    const char *why;
+
+    if (p->tap) {
+        return refuse(ret, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
+    }
+    if (m->alias == 0) {
+        return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "alias");
+    }
+    if (m->alias > p->router->config.limits.aliases_max) {
+        return refuse(ret, BUS_STATUS_LIMIT, "aliases_max");
+    }
+    if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
+        return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    if (alias_topic(p, m->alias)) {
+        return refuse(ret, BUS_STATUS_IN_USE, "that alias is in use");
+    }
+    why = topic_refusal(m->topic, ret);
+    return why ? why : alias_add(p, m, ret);
+}
+
+void advertise_handle(struct peer *p, const struct wire_advertise *m)
+{
+    enum bus_status code = BUS_STATUS_OK;
+    const char *why = advertise(p, m, &code);
+
+    if (why) {
+        struct wire_status status = {
+            .code = code, .verb = VERB_ADVERTISE, .alias = m->alias, .text = text_from(why)};
+
+        peer_send_status(p, &status);
+    }
+}
+
+unsigned alias_drop(struct peer *p, uint32_t alias)
+{
+    struct topic *t = p->aliases[alias - 1];
+    unsigned more = keep_unwish(p, alias, t);
+
+    interest_drop(p, t, alias);
+    p->aliases[alias - 1] = NULL;
+    p->n_aliases--;
+    t->n_publishers--;
+    charge_release(&p->charge, topic_memory(t->len));
+    topic_unref(t);
+    return more;
+}
+
+void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
+{
+    struct wire_status status = {.code = BUS_STATUS_UNKNOWN_ALIAS,
+                                 .verb = VERB_UNADVERTISE,
+                                 .alias = m->alias,
+                                 .text = {"", 0}};
+
+    if (alias_topic(p, m->alias)) {
+        p->router->work += alias_drop(p, m->alias);
+    } else {
+        peer_send_status(p, &status);
+    }
+}
