@@ -97,21 +97,26 @@ static bool is_there(const struct sim_client *c)
 
 /* ---- what clients do ---- */
 
-/* Members agree on all but their window. */
+/* What members of the group of each filter agree on: all but their window. */
+static const struct {
+    uint32_t policy, flags;
+    const char *dead_letter;
+} groups[ARRAY_LEN(filters)] = {
+    {BUS_POLICY_BLOCK, SUB_STICKY, ""},        {BUS_POLICY_DROP_NEWEST, SUB_ACK, "dead"},
+    {BUS_POLICY_LATEST, SUB_ACK, ""},          {BUS_POLICY_BLOCK, SUB_ACK | SUB_STICKY, "dead"},
+    {BUS_POLICY_DROP_OLDEST, 0, ""},           {BUS_POLICY_DROP_OLDEST, SUB_STICKY, ""},
+    {BUS_POLICY_DROP_OLDEST, SUB_ACK, "dead"}, {BUS_POLICY_BLOCK, 0, ""},
+};
+
 static void group_options(struct wire_subscribe *m, unsigned filter)
 {
     m->group = text_from("g");
     m->queue_messages = 3;
     m->queue_bytes = 900;
-    m->policy = filter % 3; /* also block */
-    m->flags = SUB_DESCRIPTORS | (filter % 2 ? SUB_ACK : 0) | (filter / 2 % 2 ? SUB_STICKY : 0);
-    if (m->policy == BUS_POLICY_LATEST) {
-        m->flags &= ~(unsigned) SUB_STICKY;
-    }
-    if (m->flags & SUB_ACK) {
-        m->deliveries_max = 2;
-        m->dead_letter = text_from(strcmp(filters[filter], "#") && filter != 4 ? "dead" : "");
-    }
+    m->policy = groups[filter].policy;
+    m->flags = groups[filter].flags | SUB_DESCRIPTORS;
+    m->deliveries_max = m->flags & SUB_ACK ? 2 : 0;
+    m->dead_letter = text_from(groups[filter].dead_letter);
 }
 
 static void subscribe(struct sim_client *c)

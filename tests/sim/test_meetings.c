@@ -81,6 +81,50 @@ static void test_refused_event_becomes_a_dead_letter_that_is_kept(void **state)
     sim_send(&w->s, p, VERB_CLEAR, &(struct wire_clear){.alias = 1, .topic = {"", 0}}, NULL, 0);
 }
 
+/* ---- wills ---- */
+
+#define N_ALIASES 4000u
+
+/* What a client owned may be dropped long after its will was published. */
+static void test_will_in_a_topic_that_its_client_owned_stays(void **state)
+{
+    struct limits limits = sim_small_limits();
+    struct wire_advertise own = {.topic = text_from("st"), .flags = 1, .retain_messages = 1};
+    struct wire_will will = {.topic = text_from("st")};
+    struct sim_client *other, *dying, *late;
+    struct world *w;
+    char name[16];
+
+    world_free(*state);
+    limits.aliases_max = N_ALIASES;
+    limits.client_bytes_max = 64 * MIB;
+    w = world_new(&limits);
+    *state = w;
+    w->s.looks_away = true;
+    other = join(w);
+    dying = join(w);
+    own.alias = 1;
+    sim_send(&w->s, dying, VERB_ADVERTISE, &own, NULL, 0);
+    own.flags = 0;
+    sim_send(&w->s, other, VERB_ADVERTISE, &own, NULL, 0);
+    for (uint32_t i = 2; i <= N_ALIASES; i++) {
+        (void) snprintf(name, sizeof(name), "t/%u", i);
+        own = (struct wire_advertise){.alias = i, .topic = text_from(name)};
+        sim_send(&w->s, dying, VERB_ADVERTISE, &own, NULL, 0);
+    }
+    sim_send(&w->s, dying, VERB_WILL, &will, "last words", 10);
+    world_publish(w, dying, "st");
+    sim_disconnect(&w->s, dying);
+    sim_work_off(&w->s);
+    late = join(w);
+    sim_send(&w->s, late, VERB_SUBSCRIBE,
+             &(struct wire_subscribe){
+                 .subscription = 1, .filter = text_from("st"), .retained = BUS_RETAINED_ALL},
+             NULL, 0);
+    world_expect(w, late, "STATUS OK SUBSCRIBE sub=1\nMESSAGE 1 st 2.0 retained\nLIVE 1 1\n");
+    sim_send(&w->s, late, VERB_CLEAR, &(struct wire_clear){.topic = text_from("st")}, NULL, 0);
+}
+
 /* ---- descriptors ---- */
 
 static void test_descriptors_are_handed_over_with_what_was_not_delivered(void **state)
@@ -107,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH_LINKS(test_group_alone_gets_events),
         BOTH_LINKS(test_refused_event_becomes_a_dead_letter_that_is_kept),
+        BOTH_LINKS(test_will_in_a_topic_that_its_client_owned_stays),
         BOTH_LINKS(test_descriptors_are_handed_over_with_what_was_not_delivered),
     };
 
