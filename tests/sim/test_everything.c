@@ -29,6 +29,7 @@ static struct {
     struct seen seen[N_CLIENTS];
     uint64_t n_messages, n_lost; /* that clients were told of */
     bool is_exact;               /* nobody leaves */
+    bool has_no_fds;             /* the router stops, and then does not wait for PONGs */
 } x;
 
 static const char *const topics[] = {"a", "a/b", "b", "dead", "w/1"};
@@ -40,6 +41,11 @@ static const char *const keys[] = {NULL, "k1", "k2", "k3"};
 static unsigned below(unsigned n)
 {
     return rng_below(&x.w.s.rng, n);
+}
+
+static unsigned some_fds(void)
+{
+    return below(6) || x.has_no_fds ? 0 : 1 + below(2);
 }
 
 static struct seen *seen_of(const struct sim_client *c)
@@ -201,7 +207,7 @@ static void publish(struct sim_client *c)
                             .body_bytes = 8 + below(400),
                             .confirm = below(3) == 0,
                             .n_headers = below(3),
-                            .n_fds = below(6) ? 0 : 1 + below(2),
+                            .n_fds = some_fds(),
                             .ttl_ms = below(3) ? 0 : 1 + below(60),
                             .key = ANY(keys)};
 
@@ -223,7 +229,7 @@ static void request(struct sim_client *c)
 
     if (!seen_of(c)->asked[q.call]) {
         seen_of(c)->asked[q.call] = true;
-        q.body.n_fds = below(6) ? 0 : 1;
+        q.body.n_fds = some_fds();
         q.body.buffer = place(c, &q.body.slot);
         sim_request(&x.w.s, c, &q);
     }
@@ -237,7 +243,7 @@ static void reply(struct sim_client *c)
 
     if (seen->n_calls > 0) {
         q.call = seen->calls[i];
-        q.body.n_fds = below(6) ? 0 : 1;
+        q.body.n_fds = some_fds();
         q.body.buffer = place(c, &q.body.slot);
         if (q.flags == 0) {
             seen->calls[i] = seen->calls[--seen->n_calls];
@@ -466,6 +472,34 @@ static void clear_all(void)
     assert_int_equal(router_counters(x.w.s.router)->descriptors_now, 0);
 }
 
+/* Whoever reads learns of it; nothing is published after that. */
+static void shut_down(void)
+{
+    const struct counters *k = router_counters(x.w.s.router);
+    uint64_t n_published;
+
+    router_shutdown(x.w.s.router, &x.w.s.now);
+    n_published = k->messages_published;
+    check();
+    for (unsigned i = 0; i < N_CLIENTS; i++) {
+        struct sim_client *c = &x.w.s.clients[i];
+
+        while (c->peer && peer_output(c->peer)->bytes > 0) {
+            sim_read(&x.w.s, c, 1);
+        }
+        if (c->peer) {
+            sim_disconnect(&x.w.s, c);
+        }
+        check();
+    }
+    assert_true(k->messages_published <= n_published + k->messages_dead_lettered);
+    assert_int_equal(k->clients_now, 0);
+    if (k->wills_now == 0) {
+        assert_int_equal(router_counters(x.w.s.router)->charged_bytes_now, k->retained_bytes_now);
+    }
+    sim_fini(&x.w.s);
+}
+
 static void begin(struct rng *seeds, const struct limits *limits)
 {
     memset(&x, 0, sizeof(x));
@@ -503,6 +537,22 @@ static void run(bool is_exact, const struct limits *limits)
             check();
         }
         end();
+    }
+}
+
+static void test_everything_until_the_router_stops(void **state)
+{
+    struct rng rng = rng_from_env();
+
+    (void) state;
+    for (unsigned i = 0; i < n_runs(50); i++) {
+        begin(&rng, NULL);
+        x.has_no_fds = true;
+        for (unsigned k = below(N_STEPS / 4); k > 0; k--) {
+            step();
+            check();
+        }
+        shut_down();
     }
 }
 
@@ -564,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_everything_is_accounted_for_if_nobody_leaves),
         cmocka_unit_test(test_everything_with_little_memory_for_each),
         cmocka_unit_test(test_everything_while_allocations_fail),
+        cmocka_unit_test(test_everything_until_the_router_stops),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
