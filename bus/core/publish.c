@@ -10,10 +10,6 @@
 
 enum { PUBLISH_CONFIRM = 1 };
 
-/* What all subscribers share: each gets something of its own with it. */
-#define MESSAGE_HEADER_MAX                                                                         \
-    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
-
 /* ---- credit ---- */
 
 static void credit_give_back(struct peer *p)

@@ -237,6 +237,10 @@ static inline bool message_is_over(const struct message *m, const struct router 
 
 /* ---- publish.c ---- */
 
+/* The header that all subscribers share: each gets something of its own with it (wire/hot.h). */
+#define MESSAGE_HEADER_MAX                                                                         \
+    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
+
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 void advertise_handle(struct peer *p, const struct wire_advertise *m);

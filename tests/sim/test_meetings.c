@@ -83,6 +83,28 @@ static void test_refused_event_becomes_a_dead_letter_that_is_kept(void **state)
 
 /* ---- wills ---- */
 
+/* The longest header that the router takes fits into every MESSAGE: else it would try for ever, and
+ * events and wills of all others would wait behind it. */
+static void test_longest_will_is_published(void **state)
+{
+    static char value[FRAME_HEADER_MAX];
+    struct wire_header header = {text_from("n"), {value, sizeof(value) - 500}};
+    struct wire_will will = {.topic = text_from("w"), .headers = &header, .n_headers = 1};
+    struct world *w = *state;
+    struct sim_client *m = join(w), *dying = join(w);
+
+    w->s.looks_away = true;
+    world_subscribe(w, m, 0, &(struct world_sub){"w", .window = 9});
+    memset(value, 'v', sizeof(value));
+    for (; dying->n_status[BUS_STATUS_LIMIT] == 0; header.value.len++) {
+        sim_send(&w->s, dying, VERB_WILL, &will, NULL, 0);
+        sim_read(&w->s, dying, 100);
+    }
+    sim_disconnect(&w->s, dying);
+    sim_work_off(&w->s);
+    world_expect(w, m, "MESSAGE 1 w 2.0\n");
+}
+
 #define N_ALIASES 4000u
 
 /* What a client owned may be dropped long after its will was published. */
@@ -151,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH_LINKS(test_group_alone_gets_events),
         BOTH_LINKS(test_refused_event_becomes_a_dead_letter_that_is_kept),
+        BOTH_LINKS(test_longest_will_is_published),
         BOTH_LINKS(test_will_in_a_topic_that_its_client_owned_stays),
         BOTH_LINKS(test_descriptors_are_handed_over_with_what_was_not_delivered),
     };
