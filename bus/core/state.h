@@ -279,6 +279,9 @@ void request_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 void cancel_handle(struct peer *p, const struct wire_cancel *m);
 /* CREDIT for a call. */
 void request_credit(struct peer *p, const struct wire_credit *m);
+/* Whoever has resolved a topic says so: from that match on they are new, and calls may wait there.
+ */
+void servers_found(struct topic *t, uint32_t first);
 void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 
 /* ---- subscribe.c ---- */
