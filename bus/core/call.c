@@ -344,14 +344,19 @@ void servers_wake(struct topic *t, uint32_t first)
     }
 }
 
+void servers_found(struct topic *t, uint32_t first)
+{
+    if (t->calls) {
+        servers_wake(t, first);
+    }
+}
+
 void topic_find_servers(struct router *r, struct topic *t)
 {
     uint32_t n = t->n_matches;
 
     r->work += topic_resolve(t, ignore_missing, NULL);
-    if (t->calls) {
-        servers_wake(t, n);
-    }
+    servers_found(t, n);
 }
 
 void calls_resolve(struct router *r, unsigned n_queues)

@@ -113,7 +113,10 @@ void fan_out(struct fan_out *f)
     struct topic *t = f->parts->topic;
 
     if (UNLIKELY(!topic_is_resolved(t))) {
+        uint32_t n = t->n_matches;
+
         f->router->work += topic_resolve(t, fan_out_missing, f);
+        servers_found(t, n);
     }
     for (uint32_t i = 0; i < t->n_matches; i++) {
         fan_out_one(f, t->matches[i]);

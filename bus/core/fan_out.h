@@ -6,10 +6,6 @@
 #include "core/state.h"
 #include "wire/hot.h"
 
-/* What all subscribers share: each gets something of its own with it. */
-#define MESSAGE_HEADER_MAX                                                                         \
-    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
-
 struct fan_out {
     struct router *router;
     struct peer *from; /* NULL: the router itself */

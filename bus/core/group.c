@@ -366,6 +366,9 @@ static void message_hand_over(struct sub *s, struct sub *to, struct match *match
     struct message_parts parts = message_parts_of(m);
 
     (void) message_ref(m);
+    if (m->cargo) {
+        m->cargo->n_wanted++; /* its descriptors, until they wait there */
+    }
     if (m->holds == 0) {
         m->flags |= MESSAGE_UNCREDITED;
     }
@@ -376,7 +379,7 @@ static void message_hand_over(struct sub *s, struct sub *to, struct match *match
     if (--m->holds == 0) {
         publish_release(m);
     }
-    message_unref(m);
+    message_release(m);
 }
 
 /* Its queue. A gap goes where the message behind it does. */

@@ -195,7 +195,10 @@ static bool interest_tell(struct interest *i)
     struct watch *w;
 
     if (!topic_is_resolved(t)) {
+        uint32_t n = t->n_matches;
+
         r->work += topic_resolve(t, count_missing, &missing);
+        servers_found(t, n);
     }
     for (uint32_t k = 0; k < t->n_matches; k++) {
         const struct sub *s = t->matches[k]->sub;

@@ -225,13 +225,13 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
     return NULL;
 }
 
-/* Drops what one connection has published. */
+/* Drops what one connection has published itself: when it goes, its wills may come before this. */
 static void keep_disown(struct keep *keep, const struct sender *sender)
 {
     struct kept *k, *next;
 
     DL_FOREACH_SAFE (keep->list, k, next) {
-        if (k->message->sender == sender) {
+        if (k->message->sender == sender && !k->is_routers) {
             kept_drop(k);
         }
     }

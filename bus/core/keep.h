@@ -28,6 +28,7 @@ struct kept {
     struct kept *all_prev, *all_next; /* keeper.all, in the router's order */
     struct timer timer;               /* its end, if that is known */
     struct charge charge;             /* of the publishing user's retained quota */
+    bool is_routers;                  /* a will or a dead letter: it does not go with an alias */
 };
 
 struct keep {

@@ -60,8 +60,12 @@ static struct sender *self_get(struct router *r)
     if (!s || r->presence.self) {
         return s;
     }
-    s->id = idpool_add(&r->sender_ids, s);
+    /* who pays if an event becomes a dead letter that is kept */
+    s->user = users_get(&r->users, r->config.owner_uid, &r->descriptors,
+                        r->config.limits.user_descriptors_max);
+    s->id = s->user ? idpool_add(&r->sender_ids, s) : 0;
     if (s->id == 0) {
+        user_unref(s->user);
         free(s);
         return NULL;
     }
@@ -109,9 +113,10 @@ static struct text event_topic(char dst[EVENT_TOPIC_MAX], const struct sender *s
     return (struct text){dst, (size_t) (p - dst)};
 }
 
+/* The peer of a group always is closing. */
 static void note_match(struct sub *s, void *ctx)
 {
-    *(bool *) ctx |= s->peer->state != PEER_CLOSING;
+    *(bool *) ctx |= s->peer->group || s->peer->state != PEER_CLOSING;
 }
 
 /* Without a topic object: nearly always nobody does. */

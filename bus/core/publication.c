@@ -24,6 +24,7 @@ static void publication_keep(struct fan_out *out, struct message_parts *parts, s
 static void publication_kept(struct fan_out *out, struct kept *kept)
 {
     if (kept) {
+        kept->is_routers = true;
         keep_commit(kept, out->message);
     } else if (out->parts->topic->keep) {
         keep_clear(out->parts->topic->keep);

@@ -237,6 +237,10 @@ static inline bool message_is_over(const struct message *m, const struct router 
 
 /* ---- publish.c ---- */
 
+/* The header that all subscribers share: each gets something of its own with it (wire/hot.h). */
+#define MESSAGE_HEADER_MAX                                                                         \
+    (FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX - HOT_DELIVERY_MAX)
+
 /* parcel: its descriptors, not owned, NULL if there are none or they did not arrive. */
 void publish_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 /* Whether clients may publish to it: NULL, or why not, and *ret is the status. */
@@ -286,6 +290,9 @@ void request_handle(struct peer *p, const struct frame *f, struct parcel *parcel
 void cancel_handle(struct peer *p, const struct wire_cancel *m);
 /* CREDIT for a call. */
 void request_credit(struct peer *p, const struct wire_credit *m);
+/* Whoever has resolved a topic says so: from that match on they are new, and calls may wait there.
+ */
+void servers_found(struct topic *t, uint32_t first);
 void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, bool fds_allowed);
 
 /* ---- subscribe.c ---- */

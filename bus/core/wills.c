@@ -213,9 +213,8 @@ static bool headers_fit(struct router *r, const struct wire_will *m)
                                .time = UINT64_MAX,
                                .headers = m->headers,
                                .n_headers = m->n_headers};
-    size_t cap = FRAME_HEADER_MAX - HOT_SUBSCRIPTION_MAX - HOT_PLACE_MAX;
 
-    return codec_encode(&r->arena, VERB_MESSAGE, &all, r->scratch, cap) >= 0;
+    return codec_encode(&r->arena, VERB_MESSAGE, &all, r->scratch, MESSAGE_HEADER_MAX) >= 0;
 }
 
 static const char *will_check(struct peer *p, const struct wire_will *m, const struct frame *f,

@@ -332,8 +332,9 @@ static void do_subscribe(struct world *w, struct client *c, struct input *in)
 static void do_join(struct world *w, struct client *c, struct input *in)
 {
     uint8_t how = take_u8(in), id = take_u8(in);
+    const char *filter = id >> 3 == 31 ? "$bus/client/#" : texts[(id >> 3) % 5];
     struct wire_subscribe m = {.subscription = id & 7,
-                               .filter = text_from(texts[(id >> 3) % 5]),
+                               .filter = text_from(filter),
                                .group = text_from("g"),
                                .policy = how & 3,
                                .queue_messages = 4,
@@ -666,7 +667,7 @@ static void step(struct world *w, struct input *in)
 
         if (what >= 0xC0 && what < 0xE0) {
             do_join(w, c, in);
-        } else if (what >= 0xE0 && what < 0xFF) {
+        } else if (what >= 0xE0 && what < 0xF8) {
             do_ack(w, c, in);
         } else if (what == 0xFF) {
             router_shutdown(w->router, &w->now);
