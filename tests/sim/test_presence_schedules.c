@@ -14,6 +14,7 @@
 #define N_TOPICS 4u
 struct client {
     struct sim_client *c;
+    uint64_t id;        /* of the connection: its place may be another's since it ended */
     char filters[4][8]; /* "" if there is no such subscription */
 };
 
@@ -71,6 +72,11 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f,
     }
 }
 
+static bool is_connected(const struct client *k)
+{
+    return k->c && k->c->peer && peer_connection_id(k->c->peer) == k->id;
+}
+
 static void read_all(struct sim_client *c)
 {
     if (c->peer) {
@@ -86,7 +92,7 @@ static void settle(void)
     for (unsigned i = 0; i < 20; i++) {
         sim_work_off(&x.s);
         for (unsigned k = 0; k < ARRAY_LEN(x.clients); k++) {
-            if (x.clients[k].c) {
+            if (is_connected(&x.clients[k])) {
                 read_all(x.clients[k].c);
             }
         }
@@ -97,14 +103,14 @@ static void settle(void)
     router_check(x.s.router);
 }
 
-static bool is_there(struct client *k)
+static bool is_there(const struct client *k)
 {
-    return k->c && k->c->peer && !peer_is_closing(k->c->peer);
+    return is_connected(k) && !peer_is_closing(k->c->peer);
 }
 
 static void forget(struct client *k)
 {
-    if (k->c && k->c->peer) {
+    if (is_connected(k)) {
         sim_disconnect(&x.s, k->c);
     }
     *k = (struct client){0};
@@ -121,6 +127,7 @@ static void do_connect(struct client *k)
     if (!k->c) {
         return; /* for want of memory */
     }
+    k->id = peer_connection_id(k->c->peer);
     if (rng_below(&x.s.rng, 8) > 0) {
         sim_send(&x.s, k->c, VERB_HELLO, &m, NULL, 0);
         x.greeted[peer_connection_id(k->c->peer)] = !peer_is_closing(k->c->peer);
