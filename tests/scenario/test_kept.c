@@ -7,6 +7,7 @@
 
 #define BODY ((size_t) 1 << 20)
 #define ROUNDS 40u
+#define LOANS_MAX 24u
 
 struct scene {
     struct router_fixture f;
@@ -71,15 +72,20 @@ static void publish(struct scene *x, struct bus_loan *loan)
     assert_int_equal(bus_flush(x->publisher, FIXTURE_TIMEOUT_MS), 0);
 }
 
-/* The other subscriber lets everything go again, so that the memory comes back to the publisher. */
+/* The other subscriber lets everything go again, so that the memory comes back to the publisher.
+ * More loans each time: what is free is used again last in first out, and how much there is depends
+ * on how fast it came back. */
 static void publish_rounds(struct scene *x)
 {
     for (unsigned i = 0; i < ROUNDS; i++) {
-        struct bus_loan *loans[] = {borrow(x, 0x55), borrow(x, 0x55), borrow(x, 0x55),
-                                    borrow(x, 0x55)};
+        struct bus_loan *loans[LOANS_MAX];
+        unsigned n = MIN(4 + i, LOANS_MAX);
 
-        for (unsigned k = 0; k < ARRAY_LEN(loans); k++) {
-            publish(x, loans[k]); /* several at a time, so that all places come by */
+        for (unsigned k = 0; k < n; k++) {
+            loans[k] = borrow(x, 0x55);
+        }
+        for (unsigned k = 0; k < n; k++) {
+            publish(x, loans[k]);
         }
         assert_int_equal(bus_flush(x->other, FIXTURE_TIMEOUT_MS), 0);
         assert_int_equal(bus_flush(x->publisher, FIXTURE_TIMEOUT_MS), 0);
