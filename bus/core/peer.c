@@ -192,12 +192,10 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
     return true;
 }
 
-void peer_pump_waiting(struct peer *p)
+static void pump_subs(struct peer *p)
 {
     uint32_t last = p->waiting_last;
 
-    descriptors_ping(p);
-    answers_pump(p);
     /* each one once: those that must wait again go to the end */
     while (p->waiting && p->out.bytes < p->output_max && p->state == PEER_READY) {
         uint32_t number = p->waiting;
@@ -208,6 +206,18 @@ void peer_pump_waiting(struct peer *p)
             break;
         }
     }
+}
+
+void peer_pump_waiting(struct peer *p)
+{
+    descriptors_ping(p);
+    /* either may fill the output, so the other one is first the next time */
+    p->is_answers_turn = !p->is_answers_turn;
+    if (p->is_answers_turn) {
+        answers_pump(p);
+    }
+    pump_subs(p);
+    answers_pump(p);
 }
 
 struct outq *peer_output(struct peer *p)

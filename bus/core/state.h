@@ -104,9 +104,10 @@ struct peer {
     bool is_doomed; /* on router.doomed */
     bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
-    bool is_over_limit; /* why the parcel that was claimed last was empty */
-    bool is_claiming;   /* on router.claiming */
-    bool has_spoken;    /* a whole frame has come */
+    bool is_over_limit;   /* why the parcel that was claimed last was empty */
+    bool is_claiming;     /* on router.claiming */
+    bool has_spoken;      /* a whole frame has come */
+    bool is_answers_turn; /* of the two in peer_pump_waiting() */
     /* publishing: what it has used of its window, and how much of that can be given back */
     uint64_t sequence;
     uint32_t used_messages, free_messages;

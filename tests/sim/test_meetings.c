@@ -2,6 +2,7 @@
 /* Where features meet: events and dead letters in groups and in topics that keep, what is handed
  * over with descriptors. Each case on both kinds of link. */
 #include "core/state.h"
+#include "support/calls.h"
 #include "support/failmalloc.h"
 #include "support/sim_cargo.h"
 #include "support/world.h"
@@ -168,6 +169,36 @@ static void test_descriptors_are_handed_over_with_what_was_not_delivered(void **
     world_expect(w, b, "MESSAGE 1 t 1.2 2/2\nPING\n");
 }
 
+/* ---- requests ---- */
+
+/* Both fill the output again and again: neither has to wait for the end of the other. */
+static void test_answers_and_messages_that_wait_take_turns(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = join(w), *s = join(w), *c = join(w);
+    const char *text = w->text[c - w->s.clients], *first, *last = NULL;
+
+    world_serve(w, s, "s", 0);
+    world_subscribe(w, c, 0, &(struct world_sub){"t", .window = 100, .queue = 100});
+    for (uint32_t i = 1; i <= 32; i++) {
+        world_request(w, c, i, "s");
+    }
+    sim_read(&w->s, s, 100);
+    for (unsigned i = 1; i <= 32; i++) {
+        sim_reply(&w->s, s, &(struct sim_reply){world_call(w, i), .body.bytes = 600});
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        assert_true(world_publish_bytes(w, p, "t", 600));
+    }
+    sim_read(&w->s, c, 1000);
+    first = strstr(text, "MESSAGE");
+    for (const char *at = text; (at = strstr(at, "ANSWER")) != NULL; at++) {
+        last = at;
+    }
+    assert_true(first && last && first < last);
+    sim_settle(&w->s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +207,7 @@ int main(void)
         BOTH_LINKS(test_longest_will_is_published),
         BOTH_LINKS(test_will_in_a_topic_that_its_client_owned_stays),
         BOTH_LINKS(test_descriptors_are_handed_over_with_what_was_not_delivered),
+        BOTH_LINKS(test_answers_and_messages_that_wait_take_turns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
