@@ -10,7 +10,8 @@ static void on_message(struct bus_sub *sub, const struct bus_message *message, v
 
     printf("%s: %.*s\n", bus_message_topic(message), bytes,
            (const char *) bus_message_data(message));
-    if (memcmp(bus_message_data(message), last, (size_t) bytes) == 0) {
+    if ((size_t) bytes == strlen(last) &&
+        memcmp(bus_message_data(message), last, strlen(last)) == 0) {
         bus_stop(bus_sub_conn(sub));
     }
 }
