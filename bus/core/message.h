@@ -27,6 +27,7 @@ struct sender {
     struct user *user;
     struct quota descriptors; /* that this connection makes the router keep */
     uint64_t connection_id;
+    uint64_t session; /* HELLO.session; 0: none */
     uint32_t uid;
     uint32_t gid;
     uint32_t pid;

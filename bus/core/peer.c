@@ -131,7 +131,15 @@ bool peer_set_add(struct peer *p, struct idset *set, uint32_t id)
 
 bool peer_introduce(struct peer *p, struct sender *s)
 {
-    struct wire_peer m = {s->id, s->connection_id, s->uid, s->gid, s->pid, {s->name, s->name_len}};
+    struct wire_peer m = {
+        .id = s->id,
+        .connection_id = s->connection_id,
+        .uid = s->uid,
+        .gid = s->gid,
+        .pid = s->pid,
+        .name = {s->name, s->name_len},
+        .session = s->session,
+    };
 
     if (!peer_try_send(p, VERB_PEER, &m)) {
         return false;

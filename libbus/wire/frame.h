@@ -25,6 +25,9 @@
     X(GOODBYE, 4, Goodbye, goodbye, 0)                                                             \
     X(PING, 5, Ping, ping, 0)                                                                      \
     X(PONG, 6, Pong, pong, 0)                                                                      \
+    X(RESTORED, 7, Restored, restored, 0)                                                          \
+    X(STOPPING, 8, Stopping, stopping, 0)                                                          \
+    X(REPLACE, 9, Replace, replace, 0)                                                             \
     X(ADVERTISE, 16, Advertise, advertise, 0)                                                      \
     X(UNADVERTISE, 17, Unadvertise, unadvertise, 0)                                                \
     X(PUBLISH, 18, Publish, publish, 1)                                                            \
@@ -36,6 +39,7 @@
     X(CLEAR, 27, Clear, clear, 0)                                                                  \
     X(INTEREST, 28, Interest, interest, 0)                                                         \
     X(WILL, 29, Will, will, 1)                                                                     \
+    X(ACKED, 30, Acked, acked, 0)                                                                  \
     X(SUBSCRIBE, 32, Subscribe, subscribe, 0)                                                      \
     X(UNSUBSCRIBE, 33, Unsubscribe, unsubscribe, 0)                                                \
     X(MESSAGE, 34, Message, message, 1)                                                            \
@@ -67,12 +71,14 @@ enum verb {
 };
 
 /* Bits of HELLO.features and WELCOME.features. */
-enum { FEATURE_BUFFERS = 1, FEATURE_DESCRIPTORS = 2 };
-/* Bits of ADVERTISE.flags, SUBSCRIBE.flags (beyond those of bus_sub_opts), MESSAGE.flags and
- * ACK.flags. */
-enum { ADVERTISE_OWNED = 1, ADVERTISE_INTEREST = 2 };
+enum { FEATURE_BUFFERS = 1, FEATURE_DESCRIPTORS = 2, FEATURE_RETURNS = 4, FEATURE_STOPPING = 8 };
+/* Bits of ADVERTISE.flags, PUBLISH.flags (beyond those of bus_publish_opts), SUBSCRIBE.flags
+ * (beyond those of bus_sub_opts), UNSUBSCRIBE.flags, MESSAGE.flags and ACK.flags. */
+enum { ADVERTISE_OWNED = 1, ADVERTISE_INTEREST = 2, ADVERTISE_RELIABLE = 4 };
+enum { PUBLISH_RESENT = 2 };
 enum { SUBSCRIBE_SERVE = 32 };
-enum { MESSAGE_RETAINED = 1, MESSAGE_REDELIVERED = 2 };
+enum { UNSUBSCRIBE_DRAIN = 1 };
+enum { MESSAGE_RETAINED = 1, MESSAGE_REDELIVERED = 2, MESSAGE_RELIABLE = 4, MESSAGE_RESENT = 8 };
 enum { ACK_REFUSE = 1 };
 /* Bits of REQUEST.flags and CALL.flags, and of REPLY.flags and ANSWER.flags. */
 enum { REQUEST_ALL = 1, REQUEST_DESCRIPTORS = 2 };

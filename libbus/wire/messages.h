@@ -31,7 +31,8 @@ struct wire_recipient {
 /* clang-format off */
 /* Kinds of field: U32, U64, TEXT, and the repeated TEXTS, HEADERS, RECIPIENTS. */
 #define WIRE_FIELDS_HELLO(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                              \
-    U32(protocol_min) U32(protocol_max) TEXT(client_name) U64(features) TEXT(resume_token)
+    U32(protocol_min) U32(protocol_max) TEXT(client_name) U64(features) TEXT(resume_token)     \
+    U64(session)
 #define WIRE_FIELDS_WELCOME(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U32(protocol) U64(connection_id) U64(router_epoch) TEXT(router_version) U64(features)          \
     U32(inline_max) U32(publish_window_messages) U64(publish_window_bytes) U32(aliases_max)        \
@@ -50,7 +51,7 @@ struct wire_recipient {
 #define WIRE_FIELDS_UNADVERTISE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(alias)
 #define WIRE_FIELDS_PUBLISH(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
     U32(alias) TEXT(topic) U32(flags) U32(buffer) U64(offset) U64(bytes) TEXT(key) U32(ttl_ms)     \
-    HEADERS(headers)
+    U64(sequence) HEADERS(headers)
 #define WIRE_FIELDS_PUBLISH_CREDIT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                     \
     U32(messages) U64(bytes)
 #define WIRE_FIELDS_CONFIRM(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                            \
@@ -63,14 +64,15 @@ struct wire_recipient {
     U32(subscription) TEXT(filter) U32(policy) U32(window_messages) U64(window_bytes)              \
     U32(queue_messages) U64(queue_bytes) U32(flags) TEXT(group) U32(retained)                      \
     U32(min_interval_ms) U32(silence_ms) U32(deliveries_max) TEXT(dead_letter)
-#define WIRE_FIELDS_UNSUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(subscription)
+#define WIRE_FIELDS_UNSUBSCRIBE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                        \
+    U32(subscription) U32(flags)
 #define WIRE_FIELDS_MESSAGE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
     U32(subscription) U32(topic) U32(sender) U64(sequence) U64(time) U32(flags) U32(buffer)        \
     U64(offset) U64(bytes) U32(lease) U32(descriptors) HEADERS(headers) U32(delivery)              \
     U32(deliveries)
 #define WIRE_FIELDS_TOPIC(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(id) TEXT(name)
 #define WIRE_FIELDS_PEER(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
-    U32(id) U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name)
+    U32(id) U64(connection_id) U32(uid) U32(gid) U32(pid) TEXT(name) U64(session)
 #define WIRE_FIELDS_CREDIT(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                             \
     U32(subscription) U32(messages) U64(bytes) U64(call) U32(part)
 #define WIRE_FIELDS_LOSS(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
@@ -119,6 +121,10 @@ struct wire_recipient {
 #define WIRE_FIELDS_DONE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS)                               \
     U32(call) U32(status) U32(replied) U32(gone) U32(timed_out) TEXT(text)
 #define WIRE_FIELDS_CANCEL(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(call) U32(reason)
+#define WIRE_FIELDS_RESTORED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(flags)
+#define WIRE_FIELDS_STOPPING(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(deadline_ms)
+#define WIRE_FIELDS_REPLACE(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U32(version)
+#define WIRE_FIELDS_ACKED(U32, U64, TEXT, TEXTS, HEADERS, RECIPIENTS) U64(sequence)
 
 /* clang-format on */
 

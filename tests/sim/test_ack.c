@@ -469,7 +469,8 @@ static void test_member_that_waits_for_room_may_unsubscribe(void **state)
     c->peer->output_max = 1;
     world_publish_n(w, p, "a", 6); /* no member has room: all wait for it */
     for (unsigned i = 3; i > 0; i--) {
-        sim_send(&w->s, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){i}, NULL, 0);
+        sim_send(&w->s, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = i}, NULL,
+                 0);
         c->subs[i - 1].used = i > 1 ? false : true;
         router_check(w->s.router);
     }

@@ -92,7 +92,8 @@ static void test_changes_are_told_together(void **state)
     }
     expect(w, p, "INTEREST 1 8\n");
     for (uint32_t i = 1; i <= 8; i++) {
-        sim_send(&w->s, a, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){i}, NULL, 0);
+        sim_send(&w->s, a, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = i}, NULL,
+                 0);
     }
     for (m.subscription = 1; m.subscription <= 8; m.subscription++) {
         sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
@@ -432,7 +433,7 @@ static void test_refusals_of_silence(void **state)
     m.subscription = 2;
     sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
     world_expect(w, a, "STATUS OK SUBSCRIBE sub=1\nSTATUS LIMIT SUBSCRIBE sub=2\n");
-    sim_send(&w->s, a, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){1}, NULL, 0);
+    sim_send(&w->s, a, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = 1}, NULL, 0);
     sim_send(&w->s, a, VERB_SUBSCRIBE, &m, NULL, 0);
     world_expect(w, a, "STATUS OK UNSUBSCRIBE sub=1\nSTATUS OK SUBSCRIBE sub=2\n");
     world_free(w);

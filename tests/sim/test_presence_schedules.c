@@ -170,7 +170,8 @@ static void do_subscribe(struct client *k)
     uint64_t before = n->subscriptions_now;
 
     if (*k->filters[index]) {
-        sim_send(&x.s, k->c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){index + 1}, NULL, 0);
+        sim_send(&x.s, k->c, VERB_UNSUBSCRIBE,
+                 &(struct wire_unsubscribe){.subscription = index + 1}, NULL, 0);
         *k->filters[index] = '\0';
         return;
     }

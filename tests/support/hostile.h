@@ -90,7 +90,7 @@ static inline enum verb hostile_plausible(struct hostile *h)
         };
         return VERB_SUBSCRIBE;
     case 4:
-        m->unsubscribe = (struct wire_unsubscribe){hostile_number(h)};
+        m->unsubscribe = (struct wire_unsubscribe){.subscription = hostile_number(h)};
         return VERB_UNSUBSCRIBE;
     case 5:
         m->credit = (struct wire_credit){hostile_number(h), hostile_number(h), hostile_number(h)};

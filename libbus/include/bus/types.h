@@ -90,7 +90,8 @@ enum bus_goodbye {
     X(NO_MEMORY, 3, "router memory limit")                                                         \
     X(TOO_LARGE, 4, "too large for the receiver's link")                                           \
     X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")     \
-    X(EXPIRED, 6, "older than its time to live")
+    X(EXPIRED, 6, "older than its time to live")                                                   \
+    X(ROUTER_RESTART, 7, "the router was restarted")
 
 /** Why messages did not reach a subscription. */
 enum bus_loss_reason {
