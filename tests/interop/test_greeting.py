@@ -156,7 +156,7 @@ class Frames(OnBothLinks):
 
     def test_unknown_and_unexpected_verbs(self):
         client = self.client()
-        for verb in (0, 7, 15, 200, 255):
+        for verb in (0, 10, 15, 200, 255):
             client.send_raw(raw_frame(verb))
             client.expect_status("UNKNOWN_VERB", verb=verb)
         for name in ("WELCOME STATUS PUBLISH_CREDIT CONFIRM TOPIC PEER LOSS CLIENT_STATS TOPIC_STATS COUNTER "

@@ -76,7 +76,7 @@ static void test_unknown_verbs_are_refused_and_the_connection_goes_on(void **sta
         }
     }
     assert_int_equal(c->n_status[BUS_STATUS_UNKNOWN_VERB], n);
-    assert_int_equal(n, 256 - 40);
+    assert_int_equal(n, 256 - 44);
     world_clear(w, c);
     ping(w, c);
     world_expect(w, c, "PONG 9\n");

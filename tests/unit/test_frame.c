@@ -103,7 +103,8 @@ static void test_verb_names(void **state)
     assert_string_equal(verb_name(1), "HELLO");
     assert_string_equal(verb_name(54), "SNAPSHOT_END");
     assert_string_equal(verb_name(0), "?");
-    assert_string_equal(verb_name(7), "?");
+    assert_string_equal(verb_name(7), "RESTORED");
+    assert_string_equal(verb_name(10), "?");
     assert_string_equal(verb_name(255), "?");
 }
 

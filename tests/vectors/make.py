@@ -32,6 +32,11 @@ def greeting():
     accept("HELLO", "plain", "section 3: the first frame", protocol_min=1, protocol_max=1, client_name="me")
     accept("HELLO", "all", "section 3: every field", protocol_min=1, protocol_max=BIG32, client_name="n" * 64,
            features=BIG64, resume_token=b"\0\1\2")
+    accept("HELLO", "session", "section 16: a number other than 0", protocol_min=1, protocol_max=1, features=13,
+           session=BIG64)
+    accept("RESTORED", "plain", "section 16: all is set up again")
+    accept("STOPPING", "all", "section 18: until then", deadline_ms=BIG32)
+    accept("REPLACE", "all", "section 19: another router, with its descriptor", version=1)
     accept("WELCOME", "all", "section 3: every field", protocol=1, connection_id=2, router_epoch=BIG64,
            router_version="0.1.0", features=4, inline_max=65536, publish_window_messages=65536,
            publish_window_bytes=8 << 20, aliases_max=131072, subscriptions_max=131072, queue_messages_max=1 << 20,
@@ -57,6 +62,8 @@ def publishing():
     accept("PUBLISH", "topic", "section 5: by topic, with confirmation", b"\0\xff", topic="a", flags=1)
     accept("PUBLISH", "headers", "section 5: names may repeat and values be empty", b"", topic="a", headers=HEADERS)
     accept("PUBLISH", "64_headers", "section 5: at most 64 headers", b"x", alias=1, headers=[("k", "v")] * 64)
+    accept("PUBLISH", "sequence", "section 17: sent again, with its number", b"x", alias=1, flags=2, sequence=BIG64)
+    accept("ACKED", "all", "section 17: consumed up to here", sequence=BIG64)
     accept("PUBLISH", "empty_body", "section 2: a body may have 0 bytes", b"", alias=1)
     accept("PUBLISH_CREDIT", "plain", "section 7: credit given back", messages=32768, bytes=4 << 20)
     accept("CONFIRM", "all", "section 5: matched = delivered + queued + dropped", sequence=9, matched=6, delivered=3,
@@ -158,6 +165,7 @@ def presence():
     accept("WILL", "all", "section 15: what is published at the end", b"body", topic="a", flags=1, delay_ms=2,
            headers=HEADERS)
     accept("INTEREST", "all", "section 15: how many listen", alias=1, subscriptions=2)
+    accept("UNSUBSCRIBE", "drain", "section 18: what waits still comes", subscription=1, flags=1)
     accept("SUBSCRIBE", "silence", "section 15: an alarm", subscription=1, filter="a", silence_ms=1000)
     accept("SILENCE", "all", "section 15: nothing came", subscription=1, since_ms=BIG64)
 
@@ -177,7 +185,7 @@ def refused_frames():
     refuse("fds_of_unbuffer", "UNSUPPORTED", "section 2: only PUBLISH, BUFFER and MESSAGE take descriptors",
            raw_frame(VERBS["UNBUFFER"], b"", fds=1))
     refuse("fds_17", "UNSUPPORTED", "section 2: at most 16 descriptors", raw_frame(publish, b"", fds=17))
-    for verb in (0, 7, 15, 24, 40, 55, 255):
+    for verb in (0, 10, 15, 24, 40, 55, 255):
         refuse(f"verb_{verb}", "UNKNOWN_VERB", "section 11: no such verb", raw_frame(verb))
     refuse("text_get", "TOO_LARGE", "section 2: text by mistake", b"GET / HTTP/1.1\r\n\r\n")
 
