@@ -7,6 +7,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/member.h"
+#include "core/reliance.h"
 #include "wire/topic.h"
 
 #define READY_MIN 4u
@@ -419,6 +420,9 @@ void member_leave(struct sub *s)
     struct member *m = member_of(s);
     struct group *g = m->group;
 
+    if (sub_reliance(g->face)) {
+        reliance_freeze(g->face->queue->reliance);
+    }
     DL_DELETE(g->members, m);
     g->n_members--;
     member_refresh(m);
@@ -441,6 +445,9 @@ void member_leave(struct sub *s)
         }
     }
     group_pump(g);
+    if (sub_reliance(g->face)) {
+        reliance_thaw(g->face->queue->reliance);
+    }
 }
 
 bool member_end(struct sub *s, unsigned *budget)

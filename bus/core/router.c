@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/topic.h"
@@ -252,9 +253,10 @@ static bool peer_drop(struct peer *p, unsigned *budget)
     tap_free(p);
     cargo_drop_all(p);
     if (!answers_drop(p, budget) || !requests_drop(p, budget) || !subs_drop(p, budget) ||
-        !aliases_drop(p, budget)) {
+        !reliable_drop(p, budget) || !aliases_drop(p, budget)) {
         return false;
     }
+    reliable_fini(p);
     interests_fini(p);
     alarms_fini(p);
     windows_fini(&p->windows);
@@ -298,6 +300,7 @@ void router_reap(struct router *r, unsigned budget)
         }
     }
     groups_work(r);
+    reliable_tell_all(r);
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
@@ -612,6 +615,9 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
         result = (struct input_result){.consumed = in->len};
     }
     r->slab = NULL;
+    if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
+        reliable_settle(p);
+    }
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -636,6 +642,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         peer_pump_waiting(p);
         tap_flush_loss(p);
         interest_resume(p);
+        reliable_retry(p);
     }
     output_charge(p);
     router_reap(r, REAP_AT_ONCE);

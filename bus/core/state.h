@@ -21,6 +21,8 @@ struct envelope;
 struct request;
 struct answer;
 struct call_queue;
+struct reliable;
+struct reliance;
 
 /* A monitor's own state: docs/protocol.md, section 9. */
 struct tap {
@@ -71,6 +73,7 @@ struct peer {
     struct windows windows;    /* of its subscriptions */
     struct request **requests; /* by number - 1 */
     struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
+    struct reliable *reliable; /* NULL before it has advertised a reliable topic */
     struct tap *tap;           /* if it is a monitor */
     struct group *group;       /* it is no client, but stands for that group */
     struct peer *tap_next;     /* router.taps */
@@ -131,6 +134,9 @@ struct router {
     struct peer *doomed;        /* of peer.doomed_next: closing; what they own is to be dropped */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
+    struct reliance *awaited;   /* of reliance.late_next, by progress */
+    struct reliable *telling;   /* of reliable.telling_next: who is to get ACKED */
+    uint64_t n_settles;         /* marks that were tried to be made */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
     struct keeper keeper; /* what these keep */

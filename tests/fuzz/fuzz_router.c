@@ -292,7 +292,8 @@ static void do_connect(struct world *w, struct client *c, struct input *in)
                                .protocol_max = 1,
                                .client_name = text_from("c"),
                                .features = how & 8 ? FEATURE_BUFFERS : 0,
-                               .resume_token = text_from(how & 16 ? "t" : "")};
+                               .resume_token = text_from(how & 16 ? "t" : ""),
+                               .session = how >> 6};
 
     if (c->peer) {
         client_gone(w, c);
@@ -363,7 +364,7 @@ static void do_publish(struct world *w, struct client *c, struct input *in)
     struct wire_header headers[2] = {{text_from("k"), text_from("value")},
                                      {text_from("k"), text_from("")}};
     uint8_t how = take_u8(in);
-    struct wire_publish m = {.flags = how & 1, .headers = headers, .n_headers = (how >> 1) % 3};
+    struct wire_publish m = {.flags = how & 3, .headers = headers, .n_headers = (how >> 1) % 3};
     unsigned count = 1 + (how >> 5);
 
     if (how & 16) {
@@ -375,6 +376,7 @@ static void do_publish(struct world *w, struct client *c, struct input *in)
         m.topic = take_text(in);
     }
     m.ttl_ms = w->keeps ? take_u8(in) : 0;
+    m.sequence = m.ttl_ms > 0xF0 ? take_u16(in) : 0;
     for (size_t bytes = take_u16(in) & 4095; count > 0 && c->peer; count--) {
         feed_frame(w, c, VERB_PUBLISH, &m, bytes);
     }
@@ -409,7 +411,7 @@ static void do_keep(struct world *w, struct client *c, struct input *in)
     uint8_t what = take_u8(in), id = take_u8(in) & 7, how = take_u8(in);
     struct wire_advertise advertise = {.alias = id,
                                        .topic = text_from(texts[what >> 4]),
-                                       .flags = how >> 6,
+                                       .flags = (how >> 6) | (what & 2 ? ADVERTISE_RELIABLE : 0u),
                                        .retain_messages = how & 15,
                                        .retain_ttl_ms = (how & 48) * 4};
     struct wire_clear clear = {.alias = how & 1 ? id : 0,
@@ -428,7 +430,8 @@ static void do_small(struct world *w, struct client *c, struct input *in)
     struct wire_credit credit = {.subscription = id, .messages = take_u8(in), .bytes = 500};
     struct wire_advertise advertise = {.alias = id,
                                        .topic = text_from(texts[what >> 4]),
-                                       .flags = what & 8 ? ADVERTISE_INTEREST : 0};
+                                       .flags = (what & 8 ? ADVERTISE_INTEREST : 0u) |
+                                                (what & 16 ? ADVERTISE_RELIABLE : 0u)};
     struct text filter = text_from(texts[what >> 4]);
     struct wire_monitor monitor = {.filters = &filter, .n_filters = id & 1, .queue_bytes = 4096};
     struct wire_snapshot snapshot = {.kind = id, .limit = what >> 4};

@@ -203,7 +203,7 @@ class Closed(Exception):
 class Client:
     """A connection. Addresses as in section 1: seqpacket:PATH or stream:PATH."""
 
-    def __init__(self, address, hello=True, name="pybus", features=0):
+    def __init__(self, address, hello=True, name="pybus", features=0, session=0):
         kind, path = address.split(":", 1)
         self.packets = kind == "seqpacket"
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if self.packets else socket.SOCK_STREAM)
@@ -216,7 +216,7 @@ class Client:
         self.token = 0
         self.welcome = None
         if hello:
-            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name, features=features)
+            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name, features=features, session=session)
             self.welcome = self.expect("WELCOME")
 
     def __enter__(self):
