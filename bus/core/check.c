@@ -307,6 +307,7 @@ static uint64_t peer_check(const struct peer *p)
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
     charged += requests_check(p, &n_calls);
     reliable_check(p);
+    assert(!p->is_held || p->state == PEER_CLOSING || router_is_holding(p->router));
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);

@@ -34,6 +34,7 @@ uint64_t router_deadline(const struct router *r)
     if (r->lingering) {
         deadline = MIN(deadline, r->lingering->deadline_ns);
     }
+    deadline = MIN(deadline, hold_deadline(r));
     deadline = MIN(deadline, timers_next_ns(&r->timers));
     if (r->retry_ns) {
         deadline = MIN(deadline, r->retry_ns);
@@ -95,6 +96,7 @@ void router_tick(struct router *r, const struct now *now)
     while (stall_deadline(r) <= t) {
         sub_end_blocking(r->stalling->sub);
     }
+    hold_expire(r, t);
     reliance_expire(r, t);
     timers_run(&r->timers, r, t, TIMERS_IN_A_TURN);
     if (r->retry_ns && r->retry_ns <= t) {

@@ -79,6 +79,7 @@ struct router *router_free(struct router *r)
         }
     }
     presence_fini(r);
+    expected_forget(r);
     keep_clear_all(r);
     groups_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
@@ -321,6 +322,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     }
     parcels_unwatch(p);
     if (p->state != PEER_CLOSING) {
+        returns_ended(p);
         presence_left(p, BUS_GOODBYE_NONE, "");
     }
     p->state = PEER_CLOSING;
@@ -384,6 +386,7 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     p->features = welcome.features & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
+    returns_greeted(p, m);
     parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
     if (p->state == PEER_READY) {
@@ -460,6 +463,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_CANCEL:
         cancel_handle(p, &m->cancel);
+        return;
+    case VERB_RESTORED:
+        restored_handle(p, &m->restored);
         return;
     default:
         refuse_frame(p, f, BUS_STATUS_UNEXPECTED, "not in this direction, or not now");
@@ -595,6 +601,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
                                  unsigned budget, const struct now *now)
 {
     struct input_result result = {0};
+    bool holds = router_is_holding(r); /* it may cease to */
     uint64_t work_end;
 
     r->now = *now;
@@ -606,6 +613,11 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     while (result.consumed < in->len && p->state != PEER_CLOSING && result.need == 0) {
         if (r->work >= work_end) {
             result.more = true;
+            break;
+        }
+        if (UNLIKELY(holds) &&
+            hold_begins(p, in->data + result.consumed, in->len - result.consumed)) {
+            result.more = true; /* as soon as peer_wants_input() */
             break;
         }
         result.consumed +=

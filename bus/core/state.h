@@ -107,6 +107,8 @@ struct peer {
     bool is_doomed; /* on router.doomed */
     bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
+    bool is_held;         /* what comes next is held until those who are expected have come back */
+    bool comes_back;      /* config.sessions was told of it */
     bool is_over_limit;   /* why the parcel that was claimed last was empty */
     bool is_claiming;     /* on router.claiming */
     bool has_spoken;      /* a whole frame has come */
@@ -149,6 +151,9 @@ struct router {
     struct users users;
     struct groups groups;
     struct quota descriptors; /* of all users */
+    struct table expected;    /* of struct session_id: those who have not come back yet */
+    struct session_id *expected_ids;
+    uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
@@ -179,6 +184,19 @@ void router_reap(struct router *r, unsigned budget);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- returns.c ---- */
+
+void restored_handle(struct peer *p, const struct wire_restored *m);
+/* Whether the frame at the front must wait, and with it all that comes from this peer. */
+bool hold_begins(struct peer *p, const uint8_t *data, size_t len);
+/* Those who do not come in time are not waited for. */
+uint64_t hold_deadline(const struct router *r);
+void hold_expire(struct router *r, uint64_t now_ns);
+void expected_forget(struct router *r);
+/* For config.sessions. */
+void returns_greeted(struct peer *p, const struct wire_hello *m);
+void returns_ended(struct peer *p);
 
 /* ---- peer.c ---- */
 
