@@ -35,6 +35,7 @@ GOODBYE = [None] + "NORMAL SHUTDOWN PROTOCOL_ERROR HELLO_TIMEOUT SLOW_CONSUMER L
 POLICY = "drop_oldest drop_newest latest block disconnect".split()
 LOSS = [None] + "QUEUE_FULL CONFLATED NO_MEMORY TOO_LARGE NO_DESCRIPTORS EXPIRED ROUTER_RESTART".split()
 BUFFERS, DESCRIPTORS = 1, 2  # features; DESCRIPTORS also as a flag of SUBSCRIBE
+RETURNS = 4  # features
 SERVE = 32  # SUBSCRIBE.flags
 ALL, MORE = 1, 1  # REQUEST.flags, REPLY.flags and ANSWER.flags
 FDS_MAX = 17  # descriptors received at a time
