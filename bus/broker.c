@@ -254,7 +254,7 @@ static int broker_open_loop(struct broker *b)
     if (r < 0) {
         return r;
     }
-    r = loop_open(&b->loop, &b->uv, on_flush);
+    r = loop_open(&b->loop, &b->uv, (unsigned) b->options->spin_us, on_flush);
     if (r < 0) {
         (void) uv_loop_close(&b->uv);
         return r;

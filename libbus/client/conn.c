@@ -281,9 +281,37 @@ static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
     return ret;
 }
 
-int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
+static int poll_socket(struct bus_conn *c, const struct timespec *timeout)
 {
     struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
+
+    return ppoll(&p, 1, timeout, NULL);
+}
+
+/* Looks for something to do before sleeping, if that is likely to pay. Whether it has come. */
+static bool look(struct bus_conn *c)
+{
+    static const struct timespec at_once = {0, 0};
+    uint64_t now_ns;
+
+    if (c->spin.max_ns == 0) {
+        return false;
+    }
+    now_ns = clock_monotonic_ns();
+    spin_begin(&c->spin, now_ns);
+    while (spin_again(&c->spin, now_ns)) {
+        (void) sched_yield(); /* what we wait for may need this processor */
+        if (poll_socket(c, &at_once) != 0) {
+            spin_paid(&c->spin);
+            return true;
+        }
+        now_ns = clock_monotonic_ns();
+    }
+    return false;
+}
+
+int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
+{
     bool greeting = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
     struct timespec left;
     int r;
@@ -291,7 +319,11 @@ int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
     if (c->kick || bus__input_waits(c)) {
         return 1;
     }
-    r = ppoll(&p, 1, time_left(greeting ? c->deadline_ns : deadline_ns, &left), NULL);
+    if (look(c)) {
+        return 1;
+    }
+    r = poll_socket(c, time_left(greeting ? c->deadline_ns : deadline_ns, &left));
+    spin_end(&c->spin);
     if (r < 0) {
         return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
     }
@@ -313,7 +345,7 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
             !bus__input_waits(c)) {
-            mode = RECEIVE_WAIT;
+            mode = look(c) ? RECEIVE_NOW : RECEIVE_WAIT;
         } else {
             r = bus__wait(c, deadline_ns);
         }

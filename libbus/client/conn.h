@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include "base/arena.h"
 #include "base/macros.h"
+#include "base/spin.h"
 #include "client/message.h"
 #include "client/pool.h"
 #include "client/table.h"
@@ -149,6 +150,7 @@ struct bus_conn {
     enum timer_state timer;
     uint64_t deadline_ns; /* of the greeting, if nobody waits for it; else 0 */
 
+    struct spin spin;   /* while we wait ourselves, and not the application's loop */
     uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
     pid_t pid;
     struct outq_pool chunks;

@@ -29,7 +29,8 @@ static int opts_check(const struct bus_opts *opts)
 {
     if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_OPEN_NOWAIT) != 0 ||
         opts->resume_token_bytes > BUS_RESUME_TOKEN_MAX ||
-        (!opts->resume_token && opts->resume_token_bytes > 0)) {
+        (!opts->resume_token && opts->resume_token_bytes > 0) ||
+        (opts->spin_us > SPIN_US_MAX && opts->spin_us != BUS_SPIN_OFF)) {
         return -EINVAL;
     }
     if (opts->name) {
@@ -116,6 +117,9 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
     c->userdata = opts->userdata;
     c->rx_need = FRAME_PREFIX_BYTES;
     c->aliases_max = c->subscriptions_max = TABLE_INDEX_MAX; /* until WELCOME says better */
+    spin_init(&c->spin, opts->spin_us == BUS_SPIN_OFF ? 0
+                        : opts->spin_us               ? opts->spin_us
+                                                      : SPIN_US_DEFAULT);
     outq_pool_init(&c->chunks, CHUNKS_KEPT);
     outq_init(&c->outq, &c->chunks);
     c->buffer_from = (size_t) MIN(opts->buffer_threshold_bytes, (uint64_t) SIZE_MAX);

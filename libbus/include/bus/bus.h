@@ -129,8 +129,14 @@ struct bus_opts {
     /** A secret of this application, by which the router knows that it has returned: see bus_will(). NULL: none. */
     const void *resume_token;
     size_t resume_token_bytes; /**< 0 to BUS_RESUME_TOKEN_MAX */
+    /** Longest time in microseconds that a call which waits (bus_wait(), bus_run(), bus_request_wait(), …) looks for input before it sleeps. It does
+     *  so only as long as that pays, which is when answers come faster than a sleeping process is woken; who is idle sleeps. Such a
+     *  call then takes processor time while it waits. 0: 250; BUS_SPIN_OFF: none; at most 10000. An application that waits for
+     *  bus_fd() itself is not concerned. */
+    uint32_t spin_us;
 };
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0}
+#define BUS_SPIN_OFF UINT32_MAX /**< bus_opts.spin_us: sleep at once */
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, 0}
 
 /**
  * bus_open() - connect to a router
@@ -145,8 +151,8 @@ struct bus_opts {
  * Returns: 0 if connected.
  *
  * Errors:
- *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name or the resume token is too long,
- *                  or the name is not UTF-8
+ *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, opts->name or the resume token is too long,
+ *                  the name is not UTF-8, or opts->spin_us is out of range
  *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
  *   -ENOENT        there is no socket at that path: is the router running?
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
