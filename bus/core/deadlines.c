@@ -21,7 +21,7 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t deadline = stall_deadline(r);
 
-    if (r->doomed || presence_is_due(r) || groups_have_work(&r->groups)) {
+    if (r->doomed || r->draining || presence_is_due(r) || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/drain.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/topic.h"
@@ -265,7 +266,9 @@ static void peer_free(struct peer *p)
 {
     struct router *r = p->router;
 
+    drains_drop(p);
     idset_fini(&p->known);
+    idset_fini(&p->drained);
     idset_fini(&p->wishes);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
@@ -281,6 +284,7 @@ static void peer_free(struct peer *p)
  * take turns. */
 void router_reap(struct router *r, unsigned budget)
 {
+    drains_finish(r, budget);
     while (r->doomed && budget > 0) {
         struct peer *p = r->doomed;
         unsigned part = MIN(budget, REAP_IN_A_TURN), left = part;

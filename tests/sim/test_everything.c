@@ -322,10 +322,10 @@ static void clear(struct sim_client *c)
 
 static void step_seldom(struct sim_client *c)
 {
-    struct wire_unsubscribe un = {1 + below(SIM_SUBS)};
+    struct wire_unsubscribe un = {1 + below(SIM_SUBS), below(3)};
     struct wire_cancel cancel = {1 + below(N_NUMBERS - 1), 0};
 
-    switch (below(x.is_exact ? 3 : 6)) {
+    switch (below(x.is_exact ? 4 : 7)) {
     case 0:
         clear(c);
         break;
@@ -335,7 +335,11 @@ static void step_seldom(struct sim_client *c)
     case 2:
         sim_send(&x.w.s, c, VERB_CANCEL, &cancel, NULL, 0);
         break;
-    case 3:
+    case 3: /* nothing is discarded by that */
+        un.flags = UNSUBSCRIBE_DRAIN;
+        sim_send(&x.w.s, c, VERB_UNSUBSCRIBE, &un, NULL, 0);
+        break;
+    case 4:
         leave(c);
         break;
     default:
