@@ -275,7 +275,7 @@ static const struct option_def options_general[] = {
      0, 0, 0},
     {"General", "ready-fd", "FD", "write \"READY\\n\" there and close it when listening", parse_fd,
      0, 0, 0},
-    {"General", "drain-timeout", VALUE_MS, "time for clients to read what is left when stopping",
+    {"General", "drain-timeout", VALUE_MS, "time to hand over what waits when stopping",
      parse_ms, offsetof(struct options, drain_timeout_ms), 0, 3600000},
     {"Listening", "listen", "ADDRESS", "where to listen; may be given several times", parse_listen,
      0, 0, 0},

@@ -382,13 +382,16 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     memcpy(p->sender->name, m->client_name.data, m->client_name.len);
     p->sender->name_len = (uint8_t) m->client_name.len;
     p->sender->session = m->session;
-    p->features = welcome.features & (uint32_t) m->features;
+    p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
     parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
     if (p->state == PEER_READY) {
         presence_joined(p);
+    }
+    if (r->is_stopping) {
+        router_tell_stopping(p);
     }
 }
 

@@ -160,7 +160,10 @@ struct router {
     uint64_t work;        /* units done, for fairness */
     uint64_t reaped_work; /* of those, what router_reap() has kept pace with */
     uint64_t
-        retry_ns; /* something could not be sent for want of memory: try again then; 0 if not */
+        retry_ns;     /* something could not be sent for want of memory: try again then; 0 if not */
+    uint64_t n_paced; /* messages that wait for the end of an interval */
+    uint64_t stopping_ns; /* when it is to be over, if is_stopping */
+    bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
 };
 
@@ -177,6 +180,11 @@ void router_reap(struct router *r, unsigned budget);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- deadlines.c ---- */
+
+/* STOPPING, if it wants to know. */
+void router_tell_stopping(struct peer *p);
 
 /* ---- peer.c ---- */
 

@@ -159,7 +159,8 @@ static void subscribe(struct sim_client *c)
 static void join(void)
 {
     static const char *const names[] = {"", "one", "two"};
-    struct wire_hello m = {1, 1, text_from(ANY(names)), below(2) ? FEATURE_BUFFERS : 0,
+    struct wire_hello m = {1, 1, text_from(ANY(names)),
+                           below(2) ? FEATURE_BUFFERS : FEATURE_STOPPING,
                            text_from(below(2) ? "token" : "")};
     struct sim_client *c = sim_attach(&x.w.s, below(2));
 
@@ -553,6 +554,11 @@ static void test_everything_until_the_router_stops(void **state)
         begin(&rng, NULL);
         x.has_no_fds = true;
         for (unsigned k = below(N_STEPS / 4); k > 0; k--) {
+            step();
+            check();
+        }
+        router_drain(x.w.s.router, x.w.s.now.monotonic_ns, &x.w.s.now);
+        for (unsigned k = below(100); k > 0; k--) { /* everything goes on */
             step();
             check();
         }
