@@ -82,6 +82,7 @@ static void tell_closed(struct bus_conn *c)
     bus__sync_fd(c);
     bus__calls_cancel(c, 0);
     bus__requests_end(c);
+    bus__drains_end(c);
     if (c->opened && c->on_closed && c->state == CONN_ENDED) {
         c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
     }
@@ -432,24 +433,27 @@ static bool is_answered(const struct bus_conn *c, uint64_t token)
     return c->pong_token >= token;
 }
 
-int bus_flush(struct bus_conn *conn, int timeout_ms)
+int bus__flush(struct bus_conn *c, uint64_t deadline_ns)
 {
-    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
-    struct wire_ping ping = {.token = conn->ping_token + 1};
+    struct wire_ping ping = {.token = c->ping_token + 1};
+    int r = bus__usable(c) == 0 ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
 
     if (r < 0) {
         return r;
     }
-    if (bus__usable(conn) == 0) {
-        r = bus__send(conn, VERB_PING, &ping, CONTROL_HEADER_MAX);
-        if (r < 0) {
-            return r;
-        }
+    c->ping_token++;
+    return bus__run_until(c, is_answered, ping.token, deadline_ns);
+}
+
+int bus_flush(struct bus_conn *conn, int timeout_ms)
+{
+    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
+
+    if (r < 0) {
+        return r;
     }
-    conn->ping_token++;
     conn->pins++;
-    r = bus__run_until(conn, is_answered, ping.token, bus__deadline_ns(timeout_ms));
-    return bus__unpin(conn, r);
+    return bus__unpin(conn, bus__flush(conn, bus__deadline_ns(timeout_ms)));
 }
 
 static bool is_writable(const struct bus_conn *c, uint64_t unused)

@@ -104,7 +104,9 @@ struct bus_conn {
     /* subscriptions */
     struct table subs;
     struct numbers sub_numbers;
-    uint32_t n_subs; /* that the application has */
+    uint32_t n_subs;     /* that the application has */
+    uint32_t n_draining; /* of these */
+    bool drain_failed;   /* the router could not drain one that bus_drain() waits for */
     uint32_t subscriptions_max;
 
     /* publishing */
@@ -130,6 +132,7 @@ struct bus_conn {
     /* requests and calls */
     struct table requests; /* struct bus_request, by its number */
     struct numbers request_numbers;
+    uint32_t n_requests; /* in requests */
     uint32_t requests_max;
     uint32_t request_timeout_max_ms;
     struct bus_call *calls; /* uthash of those that are open here */
@@ -157,6 +160,7 @@ struct bus_conn {
     bus_status_fn on_status;
     bus_writable_fn on_writable;
     bus_closed_fn on_closed;
+    bus_stopping_fn on_stopping;
     void *userdata;
 };
 
@@ -182,6 +186,8 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
 /* Releases the memory if bus_close() has been called; returns r. */
 int bus__unpin(struct bus_conn *c, int r);
 uint64_t bus__deadline_ns(int timeout_ms);
+/* bus_flush() of a pinned connection. */
+int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 
 /* ---- link.c ---- */
 

@@ -114,6 +114,7 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
     c->on_status = opts->on_status;
     c->on_writable = opts->on_writable;
     c->on_closed = opts->on_closed;
+    c->on_stopping = opts->on_stopping;
     c->userdata = opts->userdata;
     c->rx_need = FRAME_PREFIX_BYTES;
     c->aliases_max = c->subscriptions_max = TABLE_INDEX_MAX; /* until WELCOME says better */
@@ -175,6 +176,8 @@ static int say_hello(struct bus_conn *c, const struct bus_opts *opts)
     char program[BUS_NAME_MAX + 1];
     struct wire_hello hello = {
         .protocol_min = 1, .protocol_max = 1, .features = FEATURE_BUFFERS, .resume_token = {"", 0}};
+
+    hello.features |= opts->on_stopping ? FEATURE_STOPPING : 0;
 
     if (opts->resume_token_bytes > 0) {
         hello.resume_token = (struct text){opts->resume_token, opts->resume_token_bytes};

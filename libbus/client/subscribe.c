@@ -170,7 +170,7 @@ static void sub_remove(struct bus_conn *c, struct bus_sub *sub)
 
 void bus_sub_unref(struct bus_sub *sub)
 {
-    struct wire_unsubscribe m;
+    struct wire_unsubscribe m = {0};
     struct bus_conn *c;
 
     if (!sub) {
@@ -178,7 +178,8 @@ void bus_sub_unref(struct bus_sub *sub)
     }
     c = sub->conn;
     c->n_subs--;
-    if (sub->state == SUB_REFUSED || bus__usable(c) < 0) {
+    bus__drain_forget(sub);
+    if (sub->state == SUB_REFUSED || sub->state == SUB_DRAINED || bus__usable(c) < 0) {
         sub_remove(c, sub);
         return;
     }
@@ -187,6 +188,7 @@ void bus_sub_unref(struct bus_sub *sub)
     }
     m.subscription = sub->number;
     sub->state = SUB_ENDING;
+    sub->n_endings++;
     bus__send_or_fail(c, VERB_UNSUBSCRIBE, &m);
 }
 
@@ -251,11 +253,16 @@ void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m)
 {
     struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
 
-    if (!sub || sub->state != SUB_ENDING) {
+    if (!sub || sub->n_endings == 0) {
         bus__fail_protocol(c, "STATUS for an UNSUBSCRIBE that was not sent");
         return;
     }
-    sub_remove(c, sub);
+    sub->n_endings--;
+    if (sub->state != SUB_ENDING) {
+        bus__on_drained_status(c, sub, m);
+    } else if (sub->n_endings == 0) {
+        sub_remove(c, sub);
+    }
 }
 
 void bus__on_loss(struct bus_conn *c, const struct wire_loss *m)

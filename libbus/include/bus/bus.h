@@ -86,6 +86,8 @@ typedef void (*bus_writable_fn)(struct bus_conn *conn, void *userdata);
 /** Called once when the connection has ended other than by bus_close(). PROTOCOL_ERROR and NO_MEMORY may be this side's reasons too. */
 typedef void (*bus_closed_fn)(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
                               void *userdata);
+/** Called when the router is about to stop: it serves on for at most so long, until nothing is under way. */
+typedef void (*bus_stopping_fn)(struct bus_conn *conn, uint32_t deadline_ms, void *userdata);
 /** Called for each message. Keep it beyond the call with bus_message_ref(). */
 typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *message,
                                void *userdata);
@@ -119,7 +121,7 @@ struct bus_opts {
     bus_status_fn on_status;   /**< or NULL */
     bus_writable_fn on_writable; /**< or NULL */
     bus_closed_fn on_closed;   /**< or NULL */
-    void *userdata;            /**< for the three above; never dereferenced by the library */
+    void *userdata;            /**< for the callbacks; never dereferenced by the library */
     /** Bodies of so many bytes and more are handed over in shared memory; 0: 4096, measured to be where that becomes faster; UINT64_MAX:
      *  only those that do not fit into a frame. */
     uint64_t buffer_threshold_bytes;
@@ -129,6 +131,7 @@ struct bus_opts {
     /** A secret of this application, by which the router knows that it has returned: see bus_will(). NULL: none. */
     const void *resume_token;
     size_t resume_token_bytes; /**< 0 to BUS_RESUME_TOKEN_MAX */
+    bus_stopping_fn on_stopping; /**< or NULL */
     /** Longest time in microseconds that a call which waits (bus_wait(), bus_run(), bus_request_wait(), …) looks for input before it sleeps. It does
      *  so only as long as that pays, which is when answers come faster than a sleeping process is woken; who is idle sleeps. Such a
      *  call then takes processor time while it waits. 0: 250; BUS_SPIN_OFF: none; at most 10000. An application that waits for
@@ -136,7 +139,7 @@ struct bus_opts {
     uint32_t spin_us;
 };
 #define BUS_SPIN_OFF UINT32_MAX /**< bus_opts.spin_us: sleep at once */
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, 0}
+#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0}
 
 /**
  * bus_open() - connect to a router
