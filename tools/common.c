@@ -135,17 +135,28 @@ static void on_signal(int number)
     (void) number;
     interrupted = 1;
     (void) !write(signal_pipe[1], "", 1);
+    (void) alarm(1);
     errno = saved;
+}
+
+/* A signal between the last look at tool_interrupted() and a system call that blocks would be
+ * noticed when that returns, perhaps never: so it comes again until it is. */
+static void on_alarm(int number)
+{
+    (void) number;
+    (void) alarm(1);
 }
 
 bool tool_catch_signals(void)
 {
     /* Without SA_RESTART a blocking write() ends too. */
     struct sigaction caught = {.sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND};
+    struct sigaction again = {.sa_handler = on_alarm};
     struct sigaction ignored = {.sa_handler = SIG_IGN};
 
-    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGINT, &caught, NULL) ||
-        sigaction(SIGTERM, &caught, NULL) || sigaction(SIGPIPE, &ignored, NULL)) {
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGALRM, &again, NULL) ||
+        sigaction(SIGINT, &caught, NULL) || sigaction(SIGTERM, &caught, NULL) ||
+        sigaction(SIGPIPE, &ignored, NULL)) {
         tool_error("cannot catch signals: %s", strerror(errno));
         return false;
     }

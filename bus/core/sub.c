@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/drain.h"
 #include "core/envelope.h"
 #include "core/group.h"
 #include "core/pace.h"
@@ -434,6 +435,9 @@ void sub_pump(struct sub *s)
         member_pump(s);
     } else {
         sub_pump_queue(s);
+    }
+    if (UNLIKELY(s->flags & SUB_DRAINING)) {
+        drain_note(s);
     }
 }
 

@@ -94,6 +94,7 @@ static void tell_closed(struct bus_conn *c)
     bus__calls_cancel(c, 0);
     bus__requests_lost(c);
     bus__requests_end(c);
+    bus__drains_end(c);
     if (c->opened && c->on_closed && c->state == CONN_ENDED) {
         c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
     }
@@ -305,9 +306,37 @@ static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
     return ret;
 }
 
-int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
+static int poll_socket(struct bus_conn *c, const struct timespec *timeout)
 {
     struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
+
+    return ppoll(&p, 1, timeout, NULL);
+}
+
+/* Looks for something to do before sleeping, if that is likely to pay. Whether it has come. */
+static bool look(struct bus_conn *c)
+{
+    static const struct timespec at_once = {0, 0};
+    uint64_t now_ns;
+
+    if (c->spin.max_ns == 0) {
+        return false;
+    }
+    now_ns = clock_monotonic_ns();
+    spin_begin(&c->spin, now_ns);
+    while (spin_again(&c->spin, now_ns)) {
+        (void) sched_yield(); /* what we wait for may need this processor */
+        if (poll_socket(c, &at_once) != 0) {
+            spin_paid(&c->spin);
+            return true;
+        }
+        now_ns = clock_monotonic_ns();
+    }
+    return false;
+}
+
+int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
+{
     bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
     struct timespec left;
     int r;
@@ -315,7 +344,11 @@ int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
     if (c->kick || bus__input_waits(c)) {
         return 1;
     }
-    r = ppoll(&p, 1, time_left(due ? c->deadline_ns : deadline_ns, &left), NULL);
+    if (c->fd >= 0 && look(c)) {
+        return 1;
+    }
+    r = poll_socket(c, time_left(due ? c->deadline_ns : deadline_ns, &left));
+    spin_end(&c->spin);
     if (r < 0) {
         return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
     }
@@ -337,7 +370,7 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
             !bus__input_waits(c)) {
-            mode = RECEIVE_WAIT;
+            mode = look(c) ? RECEIVE_NOW : RECEIVE_WAIT;
         } else {
             r = bus__wait(c, deadline_ns);
         }
@@ -424,24 +457,28 @@ static bool is_answered(const struct bus_conn *c, uint64_t token)
     return c->pong_token >= token;
 }
 
-int bus_flush(struct bus_conn *conn, int timeout_ms)
+int bus__flush(struct bus_conn *c, uint64_t deadline_ns)
 {
-    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
-    struct wire_ping ping = {.token = conn->ping_token + 1};
+    struct wire_ping ping = {.token = c->ping_token + 1};
+    bool is_now = bus__usable(c) == 0 && !bus__session_ping_later(c);
+    int r = is_now ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
 
     if (r < 0) {
         return r;
     }
-    if (!bus__session_ping_later(conn)) {
-        r = bus__send(conn, VERB_PING, &ping, CONTROL_HEADER_MAX);
-        if (r < 0) {
-            return r;
-        }
+    c->ping_token++;
+    return bus__run_until(c, is_answered, ping.token, deadline_ns);
+}
+
+int bus_flush(struct bus_conn *conn, int timeout_ms)
+{
+    int r = bus__forked(conn) ? -ECHILD : conn->state >= CONN_ENDED ? -ENOTCONN : 0;
+
+    if (r < 0) {
+        return r;
     }
-    conn->ping_token++;
     conn->pins++;
-    r = bus__run_until(conn, is_answered, ping.token, bus__deadline_ns(timeout_ms));
-    return bus__unpin(conn, r);
+    return bus__unpin(conn, bus__flush(conn, bus__deadline_ns(timeout_ms)));
 }
 
 static bool is_writable(const struct bus_conn *c, uint64_t unused)

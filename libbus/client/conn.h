@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include "base/arena.h"
 #include "base/macros.h"
+#include "base/spin.h"
 #include "client/message.h"
 #include "client/pool.h"
 #include "client/table.h"
@@ -108,7 +109,9 @@ struct bus_conn {
     struct table subs;
     struct bus_sub *sub_list; /* of bus_sub.next: those in subs, in the order they were made */
     struct numbers sub_numbers;
-    uint32_t n_subs; /* that the application has */
+    uint32_t n_subs;     /* that the application has */
+    uint32_t n_draining; /* of these */
+    bool drain_failed;   /* the router could not drain one that bus_drain() waits for */
     uint32_t subscriptions_max;
 
     /* publishing */
@@ -138,6 +141,7 @@ struct bus_conn {
     /* requests and calls */
     struct table requests; /* struct bus_request, by its number */
     struct numbers request_numbers;
+    uint32_t n_requests; /* in requests */
     uint32_t requests_max;
     uint32_t request_timeout_max_ms;
     struct bus_request *unanswered; /* of bus_request.next: their link was lost, to be told */
@@ -163,12 +167,14 @@ struct bus_conn {
     uint64_t deadline_ns; /* of the greeting, if nobody waits for it, or of the next try; else 0 */
     struct session *session; /* NULL: it does not come back */
 
+    struct spin spin;   /* while we wait ourselves, and not the application's loop */
     uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
     pid_t pid;
     struct outq_pool chunks;
     bus_status_fn on_status;
     bus_writable_fn on_writable;
     bus_closed_fn on_closed;
+    bus_stopping_fn on_stopping;
     void *userdata;
 };
 
@@ -196,6 +202,8 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
 /* Releases the memory if bus_close() has been called; returns r. */
 int bus__unpin(struct bus_conn *c, int r);
 uint64_t bus__deadline_ns(int timeout_ms);
+/* bus_flush() of a pinned connection. */
+int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 
 /* ---- link.c ---- */
 

@@ -3,6 +3,7 @@
 /* What the files of libbus/client that speak the protocol know of each other: input.c takes frames
  * apart and calls the others, one for each part of the API. */
 
+#include <bus/drain.h>
 #include <bus/request.h>
 #include "client/conn.h"
 #include "wire/hot.h"
@@ -11,8 +12,9 @@ enum sub_state {
     SUB_ASKED,
     SUB_ACTIVE,
     SUB_REFUSED,
-    SUB_ENDING, /* let go of; the number is in use until UNSUBSCRIBE is answered */
-    SUB_DEAD,   /* in no table; freed when its last dispatcher returns */
+    SUB_DRAINED, /* the router has ended it */
+    SUB_ENDING,  /* let go of; the number is in use until UNSUBSCRIBE is answered */
+    SUB_DEAD,    /* in no table; freed when its last dispatcher returns */
 };
 
 struct bus_sub {
@@ -24,6 +26,7 @@ struct bus_sub {
     bus_silence_fn on_silence;
     bus_call_fn on_call; /* a server's: it gets no messages */
     bus_cancel_fn on_cancel;
+    bus_drained_fn on_drained;
     void *userdata;
     uint64_t used_bytes; /* consumed since the last CREDIT */
     uint64_t half_bytes; /* of the window: time for a CREDIT */
@@ -34,7 +37,9 @@ struct bus_sub {
     struct kept_frame *again;    /* its SUBSCRIBE, if the connection comes back; else NULL */
     struct ack_link *acks;       /* NULL: nothing is acknowledged */
     uint32_t busy;               /* dispatchers that will touch it again after a callback */
+    uint32_t n_endings;          /* UNSUBSCRIBE frames without an answer */
     enum sub_state state;
+    bool drains;    /* the first of these asked for that */
     bool gap;       /* the link was lost while it was in force: the next answer tells */
     bool immutable; /* bodies that somebody could change are copied first */
     char filter[];
@@ -211,6 +216,15 @@ static inline bool bus__sub_release(struct bus_sub *sub)
     bus__sub_free_idle(sub);
     return false;
 }
+
+/* ---- drain.c ---- */
+
+/* The answer to an UNSUBSCRIBE with DRAIN of a subscription that the application still has. */
+void bus__on_drained_status(struct bus_conn *c, struct bus_sub *sub, const struct wire_status *m);
+/* The application has let go of it. */
+void bus__drain_forget(struct bus_sub *sub);
+/* The connection or its link has ended: those that drained hear of it. */
+void bus__drains_end(struct bus_conn *c);
 
 /* ---- retained.c ---- */
 

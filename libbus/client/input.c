@@ -92,6 +92,15 @@ static void on_goodbye(struct bus_conn *c, const struct wire_goodbye *m)
     bus__fail(c, c->goodbye, NULL);
 }
 
+static void on_stopping(struct bus_conn *c, const struct wire_stopping *m)
+{
+    if (!c->on_stopping) {
+        bus__fail_protocol(c, "STOPPING that was not asked for");
+    } else if (c->opened) {
+        c->on_stopping(c, m->deadline_ms, c->userdata);
+    }
+}
+
 static void on_ping(struct bus_conn *c, const struct wire_ping *m)
 {
     struct wire_pong pong = {.token = m->token};
@@ -445,6 +454,9 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         break;
     case VERB_GOODBYE:
         on_goodbye(c, &m->goodbye);
+        break;
+    case VERB_STOPPING:
+        on_stopping(c, &m->stopping);
         break;
     case VERB_PING:
         on_ping(c, &m->ping);

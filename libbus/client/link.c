@@ -258,6 +258,7 @@ enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
             break;
         }
     }
+    spin_end(&c->spin);
     return n < 0 ? rx_error(c, (int) n) : rx_got(c, &in, iov.iov_len, (size_t) n);
 }
 

@@ -38,7 +38,8 @@ static int opts_check(const struct bus_opts *opts)
     if (opts->size != sizeof(*opts) || (opts->flags & ~OPEN_FLAGS) != 0 ||
         (!(opts->flags & BUS_OPEN_RECONNECT) && is_for_session(opts)) ||
         opts->resume_token_bytes > BUS_RESUME_TOKEN_MAX ||
-        (!opts->resume_token && opts->resume_token_bytes > 0)) {
+        (!opts->resume_token && opts->resume_token_bytes > 0) ||
+        (opts->spin_us > SPIN_US_MAX && opts->spin_us != BUS_SPIN_OFF)) {
         return -EINVAL;
     }
     if (opts->name) {
@@ -118,9 +119,13 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
     c->on_status = opts->on_status;
     c->on_writable = opts->on_writable;
     c->on_closed = opts->on_closed;
+    c->on_stopping = opts->on_stopping;
     c->userdata = opts->userdata;
     c->rx_need = FRAME_PREFIX_BYTES;
     c->aliases_max = c->subscriptions_max = TABLE_INDEX_MAX; /* until WELCOME says better */
+    spin_init(&c->spin, opts->spin_us == BUS_SPIN_OFF ? 0
+                        : opts->spin_us               ? opts->spin_us
+                                                      : SPIN_US_DEFAULT);
     outq_pool_init(&c->chunks, CHUNKS_KEPT);
     outq_init(&c->outq, &c->chunks);
     c->buffer_wish = (size_t) MIN(opts->buffer_threshold_bytes, (uint64_t) SIZE_MAX);
@@ -170,6 +175,8 @@ static int say_hello(struct bus_conn *c, const struct address *a, const struct b
     char program[BUS_NAME_MAX + 1];
     struct wire_hello hello = {
         .protocol_min = 1, .protocol_max = 1, .features = FEATURE_BUFFERS, .resume_token = {"", 0}};
+
+    hello.features |= opts->on_stopping ? FEATURE_STOPPING : 0;
 
     if (opts->resume_token_bytes > 0) {
         hello.resume_token = (struct text){opts->resume_token, opts->resume_token_bytes};

@@ -89,6 +89,7 @@ static int ask(struct bus_conn *c, struct bus_request *r, struct outgoing *o, co
     }
     bus__numbers_take(&c->request_numbers);
     c->requests.at[r->number] = r;
+    c->n_requests++;
     return 0;
 }
 
@@ -168,6 +169,7 @@ void bus_request_cancel(struct bus_request *request)
 static void request_detach(struct bus_conn *c, struct bus_request *r)
 {
     c->requests.at[r->number] = NULL;
+    c->n_requests--;
     bus__numbers_give(&c->request_numbers, r->number);
 }
 

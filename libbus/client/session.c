@@ -228,6 +228,7 @@ static void tell_lost(struct bus_conn *c)
     bus__confirms_unknown(c);
     bus__snapshots_end(c);
     bus__calls_tell_lost(c);
+    bus__drains_end(c);
 }
 
 void bus__session_lost(struct bus_conn *c)
@@ -356,4 +357,5 @@ void bus__session_greeted(struct bus_conn *c)
     c->sequence_base = c->sequence - c->session->backlog.n;
     bus__backlog_send(c);
     tell_state(c, BUS_CONN_RESTORED);
+    bus__drains_end(c); /* those that were asked for meanwhile */
 }

@@ -185,7 +185,7 @@ static void sub_remove(struct bus_conn *c, struct bus_sub *sub)
 
 void bus_sub_unref(struct bus_sub *sub)
 {
-    struct wire_unsubscribe m;
+    struct wire_unsubscribe m = {0};
     struct bus_conn *c;
 
     if (!sub) {
@@ -193,15 +193,18 @@ void bus_sub_unref(struct bus_sub *sub)
     }
     c = sub->conn;
     c->n_subs--;
+    bus__drain_forget(sub);
     if (sub->on_call) {
         bus__calls_cancel(c, sub->number);
     }
-    if (sub->state == SUB_REFUSED || bus__forked(c) || !bus__is_up(c)) {
+    if (sub->state == SUB_REFUSED || sub->state == SUB_DRAINED || bus__forked(c) ||
+        !bus__is_up(c)) {
         sub_remove(c, sub);
         return;
     }
     m.subscription = sub->number;
     sub->state = SUB_ENDING;
+    sub->n_endings++;
     bus__send_or_fail(c, VERB_UNSUBSCRIBE, &m);
 }
 
@@ -238,8 +241,11 @@ void bus__subscribe_lost(struct bus_conn *c)
         sub->used_messages = 0;
         sub->used_bytes = 0;
         sub->gap = sub->gap || sub->state == SUB_ACTIVE;
+        sub->n_endings = 0;
         if (sub->state == SUB_ENDING) {
             sub_remove(c, sub);
+        } else if (sub->drains || sub->state == SUB_DRAINED) {
+            sub->state = SUB_DRAINED; /* what waited for it has gone */
         } else {
             sub->state = SUB_ASKED;
         }
@@ -252,7 +258,7 @@ int bus__subscribe_again(struct bus_conn *c)
     int r = 0;
 
     DL_FOREACH (c->sub_list, sub) {
-        r = r < 0 ? r : bus__kept_frame_send(c, sub->again);
+        r = r < 0 || sub->state == SUB_DRAINED ? r : bus__kept_frame_send(c, sub->again);
     }
     return r;
 }
@@ -311,11 +317,16 @@ void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m)
 {
     struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
 
-    if (!sub || sub->state != SUB_ENDING) {
+    if (!sub || sub->n_endings == 0) {
         bus__fail_protocol(c, "STATUS for an UNSUBSCRIBE that was not sent");
         return;
     }
-    sub_remove(c, sub);
+    sub->n_endings--;
+    if (sub->state != SUB_ENDING) {
+        bus__on_drained_status(c, sub, m);
+    } else if (sub->n_endings == 0) {
+        sub_remove(c, sub);
+    }
 }
 
 void bus__on_loss(struct bus_conn *c, const struct wire_loss *m)

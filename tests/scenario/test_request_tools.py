@@ -34,7 +34,7 @@ class RequestTest(RouterTest):
         """A server whose requests can come. Arguments before "--" are its options."""
         args = list(args)
         at = args.index("--") if "--" in args else len(args)
-        argv = [SERVE, "-a", address or self.address[self.link], *args[:at]]
+        argv = [SERVE, "-a", address or self.address[self.link], "-d", "100", *args[:at]]
         kwargs.setdefault("stderr", PIPE)
         read_end, write_end = os.pipe()
         process = subprocess.Popen([*argv, "--ready-fd", str(write_end), topic or self.topic, *args[at:]],
@@ -204,7 +204,7 @@ class LinkTests:
     def held(self):
         """A server with a command that has begun to work; the returned file ends when it has."""
         fifo = self.fifo("held")
-        server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000")
+        server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", "--drain-timeout", "0")
         return server, fifo
 
     def test_nobody_serves_it(self):
@@ -262,6 +262,21 @@ class LinkTests:
                     self.assertEqual(command.read(), b"")
                 fifo.unlink()
 
+    def test_a_server_finishes_what_it_has(self):
+        begun, go = self.fifo("begun"), self.fifo("go")
+        server = self.serve_shell(f"echo here $$ > {begun}; cat {go}", "-j", "1", "-d", "3600000")
+        asker = self.start_ask("")
+        with open(begun, "rb") as command:
+            self.begun(command)
+        other = self.start_ask("")  # waits
+        server.send_signal(signal.SIGTERM)
+        _, err = other.communicate(timeout=PATIENCE)
+        self.assertEqual(other.returncode, 3, err)
+        go.write_text("done after all")
+        out, err = asker.communicate(timeout=PATIENCE)
+        self.assertEqual((out, asker.returncode), (b"done after all", 0), err)
+        self.assertEqual(server.wait(PATIENCE), 0)
+
     def test_the_router_belongs_to_itself(self):
         _, err = self.ask("", topic="$bus/x", code=6)
         self.assertIn("$bus/x: not allowed for this user", err)
@@ -271,7 +286,8 @@ class LinkTests:
 
     def test_the_router_stops(self):
         address = f"{self.link}:{self.path}/other"
-        router = start_ready([ROUTER, "--listen", address, "--log-level", "error"], "--ready-fd")
+        router = start_ready([ROUTER, "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"],
+                             "--ready-fd")
         self.addCleanup(self.end, router)
         fifo = self.fifo("working")
         server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", address=address)

@@ -55,6 +55,10 @@ static void test_open_refuses_bad_options(void **state)
     opts = f->opts;
     opts.name = "a\nb";
     assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
+    opts.spin_us = SPIN_US_MAX + 1;
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
     memset(name, 'x', sizeof(name));
     name[sizeof(name) - 1] = '\0';
     opts.name = name;

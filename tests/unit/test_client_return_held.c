@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What an application holds when the link breaks: requests, calls, messages, loans, memory. */
+#include <bus/drain.h>
 #include <bus/request.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -168,6 +169,47 @@ static void test_calls_are_freed_with_the_connection(void **state)
     fake_lose(f);
     bus_close(TAKE(f->conn)); /* the sanitizer sees what is left */
     assert_non_null(h.call);
+}
+
+/* ---- draining ---- */
+
+static void on_drained(struct bus_sub *sub, enum bus_status status, void *userdata)
+{
+    struct held *h = userdata;
+
+    h->n_ends++;
+    h->status = status;
+    bus_sub_unref(sub);
+}
+
+static void test_what_drains_does_not_come_back(void **state)
+{
+    struct fake *f = *state;
+    struct held h = {.status = BUS_STATUS_OK};
+    struct bus_sub *before, *away, *stays;
+
+    return_quickly(f);
+    fake_start(f);
+    assert_int_equal(bus_subscribe(f->conn, "before", NULL, on_kept, &h, &before), 0);
+    assert_int_equal(bus_subscribe(f->conn, "away", NULL, on_kept, &h, &away), 0);
+    assert_int_equal(bus_subscribe(f->conn, "stays", NULL, on_kept, &h, &stays), 0);
+    assert_int_equal(bus_sub_drain(before, on_drained), 0);
+    fake_lose(f);
+    assert_int_equal(h.n_ends, 1);
+    assert_int_equal(h.status, BUS_STATUS_DISCONNECTED);
+    assert_int_equal(bus_sub_drain(away, on_drained), 0);
+    assert_int_equal(bus_sub_drain(away, on_drained), -EALREADY);
+    assert_int_equal(h.n_ends, 1); /* not inside the call */
+    fake_accept_again(f);
+    (void) fake_hear(f, VERB_HELLO);
+    assert_text(fake_hear(f, VERB_SUBSCRIBE).subscribe.filter, "stays");
+    (void) fake_hear(f, VERB_RESTORED);
+    fake_hear_nothing(f);
+    fake_welcome(f);
+    assert_int_equal(h.n_ends, 2);
+    assert_int_equal(h.status, BUS_STATUS_DISCONNECTED);
+    assert_int_equal(f->conn->n_draining, 0);
+    assert_int_equal(f->conn->n_subs, 1);
 }
 
 /* ---- messages ---- */
@@ -545,6 +587,7 @@ int main(void)
         ON_BOTH_LINKS(test_snapshots_end_at_once),
         ON_BOTH_LINKS(test_calls_are_cancelled_and_their_answers_go_nowhere),
         ON_BOTH_LINKS(test_calls_are_freed_with_the_connection),
+        ON_BOTH_LINKS(test_what_drains_does_not_come_back),
         ON_BOTH_LINKS(test_kept_messages_stay_valid),
         ON_BOTH_LINKS(test_an_old_message_cannot_be_acknowledged),
         ON_BOTH_LINKS(test_a_body_in_a_buffer_stays_and_its_lease_is_not_released),

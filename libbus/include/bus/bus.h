@@ -103,6 +103,8 @@ typedef void (*bus_closed_fn)(struct bus_conn *conn, enum bus_goodbye reason, co
 /** Called when a connection with BUS_OPEN_RECONNECT has lost the router or has got it back. Valid during the call. */
 typedef void (*bus_state_fn)(struct bus_conn *conn, const struct bus_state_event *event,
                              void *userdata);
+/** Called when the router is about to stop: it serves on for at most so long, until nothing is under way. */
+typedef void (*bus_stopping_fn)(struct bus_conn *conn, uint32_t deadline_ms, void *userdata);
 /** Called for each message. Keep it beyond the call with bus_message_ref(). */
 typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *message,
                                void *userdata);
@@ -138,7 +140,7 @@ struct bus_opts {
     bus_status_fn on_status;   /**< or NULL */
     bus_writable_fn on_writable; /**< or NULL */
     bus_closed_fn on_closed;   /**< or NULL */
-    void *userdata;            /**< for the three above; never dereferenced by the library */
+    void *userdata;            /**< for the callbacks; never dereferenced by the library */
     /** Bodies of so many bytes and more are handed over in shared memory; 0: 4096, measured to be where that becomes faster; UINT64_MAX:
      *  only those that do not fit into a frame. */
     uint64_t buffer_threshold_bytes;
@@ -148,6 +150,12 @@ struct bus_opts {
     /** A secret of this application, by which the router knows that it has returned: see bus_will(). NULL: none. */
     const void *resume_token;
     size_t resume_token_bytes; /**< 0 to BUS_RESUME_TOKEN_MAX */
+    bus_stopping_fn on_stopping; /**< or NULL */
+    /** Longest time in microseconds that a call which waits (bus_wait(), bus_run(), bus_request_wait(), …) looks for input before it sleeps. It does
+     *  so only as long as that pays, which is when answers come faster than a sleeping process is woken; who is idle sleeps. Such a
+     *  call then takes processor time while it waits. 0: 250; BUS_SPIN_OFF: none; at most 10000. An application that waits for
+     *  bus_fd() itself is not concerned. */
+    uint32_t spin_us;
     /* the following only with BUS_OPEN_RECONNECT, else 0 or NULL */
     bus_state_fn on_state;         /**< called when the router is lost, and when it is back; or NULL */
     uint32_t reconnect_min_ms;     /**< longest pause before the first try; 0: 10. Pauses are of random length, */
@@ -157,8 +165,10 @@ struct bus_opts {
      *  when it is back; 0: it is refused with -ENOTCONN. */
     uint64_t backlog_bytes_max;
 };
+#define BUS_SPIN_OFF UINT32_MAX /**< bus_opts.spin_us: sleep at once */
 #define BUS_OPTS_INIT                                                                              \
-    {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0, 0, 0, 0}
+    {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0, NULL, \
+     0, 0, 0, 0}
 
 /**
  * bus_open() - connect to a router
@@ -190,8 +200,8 @@ struct bus_opts {
  * Returns: 0 if connected.
  *
  * Errors:
- *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, or opts->name or the resume token is too long,
- *                  or the name is not UTF-8, or an option for BUS_OPEN_RECONNECT is set without it
+ *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, opts->name or the resume token is too long,
+ *                  the name is not UTF-8, opts->spin_us is out of range, or an option for BUS_OPEN_RECONNECT is set without it
  *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
  *   -ENOENT        there is no socket at that path: is the router running?
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
