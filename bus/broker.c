@@ -22,7 +22,12 @@
 /* How often it is looked whether those who are expected are still alive. */
 #define GRACE_LOOK_MS 50
 
-enum broker_state { BROKER_SERVING, BROKER_DRAINING, BROKER_CLOSING };
+enum broker_state {
+    BROKER_SERVING,
+    BROKER_DRAINING, /* nobody is accepted any more; until nothing waits, everything goes on */
+    BROKER_ENDING,   /* GOODBYE is said; clients read what is left */
+    BROKER_CLOSING,
+};
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 
@@ -76,24 +81,53 @@ static void broker_stop_listening(struct broker *b)
     }
 }
 
+static void broker_send(struct broker *b)
+{
+    struct peer *p;
+
+    while ((p = router_next_dirty(b->router))) {
+        session_flush(p);
+    }
+}
+
+static void broker_say_goodbye(struct broker *b)
+{
+    struct now now = now_read();
+
+    b->state = BROKER_ENDING;
+    router_shutdown(b->router, &now);
+    broker_send(b);
+}
+
+/* What clients take at once is still theirs. */
+static void broker_cut_off(struct broker *b)
+{
+    if (b->state == BROKER_DRAINING) {
+        log(LOG_WARN, LOG_ROUTER_CUT_OFF,
+            log_number("messages", router_counters(b->router)->messages_queued_now),
+            log_number("requests", router_counters(b->router)->requests_now));
+        broker_say_goodbye(b);
+    }
+    sessions_close_all(&b->sessions);
+}
+
 static void on_drain_timeout(uv_timer_t *handle)
 {
-    struct broker *b = container_of(handle, struct broker, drain);
-
-    sessions_close_all(&b->sessions);
+    broker_cut_off(container_of(handle, struct broker, drain));
 }
 
 static void broker_stop(struct broker *b)
 {
     struct now now = now_read();
+    uint64_t timeout_ms = b->options->drain_timeout_ms;
 
     log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
     b->state = BROKER_DRAINING;
     roster_freeze(&b->roster); /* before the next router can read it */
     (void) uv_timer_stop(&b->grace);
     broker_stop_listening(b);
-    router_shutdown(b->router, &now);
-    (void) uv_timer_start(&b->drain, on_drain_timeout, b->options->drain_timeout_ms, 0);
+    router_drain(b->router, now.monotonic_ns + timeout_ms * NS_PER_MS, &now);
+    (void) uv_timer_start(&b->drain, on_drain_timeout, timeout_ms, 0);
     if (b->sessions.n == 0) {
         broker_close_handles(b);
     }
@@ -110,7 +144,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (b->state == BROKER_SERVING) {
         broker_stop(b);
     } else {
-        sessions_close_all(&b->sessions);
+        broker_cut_off(b);
     }
 }
 
@@ -169,10 +203,10 @@ static void on_grace(uv_timer_t *handle)
 static void on_flush(struct loop *loop)
 {
     struct broker *b = container_of(loop, struct broker, loop);
-    struct peer *p;
 
-    while ((p = router_next_dirty(b->router))) {
-        session_flush(p);
+    broker_send(b);
+    if (b->state == BROKER_DRAINING && router_is_drained(b->router)) {
+        broker_say_goodbye(b);
     }
     if (b->state != BROKER_CLOSING) {
         broker_arm_deadline(b);
@@ -185,7 +219,7 @@ static void on_session_closed(struct sessions *all)
     struct broker *b = container_of(all, struct broker, sessions);
 
     acceptor_resume(&b->acceptor);
-    if (b->state == BROKER_DRAINING && all->n == 0) {
+    if (b->state > BROKER_SERVING && b->state < BROKER_CLOSING && all->n == 0) {
         broker_close_handles(b);
     }
 }
@@ -275,7 +309,7 @@ static int broker_open_loop(struct broker *b)
     if (r < 0) {
         return r;
     }
-    r = loop_open(&b->loop, &b->uv, on_flush);
+    r = loop_open(&b->loop, &b->uv, (unsigned) b->options->spin_us, on_flush);
     if (r < 0) {
         (void) uv_loop_close(&b->uv);
         return r;

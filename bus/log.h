@@ -17,6 +17,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(ROUTER_LISTENING, "router.listening", false)                                                 \
     X(ROUTER_SIGNAL, "router.signal", false)                                                       \
     X(ROUTER_STOPPING, "router.stopping", false)                                                   \
+    X(ROUTER_CUT_OFF, "router.cut_off", false)                                                     \
     X(ROUTER_STOPPED, "router.stopped", false)                                                     \
     X(CLIENT_CONNECTED, "client.connected", true)                                                  \
     X(CLIENT_REFUSED, "client.refused", true)                                                      \

@@ -137,10 +137,17 @@ static void count_returned(struct group *g, uint32_t n, uint64_t bytes)
     c->messages_unacknowledged_now -= n;
 }
 
-/* Whose it is now: what has a key goes to the member that has that. */
+/* The member that has its key; NULL: it is for any. */
+static struct member *owner_of(struct group *g, const struct delivery *d)
+{
+    return g->slots && d->message->key ? group_slot(g, d->message->key) : NULL;
+}
+
 static struct delivery **returned_of(struct group *g, const struct delivery *d)
 {
-    return g->slots && d->message->key ? &group_slot(g, d->message->key)->returned : &g->returned;
+    struct member *owner = owner_of(g, d);
+
+    return owner ? &owner->returned : &g->returned;
 }
 
 /* Before what is there, and in its order. */
@@ -155,6 +162,14 @@ static void list_distribute(struct group *g, struct delivery *list)
         DL_PREPEND(*to, d);
         g->peer.router->work++;
     }
+}
+
+void returned_hand_over(struct member *m)
+{
+    struct delivery *returned = m->returned;
+
+    m->returned = NULL;
+    list_distribute(m->group, returned);
 }
 
 void deliveries_take_back(struct member *m)
@@ -183,11 +198,15 @@ void deliveries_take_back(struct member *m)
 
 static void delivery_take_back(struct member *m, struct delivery *d)
 {
-    struct delivery **to = returned_of(m->group, d);
+    struct member *owner = owner_of(m->group, d);
+    struct delivery **to = owner ? &owner->returned : &m->group->returned;
 
     count_returned(m->group, 1, d->message->size);
     d->refused_by = m->number;
     DL_PREPEND(*to, d);
+    if (owner && owner != m) { /* this one drains, and has its keys no more */
+        sub_pump(&owner->sub);
+    }
 }
 
 /* ---- ACK ---- */

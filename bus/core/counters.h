@@ -11,6 +11,7 @@
     X(clients_total, "clients", "connected since the start")                                       \
     X(clients_refused, "clients", "turned away at a limit")                                        \
     X(subscriptions_now, "", "subscriptions now")                                                  \
+    X(subscriptions_drained, "", "subscriptions that ended when what waited for them had gone")    \
     X(topics_now, "", "topics known now")                                                          \
     X(buffers_now, "buffers", "registered, or with messages in them")                              \
     X(leases_now, "messages", "bodies in buffers that clients hold now")                           \

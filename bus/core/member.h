@@ -61,6 +61,7 @@ struct group {
     uint32_t n_deliveries; /* that exist, wherever they are */
     uint32_t round;        /* of its reliance: those of an earlier one are old */
     uint32_t n_members;
+    uint32_t n_draining; /* of n_members */
     uint32_t n_ready;
     uint32_t n_ready_max;
     uint32_t last_number; /* of a member */
@@ -82,6 +83,17 @@ static inline struct member *member_of(struct sub *s)
 static inline bool member_is_live(const struct member *m)
 {
     return m->sub.peer->state != PEER_CLOSING && !m->sub.is_ended;
+}
+
+static inline bool group_drains(const struct group *g)
+{
+    return g->n_draining == g->n_members;
+}
+
+/* Whether what is the group's may go to it. */
+static inline bool member_takes(const struct member *m)
+{
+    return member_is_live(m) && (!(m->sub.flags & SUB_DRAINING) || group_drains(m->group));
 }
 
 static inline const char *group_name(const struct group *g)
@@ -129,5 +141,7 @@ void delivery_free(struct delivery *d);
 bool delivery_give_up(struct delivery *d, struct delivery **list);
 /* What a member that leaves has not done goes back to the group. */
 void deliveries_take_back(struct member *m);
+/* What came back and waits for a member goes to those who have its keys now. */
+void returned_hand_over(struct member *m);
 /* What it is charged with. */
 uint64_t delivery_memory(const struct delivery *d);

@@ -65,6 +65,7 @@ static void waiting_set(struct pace *pace, struct message *m)
     pace->waiting = message_ref(m);
     pace->round = pacer->round;
     pacer->n_waiting++;
+    pace->sub->peer->router->n_paced++;
     pacer->waiting_bytes += m->size;
     pacer->n_fds += fds_of(pace->sub, m);
     sub_count_queued(pace->sub, 1, m->size);
@@ -82,6 +83,7 @@ static struct message *waiting_take(struct pace *pace)
     pace->waiting = NULL;
     pacer->n_old -= pace->round != pacer->round;
     pacer->n_waiting--;
+    pace->sub->peer->router->n_paced--;
     pacer->waiting_bytes -= m->size;
     pacer->n_fds -= fds_of(pace->sub, m);
     sub_count_queued(pace->sub, -1, -(int64_t) m->size);

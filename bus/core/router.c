@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/drain.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -268,7 +269,9 @@ static void peer_free(struct peer *p)
 {
     struct router *r = p->router;
 
+    drains_drop(p);
     idset_fini(&p->known);
+    idset_fini(&p->drained);
     idset_fini(&p->wishes);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
@@ -284,6 +287,7 @@ static void peer_free(struct peer *p)
  * take turns. */
 void router_reap(struct router *r, unsigned budget)
 {
+    drains_finish(r, budget);
     while (r->doomed && budget > 0) {
         struct peer *p = r->doomed;
         unsigned part = MIN(budget, REAP_IN_A_TURN), left = part;
@@ -383,7 +387,7 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     memcpy(p->sender->name, m->client_name.data, m->client_name.len);
     p->sender->name_len = (uint8_t) m->client_name.len;
     p->sender->session = m->session;
-    p->features = welcome.features & (uint32_t) m->features;
+    p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
     returns_greeted(p, m);
@@ -391,6 +395,9 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     peer_send(p, VERB_WELCOME, &welcome);
     if (p->state == PEER_READY) {
         presence_joined(p);
+    }
+    if (r->is_stopping) {
+        router_tell_stopping(p);
     }
 }
 

@@ -169,6 +169,11 @@ uint64_t router_deadline(const struct router *r);
  * Makes the peers concerned dirty. */
 void router_tick(struct router *r, const struct now *now);
 
+/* The router is to stop: STOPPING to those who want to know. Everything goes on meanwhile. */
+void router_drain(struct router *r, uint64_t deadline_ns, const struct now *now);
+/* Whether nothing waits, is being worked on or asked that router_shutdown() would cut off. What
+ * waits for the end of an interval does not count: it goes then. */
+bool router_is_drained(const struct router *r);
 /* GOODBYE {SHUTDOWN} to every peer, behind what is in its output and what waits within credit. All
  * peers are closing from here on. */
 void router_shutdown(struct router *r, const struct now *now);

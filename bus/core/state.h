@@ -47,11 +47,12 @@ enum peer_state {
 };
 
 struct peer {
-    struct router *router;                  /* not owned; outlives every peer */
-    struct peer *prev, *next;               /* router.peers, by connection id */
-    struct peer *timed_prev, *timed_next;   /* router.greeting, .claiming or .lingering */
-    struct peer *dirty_prev, *dirty_next;   /* router.dirty */
-    struct peer *doomed_prev, *doomed_next; /* router.doomed */
+    struct router *router;                      /* not owned; outlives every peer */
+    struct peer *prev, *next;                   /* router.peers, by connection id */
+    struct peer *timed_prev, *timed_next;       /* router.greeting, .claiming or .lingering */
+    struct peer *dirty_prev, *dirty_next;       /* router.dirty */
+    struct peer *doomed_prev, *doomed_next;     /* router.doomed */
+    struct peer *draining_prev, *draining_next; /* router.draining */
     struct peer_info info;
     struct sender *sender;
     struct outq out;
@@ -63,6 +64,7 @@ struct peer {
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset drained;       /* numbers of subscriptions that drain, and may be over */
     struct idset known_topics;  /* topic ids bound on this link by TOPIC for groups */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
@@ -104,8 +106,9 @@ struct peer {
     const char *goodbye_text; /* static */
     uint64_t deadline_ns;     /* of its timed list */
     bool is_dirty;
-    bool is_doomed; /* on router.doomed */
-    bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
+    bool is_doomed;   /* on router.doomed */
+    bool is_draining; /* on router.draining */
+    bool is_gone;     /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
     bool is_held;         /* what comes next is held until those who are expected have come back */
     bool comes_back;      /* config.sessions was told of it */
@@ -134,6 +137,7 @@ struct router {
     struct peer *lingering;     /* of peer.timed_next, by deadline */
     struct peer *dirty;         /* of peer.dirty_next, in the order in which they became it */
     struct peer *doomed;        /* of peer.doomed_next: closing; what they own is to be dropped */
+    struct peer *draining;      /* of peer.draining_next: what is in their drained may be over */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
     struct reliance *awaited;   /* of reliance.late_next, by progress */
@@ -167,7 +171,10 @@ struct router {
     uint64_t work;        /* units done, for fairness */
     uint64_t reaped_work; /* of those, what router_reap() has kept pace with */
     uint64_t
-        retry_ns; /* something could not be sent for want of memory: try again then; 0 if not */
+        retry_ns;     /* something could not be sent for want of memory: try again then; 0 if not */
+    uint64_t n_paced; /* messages that wait for the end of an interval */
+    uint64_t stopping_ns; /* when it is to be over, if is_stopping */
+    bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
 };
 
@@ -197,6 +204,11 @@ void expected_forget(struct router *r);
 /* For config.sessions. */
 void returns_greeted(struct peer *p, const struct wire_hello *m);
 void returns_ended(struct peer *p);
+
+/* ---- deadlines.c ---- */
+
+/* STOPPING, if it wants to know. */
+void router_tell_stopping(struct peer *p);
 
 /* ---- peer.c ---- */
 
@@ -324,6 +336,8 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
+/* Ends a subscription, and says so. */
+void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 
 /* ---- buffer.c ---- */

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/drain.h"
 #include "core/envelope.h"
 #include "core/group.h"
 #include "core/pace.h"
@@ -454,6 +455,9 @@ void sub_pump(struct sub *s)
         if (UNLIKELY(sub_reliance(s) != NULL)) {
             reliance_look(s->queue->reliance);
         }
+    }
+    if (UNLIKELY(s->flags & SUB_DRAINING)) {
+        drain_note(s);
     }
 }
 

@@ -74,6 +74,7 @@ enum {
     SUB_STICKY = 16,
     SUB_SERVE = 32,
     /* the router's own, not on the wire: */
+    SUB_DRAINING = 4, /* by drain_begin() */
     SUB_ALARM = 64,   /* it has one */
     SUB_MEMBER = 128, /* it is a struct member */
     /* those that are understood */

@@ -457,7 +457,8 @@ static void do_small(struct world *w, struct client *c, struct input *in)
         feed_frame(w, c, VERB_UNADVERTISE, &(struct wire_unadvertise){.alias = id}, 0);
         return;
     case 4:
-        feed_frame(w, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = id}, 0);
+        feed_frame(w, c, VERB_UNSUBSCRIBE,
+                   &(struct wire_unsubscribe){.subscription = id, .flags = what >> 4}, 0);
         return;
     case 5:
         feed_frame(w, c, VERB_MONITOR, &monitor, 0);

@@ -174,6 +174,19 @@ class Subscribing(OnBothLinks):
         client.publish("b", b"new")
         self.assertEqual(client.expect("MESSAGE", subscription=1).body, b"new")
 
+    def test_a_subscription_drains(self):
+        client = self.client()
+        client.subscribe(1, "a", window_messages=1)
+        for body in (b"1", b"2"):
+            client.publish("a", body)
+        self.assertEqual(client.expect("MESSAGE").body, b"1")
+        client.send_raw(frame("UNSUBSCRIBE", subscription=1, flags=1) + frame("PUBLISH", topic="a"))
+        self.assertEqual(client.sync(), [])
+        client.send("CREDIT", subscription=1, messages=1)
+        self.assertEqual(client.expect("MESSAGE").body, b"2")
+        client.expect_status("OK", verb=VERBS["UNSUBSCRIBE"], subscription=1)
+        self.assertEqual(client.sync(), [])
+
     def test_all_subscriptions_see_one_order(self):
         subs = [self.client() for _ in range(2)]
         for client in subs:

@@ -164,13 +164,13 @@ bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
                    const struct wire_subscribe *m)
 {
     const struct counters *k = router_counters(s->router);
-    uint64_t before = k->subscriptions_now;
+    uint64_t before = k->subscriptions_now + k->subscriptions_drained;
     struct sim_sub *sub = &c->subs[index];
     struct wire_subscribe with_number = *m;
 
     with_number.subscription = index + 1;
     sim_send(s, c, VERB_SUBSCRIBE, &with_number, NULL, 0);
-    if (k->subscriptions_now != before + 1) {
+    if (k->subscriptions_now + k->subscriptions_drained != before + 1) { /* some may end here */
         return false;
     }
     free(sub->due);
@@ -195,8 +195,18 @@ void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index)
     if (!c->peer) {
         return;
     }
+    c->n_endings[index]++;
     sim_send(s, c, VERB_UNSUBSCRIBE, &m, NULL, 0);
     c->subs[index].used = false;
+}
+
+void sim_drain(struct sim *s, struct sim_client *c, unsigned index)
+{
+    struct wire_unsubscribe m = {index + 1, UNSUBSCRIBE_DRAIN};
+
+    c->n_endings[index]++;
+    c->subs[index].drains = true;
+    sim_send(s, c, VERB_UNSUBSCRIBE, &m, NULL, 0);
 }
 
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic)
@@ -237,7 +247,7 @@ static uint32_t publish_expect(struct sim *s, struct sim_client *from, const cha
         for (unsigned k = 0; c->peer && !peer_is_closing(c->peer) && k < SIM_SUBS; k++) {
             struct sim_sub *sub = &c->subs[k];
 
-            if (!sub->used || sub->grouped || (sub->no_local && c == from) ||
+            if (!sub->used || sub->drains || sub->grouped || (sub->no_local && c == from) ||
                 !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic))) {
                 continue;
             }
@@ -434,6 +444,19 @@ static void on_answer(struct sim_client *c, const struct wire_answer *m, const s
     body_check(c, &place, f);
 }
 
+static void on_unsubscribed(struct sim_client *c, const struct wire_status *m)
+{
+    struct sim_sub *sub = &c->subs[m->subscription - 1];
+    unsigned *n = &c->n_endings[m->subscription - 1];
+
+    *n -= *n > 0;
+    if (*n == 0 && sub->used && sub->drains && m->code == BUS_STATUS_OK) {
+        assert_int_equal(sub->at, sub->n_due);
+        assert_int_equal(sub->n_unacked, 0);
+        sub->used = false;
+    }
+}
+
 static void on_loss(struct sim_client *c, const struct wire_loss *m)
 {
     struct sim_sub *sub;
@@ -474,6 +497,9 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
         assert_true(m.status.code < ARRAY_LEN(c->n_status));
         c->n_status[m.status.code]++;
         c->last_status = m.status.code;
+        if (m.status.verb == VERB_UNSUBSCRIBE && !s->looks_away) {
+            on_unsubscribed(c, &m.status);
+        }
         break;
     case VERB_GOODBYE:
         c->ended = true;

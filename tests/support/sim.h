@@ -24,6 +24,7 @@ struct sim_sub {
     bool is_paced; /* topics overtake each other: only numbers are compared here */
     bool grouped;  /* a member of a group: the oracle does not know what it gets, tests/sim do */
     bool acks;     /* with what it got, below */
+    bool drains;   /* nothing more is due but what is by now */
     uint32_t *unacked;
     size_t n_unacked, n_unacked_max;
     uint64_t acked, refused;
@@ -74,6 +75,7 @@ struct sim_client {
     uint64_t senders[SIM_IDS]; /* PEER: connection ids */
     uint8_t *rx;               /* received bytes that are no whole frame yet (stream) */
     size_t n_rx;
+    unsigned n_endings[SIM_SUBS]; /* UNSUBSCRIBE frames without an answer */
     uint32_t n_status[32];
     uint32_t last_status;
     uint64_t n_pongs, n_confirms, n_records, n_record_losses, n_credits;
@@ -142,6 +144,8 @@ void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *m
 bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
                    const struct wire_subscribe *m);
 void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
+/* It ends with the STATUS {OK} that comes behind what waits. */
+void sim_drain(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
 void sim_advertise_with(struct sim *s, struct sim_client *c, unsigned index, const char *topic,
                         uint32_t flags);

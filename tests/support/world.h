@@ -9,6 +9,7 @@
  *     LOSS subscription count bytes REASON
  *     INTEREST alias subscriptions
  *     SILENCE subscription since_ms
+ *     STOPPING deadline_ms
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n] [call=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
  * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
@@ -353,6 +354,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         break;
     case VERB_MONITORED:
         world_print_record(w, c, &m->monitored, f);
+        break;
+    case VERB_STOPPING:
+        world_print(w, c, "STOPPING %u\n", m->stopping.deadline_ms);
         break;
     case VERB_INTEREST:
         world_print(w, c, "INTEREST %u %u\n", m->interest.alias, m->interest.subscriptions);
