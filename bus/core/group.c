@@ -437,6 +437,21 @@ static void keys_give_up(struct member *m)
 }
 
 /* Something has been handed on. */
+/* While what waits goes from hand to hand nothing of it counts as consumed. */
+static void places_freeze(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_freeze(g->face->queue->reliance);
+    }
+}
+
+static void places_thaw(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_thaw(g->face->queue->reliance);
+    }
+}
+
 static void members_pump(struct group *g)
 {
     struct member *m;
@@ -463,27 +478,12 @@ static void group_note_draining(struct group *g)
     }
 }
 
-/* While messages wander between members, nobody looks where they are. */
-static void group_freeze(struct group *g)
-{
-    if (sub_reliance(g->face)) {
-        reliance_freeze(g->face->queue->reliance);
-    }
-}
-
-static void group_thaw(struct group *g)
-{
-    if (sub_reliance(g->face)) {
-        reliance_thaw(g->face->queue->reliance);
-    }
-}
-
 void member_leave(struct sub *s)
 {
     struct member *m = member_of(s);
     struct group *g = m->group;
 
-    group_freeze(g);
+    places_freeze(g);
     DL_DELETE(g->members, m);
     g->n_members--;
     g->n_draining -= (s->flags & SUB_DRAINING) != 0;
@@ -500,7 +500,7 @@ void member_leave(struct sub *s)
         group_note_draining(g);
     }
     members_pump(g);
-    group_thaw(g);
+    places_thaw(g);
 }
 
 void member_drain(struct sub *s)
@@ -508,7 +508,7 @@ void member_drain(struct sub *s)
     struct member *m = member_of(s);
     struct group *g = m->group;
 
-    group_freeze(g);
+    places_freeze(g);
     g->n_draining++;
     member_refresh(m);
     if (group_drains(g)) {
@@ -517,7 +517,7 @@ void member_drain(struct sub *s)
         keys_give_up(m);
     }
     members_pump(g);
-    group_thaw(g);
+    places_thaw(g);
 }
 
 void member_welcome(struct sub *s)
@@ -528,7 +528,7 @@ void member_welcome(struct sub *s)
     if (g->n_draining == 0 || g->n_draining + 1 < g->n_members) {
         return;
     }
-    group_freeze(g);
+    places_freeze(g);
     interest_note_sub(g->face);
     DL_FOREACH (g->members, m) {
         if (m->sub.flags & SUB_DRAINING) {
@@ -538,7 +538,7 @@ void member_welcome(struct sub *s)
         }
     }
     members_pump(g);
-    group_thaw(g);
+    places_thaw(g);
 }
 
 bool group_is_draining(const struct group *g)

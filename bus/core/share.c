@@ -419,11 +419,11 @@ void group_pump(struct group *g)
             moves = pump_queue(g);
         }
     }
-    if (UNLIKELY(g->n_draining > 0) && group_drains(g) && !group_waits(g)) {
-        members_note(g);
-    }
     if (g->members && UNLIKELY(sub_reliance(g->face) != NULL)) {
         reliance_look(g->face->queue->reliance);
+    }
+    if (UNLIKELY(g->n_draining > 0) && group_drains(g) && !group_waits(g)) {
+        members_note(g);
     }
 }
 

@@ -192,11 +192,6 @@ void router_reap(struct router *r, unsigned budget);
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
 
-/* ---- deadlines.c ---- */
-
-/* STOPPING, if it wants to know. */
-void router_tell_stopping(struct peer *p);
-
 /* ---- returns.c ---- */
 
 void restored_handle(struct peer *p, const struct wire_restored *m);
@@ -209,6 +204,11 @@ void expected_forget(struct router *r);
 /* For config.sessions. */
 void returns_greeted(struct peer *p, const struct wire_hello *m);
 void returns_ended(struct peer *p);
+
+/* ---- deadlines.c ---- */
+
+/* STOPPING, if it wants to know. */
+void router_tell_stopping(struct peer *p);
 
 /* ---- peer.c ---- */
 

@@ -26,7 +26,8 @@ static struct publisher {
 
 static bool is_reliable[SIM_CLIENTS][SIM_ALIASES];
 
-/* Its subscriptions have ended with it, whatever it still reads. */
+/* Its subscriptions have ended with it, whatever it still reads; so have those that drain, as soon
+ * as all is sent. */
 static bool is_gone(const struct sim_client *c)
 {
     return !c->peer || peer_is_closing(c->peer);
@@ -39,7 +40,8 @@ static void on_message(struct sim *s, struct sim_client *c, const struct wire_me
     uint64_t connection = c->senders[m->sender];
 
     assert_true(connection < ARRAY_LEN(publishers));
-    assert_true(!reliable || is_gone(c) || m->sequence > publishers[connection].acked);
+    assert_true(!reliable || is_gone(c) || c->subs[m->subscription - 1].drains ||
+                m->sequence > publishers[connection].acked);
     g->last[g->n % LAST].connection = reliable ? connection : 0;
     g->last[g->n % LAST].sequence = m->sequence;
     g->last[g->n % LAST].delivery = m->delivery;
@@ -70,7 +72,7 @@ static void on_acked(struct sim *s, struct sim_client *c, uint64_t sequence)
         const struct sim_sub *sub = &s->clients[i / SIM_SUBS].subs[i % SIM_SUBS];
         const struct got *g = &got[i / SIM_SUBS][i % SIM_SUBS];
 
-        if (!sub->used || is_gone(&s->clients[i / SIM_SUBS])) {
+        if (!sub->used || sub->drains || is_gone(&s->clients[i / SIM_SUBS])) {
             continue;
         }
         assert_true(sub->consumed < LAST && sub->n_unacked < LAST);
@@ -137,6 +139,9 @@ static void do_subscribe(struct sim *s, struct sim_client *c)
     } else if (group == 6) {
         m.retained = BUS_RETAINED_ALL; /* there is nothing, but the queue is another */
     }
+    if (c->subs[index].drains) {
+        return; /* whose end is not known yet */
+    }
     if (c->subs[index].used) {
         sim_unsubscribe(s, c, index);
     }
@@ -187,6 +192,22 @@ static void do_publish(struct sim *s, struct sim_client *c)
     }
 }
 
+static void do_drain(struct sim *s, struct sim_client *c)
+{
+    const struct counters *k = router_counters(s->router);
+    unsigned index = rng_below(&s->rng, SIM_SUBS);
+    uint64_t refused = k->frames_refused;
+
+    if (!c->subs[index].used || c->subs[index].drains) {
+        return;
+    }
+    sim_drain(s, c, index);
+    if (k->frames_refused > refused) { /* for want of memory: it goes on */
+        c->subs[index].drains = false;
+        c->n_endings[index]--;
+    }
+}
+
 static void step(struct sim *s)
 {
     unsigned action = rng_below(&s->rng, 100);
@@ -207,6 +228,8 @@ static void step(struct sim *s)
     } else if (action < 92) {
         sim_ack(s, c, rng_below(&s->rng, SIM_SUBS), false, rng_below(&s->rng, 3) == 0);
     } else if (action < 93) {
+        do_drain(s, c);
+    } else if (action < 94) {
         sim_disconnect(s, c);
     } else {
         sim_advance(s, (uint64_t) rng_below(&s->rng, 40) * MS);
