@@ -292,8 +292,7 @@ static void step(struct oracle *o)
 /* Everybody works until there is nothing left. */
 static void settle(struct oracle *o)
 {
-    const struct counters *k = router_counters(o->s.router);
-
+    const struct counters *k;
     unsigned turns = 0;
 
     do {
@@ -312,6 +311,7 @@ static void settle(struct oracle *o)
             }
         }
         sim_advance(&o->s, 100000000);
+        k = router_counters(o->s.router); /* it may be another one now */
     } while (k->messages_unacknowledged_now > 0 || k->messages_queued_now > 0);
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {
         sim_read(&o->s, &o->s.clients[i], 1000);
