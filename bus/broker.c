@@ -15,13 +15,14 @@
 #include "io/descriptors.h"
 #include "log.h"
 #include "session.h"
+#include "succession.h"
 
 /* How often suppressed log lines are counted out. */
 #define LOG_CATCH_UP_MS 1000
 
 enum broker_state { BROKER_SERVING, BROKER_DRAINING, BROKER_CLOSING };
 
-static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
 struct broker {
     const struct options *options; /* not owned; outlives the broker */
@@ -33,10 +34,12 @@ struct broker {
     struct listener listeners[ACCEPTOR_SOCKETS_MAX];
     size_t n_listeners;
     struct acceptor acceptor;
-    uv_timer_t deadline;  /* router_tick() is due */
-    uint64_t deadline_ns; /* what the timer is set to; UINT64_MAX: not set */
-    uv_timer_t drain;     /* stopping takes too long */
-    uv_timer_t catch_up;  /* log_catch_up() is due */
+    uv_timer_t deadline;                /* router_tick() is due */
+    uint64_t deadline_ns;               /* what the timer is set to; UINT64_MAX: not set */
+    uv_timer_t drain;                   /* stopping takes too long */
+    uv_timer_t catch_up;                /* log_catch_up() is due */
+    uv_timer_t replace;                 /* another router is to take over, in the next turn */
+    char program[ADDRESS_PATH_MAX + 1]; /* what this process runs; empty if that cannot be told */
     uv_signal_t signals[ARRAY_LEN(signals)];
 };
 
@@ -55,6 +58,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->deadline, NULL);
     uv_close((uv_handle_t *) &b->drain, NULL);
     uv_close((uv_handle_t *) &b->catch_up, NULL);
+    uv_close((uv_handle_t *) &b->replace, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
@@ -91,11 +95,28 @@ static void broker_stop(struct broker *b)
     }
 }
 
+/* It connects like any client, and asks. */
+static void broker_start_successor(struct broker *b)
+{
+    int r = b->state != BROKER_SERVING ? -ECANCELED
+            : *b->program              ? successor_start(b->program, b->options->successor)
+                                       : -ENOENT;
+
+    if (r < 0) {
+        log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("program", b->program),
+            log_text("error", strerror(-r)));
+    }
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct broker *b = handle->data;
 
     log(LOG_INFO, LOG_ROUTER_SIGNAL, log_text("signal", strsignal(number)));
+    if (number == SIGUSR2) {
+        broker_start_successor(b);
+        return;
+    }
     if (number == SIGHUP || b->state == BROKER_CLOSING) {
         return;
     }
@@ -104,6 +125,50 @@ static void on_signal(uv_signal_t *handle, int number)
     } else {
         sessions_close_all(&b->sessions);
     }
+}
+
+/* ---- being replaced ---- */
+
+static void broker_send_all(struct broker *b)
+{
+    struct peer *p;
+
+    while ((p = router_next_dirty(b->router))) {
+        session_flush(p);
+    }
+}
+
+/* Nothing of the loop is running now: what links have read is handled or kept. Who asked has had
+ * its answer, and is no client. */
+static void on_replace(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, replace);
+    const struct estate estate = {b->router, &b->sessions, b->listeners, b->n_listeners};
+    uint64_t begin_ns = clock_monotonic_ns();
+    struct now now = now_read();
+    struct failure f;
+    struct peer *who;
+    struct parcel *parcel = router_take_replacement(b->router, &who);
+    int r;
+
+    if (!parcel) {
+        return;
+    }
+    if (who) {
+        session_drop(who);
+    }
+    broker_send_all(b);
+    router_settle(b->router, &now);
+    broker_send_all(b);
+    log(LOG_INFO, LOG_ROUTER_REPLACING, log_number("clients", b->sessions.n));
+    r = estate_hand_over(&estate, parcel->fds[0], b->options->replace_timeout_ms, &f);
+    if (r == 0) {
+        log(LOG_INFO, LOG_ROUTER_REPLACED,
+            log_number("paused_us", (clock_monotonic_ns() - begin_ns) / 1000));
+        _exit(EXIT_CODE_OK); /* every file, lock and link is another's now */
+    }
+    log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("failed", f.text));
+    parcel_unref(parcel);
 }
 
 /* ---- serving ---- */
@@ -150,10 +215,10 @@ static void broker_watch_log(struct broker *b)
 static void on_flush(struct loop *loop)
 {
     struct broker *b = container_of(loop, struct broker, loop);
-    struct peer *p;
 
-    while ((p = router_next_dirty(b->router))) {
-        session_flush(p);
+    broker_send_all(b);
+    if (b->state == BROKER_SERVING && router_is_to_be_replaced(b->router)) {
+        (void) uv_timer_start(&b->replace, on_replace, 0, 0);
     }
     if (b->state != BROKER_CLOSING) {
         broker_arm_deadline(b);
@@ -231,10 +296,11 @@ static int inspect(int fd, struct descriptor_info *ret)
     return r;
 }
 
-static int broker_open_router(struct broker *b)
+static struct router_config broker_config(const struct broker *b)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
-    const struct router_config config = {
+
+    return (struct router_config){
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
@@ -242,8 +308,18 @@ static int broker_open_router(struct broker *b)
         .version = BUS_VERSION,
         .descriptors = &descriptors,
     };
+}
 
-    return router_new(&config, &b->router);
+static int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
+{
+    const struct router_config config = broker_config(b);
+    int r;
+
+    if (from) {
+        return succession_load(from, &config, &b->router, f);
+    }
+    r = router_new(&config, &b->router);
+    return r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
 /* After the first handle was made, only broker_run() and broker_free() can take it back. */
@@ -265,6 +341,7 @@ static int broker_open_loop(struct broker *b)
     (void) uv_timer_init(&b->uv, &b->deadline);
     (void) uv_timer_init(&b->uv, &b->drain);
     (void) uv_timer_init(&b->uv, &b->catch_up);
+    (void) uv_timer_init(&b->uv, &b->replace);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         (void) uv_signal_init(&b->uv, &b->signals[i]);
         b->signals[i].data = b;
@@ -288,6 +365,25 @@ static int broker_open_signals(struct broker *b)
     return r;
 }
 
+/* Clients can connect from now on. */
+static int broker_listen(struct broker *b, struct failure *f)
+{
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        struct listener *l = &b->listeners[i];
+        int r = listener_listen(l, f);
+
+        if (r < 0) {
+            return r;
+        }
+        r = acceptor_add(&b->acceptor, l->fd,
+                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
+        if (r < 0) {
+            return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
+        }
+    }
+    return 0;
+}
+
 /* All addresses are claimed before the first client can connect to any of them. */
 static int broker_open_listeners(struct broker *b, struct failure *f)
 {
@@ -301,20 +397,7 @@ static int broker_open_listeners(struct broker *b, struct failure *f)
             return r;
         }
     }
-    for (size_t i = 0; i < b->n_listeners; i++) {
-        struct listener *l = &b->listeners[i];
-
-        r = listener_listen(l, f);
-        if (r < 0) {
-            return r;
-        }
-        r = acceptor_add(&b->acceptor, l->fd,
-                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
-        if (r < 0) {
-            return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
-        }
-    }
-    return 0;
+    return broker_listen(b, f);
 }
 
 static void broker_say_ready(struct broker *b)
@@ -350,6 +433,125 @@ static int broker_start(struct broker *b, struct failure *f)
     return r;
 }
 
+/* ---- taking over ---- */
+
+/* What was another router's, until it is this one's. */
+struct inheritance {
+    struct succession from;
+    struct listener old[ACCEPTOR_SOCKETS_MAX];
+    size_t n_old;
+    bool is_ours[ACCEPTOR_SOCKETS_MAX]; /* of broker.listeners: newly opened */
+};
+
+/* Nothing of it may be touched, so nothing is taken down in order: the process ends. */
+static _Noreturn void inheritance_give_up(struct broker *b, const struct inheritance *in,
+                                          const struct failure *f)
+{
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        if (in->is_ours[i]) {
+            listener_close(&b->listeners[i]);
+        }
+    }
+    (void) fprintf(stderr, "bus-router: %s\n", f->text);
+    _exit(EXIT_CODE_FAILED);
+}
+
+/* The one that listens there, off the list; or NULL. */
+static bool inheritance_take(struct inheritance *in, const struct address *a, struct listener *ret)
+{
+    for (size_t i = 0; i < in->n_old; i++) {
+        const struct address *old = &in->old[i].address;
+
+        if (old->type == a->type && old->abstract == a->abstract && !strcmp(old->path, a->path)) {
+            *ret = in->old[i];
+            in->old[i] = in->old[--in->n_old];
+            return true;
+        }
+    }
+    return false;
+}
+
+static int inheritance_listeners(struct broker *b, struct inheritance *in, struct failure *f)
+{
+    const struct options *o = b->options;
+
+    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
+        struct listener *l = &b->listeners[b->n_listeners];
+        const struct address *a = &o->addresses[b->n_listeners];
+        int r = 0;
+
+        if (!inheritance_take(in, a, l)) {
+            r = listener_open(l, a, &o->access, f);
+            in->is_ours[b->n_listeners] = r == 0;
+        }
+        if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* From here on it is this process that serves, whatever happens. */
+static int inheritance_enter(struct broker *b, struct inheritance *in, struct failure *f)
+{
+    int r;
+
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        listener_own(&b->listeners[i]);
+    }
+    for (size_t i = 0; i < in->n_old; i++) {
+        listener_close(&in->old[i]); /* an address that is not wanted any more */
+    }
+    r = broker_listen(b, f);
+    if (r == 0) {
+        sessions_start(&b->sessions);
+        broker_say_ready(b);
+    }
+    return r;
+}
+
+static int broker_inherit(struct broker *b, struct failure *f)
+{
+    struct inheritance *in = calloc(1, sizeof(*in));
+    int r;
+
+    if (!in) {
+        return failure_set(f, -ENOMEM, "out of memory");
+    }
+    r = succession_begin(&in->from, &b->options->addresses[0], f);
+    r = r < 0 ? r : broker_open_router(b, &in->from, f);
+    if (r == 0 && broker_open_loop(b) < 0) {
+        r = failure_set(f, -ENOMEM, "cannot start: out of memory");
+    }
+    r = r < 0 ? r : broker_open_signals(b);
+    r = r < 0 ? r : succession_adopt(&in->from, &b->sessions, in->old, &in->n_old, f);
+    r = r < 0 ? r : inheritance_listeners(b, in, f);
+    r = r < 0 ? r : succession_end(&in->from, f);
+    if (r < 0) {
+        inheritance_give_up(b, in, f);
+    }
+    r = inheritance_enter(b, in, f);
+    free(in);
+    return r;
+}
+
+/* ---- the broker ---- */
+
+static int broker_start_anew(struct broker *b, struct failure *f)
+{
+    int r = broker_open_router(b, NULL, f);
+
+    if (r < 0) {
+        return r;
+    }
+    r = broker_open_loop(b);
+    if (r < 0) {
+        b->router = router_free(b->router);
+        return failure_set(f, r, "cannot start: %s", strerror(-r));
+    }
+    return broker_start(b, f);
+}
+
 int broker_new(const struct options *o, struct broker **ret, struct failure *failure)
 {
     struct broker *b = calloc(1, sizeof(*b));
@@ -360,21 +562,19 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     }
     b->options = o;
     b->deadline_ns = UINT64_MAX;
+    if (!program_path(b->program, sizeof(b->program))) {
+        *b->program = '\0';
+    }
     raise_descriptor_limit();
-    r = broker_open_router(b);
-    r = r < 0 ? r : broker_open_loop(b);
-    if (r < 0) {
-        (void) router_free(b->router);
-        free(b);
-        return failure_set(failure, r, "cannot start: %s", strerror(-r));
-    }
-    r = broker_start(b, failure);
-    if (r < 0) {
+    r = o->replace ? broker_inherit(b, failure) : broker_start_anew(b, failure);
+    if (r < 0 && b->router) {
         (void) broker_free(b);
-        return r;
+    } else if (r < 0) {
+        free(b);
+    } else {
+        *ret = b;
     }
-    *ret = b;
-    return 0;
+    return r;
 }
 
 static void on_walk(uv_handle_t *handle, void *n)

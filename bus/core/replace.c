@@ -51,3 +51,8 @@ struct parcel *router_take_replacement(struct router *r, struct peer **ret_peer)
     r->replacer = NULL;
     return TAKE(r->replacement);
 }
+
+bool router_is_to_be_replaced(const struct router *r)
+{
+    return r->replacement;
+}
