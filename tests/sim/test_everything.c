@@ -509,6 +509,7 @@ static void begin(struct rng *seeds, const struct limits *limits)
     x.w.s.looks_away = true;
     x.w.s.on_frame = on_frame;
     x.w.s.rng.state = rng_u64(seeds);
+    sim_replace_sometimes(&x.w.s, seeds);
 }
 
 static void end(void)

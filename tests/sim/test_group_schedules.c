@@ -333,6 +333,7 @@ static struct oracle *oracle_new(struct rng *seeds)
     limits.groups_bytes_max = 64 * KIB << rng_below(seeds, 4);
     sim_init(&o->s, &limits);
     o->s.rng.state = rng_u64(seeds);
+    sim_replace_sometimes(&o->s, seeds);
     o->s.on_frame = on_frame;
     o->is_exact = rng_below(seeds, 2);
     return o;

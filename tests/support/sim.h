@@ -173,6 +173,8 @@ void sim_advance(struct sim *s, uint64_t ns);
 /* Another router takes the place of this one, which must not be noticed by anybody. False if it is
  * short of memory: then the old one goes on. */
 bool sim_replace(struct sim *s);
+/* In every other world that is done again and again from here on. */
+void sim_replace_sometimes(struct sim *s, struct rng *seeds);
 /* What the router left for its next turns. Returns how many it took. */
 unsigned sim_work_off(struct sim *s);
 

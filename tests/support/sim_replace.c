@@ -118,3 +118,10 @@ bool sim_replace(struct sim *s)
     image_fini(&image);
     return r != NULL;
 }
+
+void sim_replace_sometimes(struct sim *s, struct rng *seeds)
+{
+    unsigned each = rng_below(seeds, 2) ? 10 + rng_below(seeds, 200) : 0;
+
+    s->replace_each = s->replace_each ? s->replace_each : each;
+}
