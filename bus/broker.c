@@ -14,13 +14,21 @@
 #include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
+#include "roster.h"
 #include "session.h"
 #include "succession.h"
 
 /* How often suppressed log lines are counted out. */
 #define LOG_CATCH_UP_MS 1000
+/* How often it is looked whether those who are expected are still alive. */
+#define GRACE_LOOK_MS 50
 
-enum broker_state { BROKER_SERVING, BROKER_DRAINING, BROKER_CLOSING };
+enum broker_state {
+    BROKER_SERVING,
+    BROKER_DRAINING, /* nobody is accepted any more; until nothing waits, everything goes on */
+    BROKER_ENDING,   /* GOODBYE is said; clients read what is left */
+    BROKER_CLOSING,
+};
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
@@ -31,6 +39,7 @@ struct broker {
     struct loop loop;
     struct router *router;
     struct sessions sessions;
+    struct roster roster; /* who would come back */
     struct listener listeners[ACCEPTOR_SOCKETS_MAX];
     size_t n_listeners;
     struct acceptor acceptor;
@@ -38,6 +47,7 @@ struct broker {
     uint64_t deadline_ns;               /* what the timer is set to; UINT64_MAX: not set */
     uv_timer_t drain;                   /* stopping takes too long */
     uv_timer_t catch_up;                /* log_catch_up() is due */
+    uv_timer_t grace;                   /* runs while the router holds what is published */
     uv_timer_t replace;                 /* another router is to take over, in the next turn */
     char program[ADDRESS_PATH_MAX + 1]; /* what this process runs; empty if that cannot be told */
     uv_signal_t signals[ARRAY_LEN(signals)];
@@ -59,6 +69,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->drain, NULL);
     uv_close((uv_handle_t *) &b->catch_up, NULL);
     uv_close((uv_handle_t *) &b->replace, NULL);
+    uv_close((uv_handle_t *) &b->grace, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
@@ -74,22 +85,53 @@ static void broker_stop_listening(struct broker *b)
     }
 }
 
+static void broker_send(struct broker *b)
+{
+    struct peer *p;
+
+    while ((p = router_next_dirty(b->router))) {
+        session_flush(p);
+    }
+}
+
+static void broker_say_goodbye(struct broker *b)
+{
+    struct now now = now_read();
+
+    b->state = BROKER_ENDING;
+    router_shutdown(b->router, &now);
+    broker_send(b);
+}
+
+/* What clients take at once is still theirs. */
+static void broker_cut_off(struct broker *b)
+{
+    if (b->state == BROKER_DRAINING) {
+        log(LOG_WARN, LOG_ROUTER_CUT_OFF,
+            log_number("messages", router_counters(b->router)->messages_queued_now),
+            log_number("requests", router_counters(b->router)->requests_now));
+        broker_say_goodbye(b);
+    }
+    sessions_close_all(&b->sessions);
+}
+
 static void on_drain_timeout(uv_timer_t *handle)
 {
-    struct broker *b = container_of(handle, struct broker, drain);
-
-    sessions_close_all(&b->sessions);
+    broker_cut_off(container_of(handle, struct broker, drain));
 }
 
 static void broker_stop(struct broker *b)
 {
     struct now now = now_read();
+    uint64_t timeout_ms = b->options->drain_timeout_ms;
 
     log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
     b->state = BROKER_DRAINING;
+    roster_freeze(&b->roster); /* before the next router can read it */
+    (void) uv_timer_stop(&b->grace);
     broker_stop_listening(b);
-    router_shutdown(b->router, &now);
-    (void) uv_timer_start(&b->drain, on_drain_timeout, b->options->drain_timeout_ms, 0);
+    router_drain(b->router, now.monotonic_ns + timeout_ms * NS_PER_MS, &now);
+    (void) uv_timer_start(&b->drain, on_drain_timeout, timeout_ms, 0);
     if (b->sessions.n == 0) {
         broker_close_handles(b);
     }
@@ -123,20 +165,11 @@ static void on_signal(uv_signal_t *handle, int number)
     if (b->state == BROKER_SERVING) {
         broker_stop(b);
     } else {
-        sessions_close_all(&b->sessions);
+        broker_cut_off(b);
     }
 }
 
 /* ---- being replaced ---- */
-
-static void broker_send_all(struct broker *b)
-{
-    struct peer *p;
-
-    while ((p = router_next_dirty(b->router))) {
-        session_flush(p);
-    }
-}
 
 /* Nothing of the loop is running now: what links have read is handled or kept. Who asked has had
  * its answer, and is no client. */
@@ -157,9 +190,9 @@ static void on_replace(uv_timer_t *handle)
     if (who) {
         session_drop(who);
     }
-    broker_send_all(b);
+    broker_send(b);
     router_settle(b->router, &now);
-    broker_send_all(b);
+    broker_send(b);
     log(LOG_INFO, LOG_ROUTER_REPLACING, log_number("clients", b->sessions.n));
     r = estate_hand_over(&estate, parcel->fds[0], b->options->replace_timeout_ms, &f);
     if (r == 0) {
@@ -212,13 +245,27 @@ static void broker_watch_log(struct broker *b)
     }
 }
 
+static void on_grace(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, grace);
+    size_t n_missing = 0;
+
+    if (!roster_check_expected(&b->roster, b->router, &n_missing)) {
+        (void) uv_timer_stop(handle);
+        log(LOG_INFO, LOG_SESSIONS_BACK, log_number("missing", n_missing));
+    }
+}
+
 static void on_flush(struct loop *loop)
 {
     struct broker *b = container_of(loop, struct broker, loop);
 
-    broker_send_all(b);
+    broker_send(b);
     if (b->state == BROKER_SERVING && router_is_to_be_replaced(b->router)) {
         (void) uv_timer_start(&b->replace, on_replace, 0, 0);
+    }
+    if (b->state == BROKER_DRAINING && router_is_drained(b->router)) {
+        broker_say_goodbye(b);
     }
     if (b->state != BROKER_CLOSING) {
         broker_arm_deadline(b);
@@ -231,7 +278,7 @@ static void on_session_closed(struct sessions *all)
     struct broker *b = container_of(all, struct broker, sessions);
 
     acceptor_resume(&b->acceptor);
-    if (b->state == BROKER_DRAINING && all->n == 0) {
+    if (b->state > BROKER_SERVING && b->state < BROKER_CLOSING && all->n == 0) {
         broker_close_handles(b);
     }
 }
@@ -301,6 +348,8 @@ static struct router_config broker_config(const struct broker *b)
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
 
     return (struct router_config){
+        .sessions = &roster_ops,
+        .sessions_userdata = (void *) (uintptr_t) &b->roster,
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
@@ -330,7 +379,7 @@ static int broker_open_loop(struct broker *b)
     if (r < 0) {
         return r;
     }
-    r = loop_open(&b->loop, &b->uv, on_flush);
+    r = loop_open(&b->loop, &b->uv, (unsigned) b->options->spin_us, on_flush);
     if (r < 0) {
         (void) uv_loop_close(&b->uv);
         return r;
@@ -342,6 +391,7 @@ static int broker_open_loop(struct broker *b)
     (void) uv_timer_init(&b->uv, &b->drain);
     (void) uv_timer_init(&b->uv, &b->catch_up);
     (void) uv_timer_init(&b->uv, &b->replace);
+    (void) uv_timer_init(&b->uv, &b->grace);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         (void) uv_signal_init(&b->uv, &b->signals[i]);
         b->signals[i].data = b;
@@ -419,6 +469,33 @@ static void broker_say_ready(struct broker *b)
     }
 }
 
+/* The file beside the first socket that is one: its lock is this router's. */
+static void broker_init_roster(struct broker *b)
+{
+    const char *path = NULL;
+
+    for (size_t i = b->n_listeners; i > 0 && b->options->restart_grace_ms > 0; i--) {
+        const struct address *a = &b->listeners[i - 1].address;
+
+        path = a->abstract ? path : a->path;
+    }
+    roster_init(&b->roster, path, b->options->limits.clients_max, random_number());
+}
+
+/* Nobody is accepted yet. */
+static void broker_open_roster(struct broker *b)
+{
+    uint64_t grace_ms = b->options->restart_grace_ms;
+    size_t n;
+
+    broker_init_roster(b);
+    n = roster_load(&b->roster, b->router, clock_monotonic_ns() + grace_ms * NS_PER_MS);
+    if (n > 0) {
+        log(LOG_INFO, LOG_SESSIONS_EXPECTED, log_number("sessions", n));
+        (void) uv_timer_start(&b->grace, on_grace, GRACE_LOOK_MS, GRACE_LOOK_MS);
+    }
+}
+
 static int broker_start(struct broker *b, struct failure *f)
 {
     int r = broker_open_signals(b);
@@ -428,6 +505,7 @@ static int broker_start(struct broker *b, struct failure *f)
     }
     r = broker_open_listeners(b, f);
     if (r == 0) {
+        broker_open_roster(b);
         broker_say_ready(b);
     }
     return r;
@@ -502,6 +580,8 @@ static int inheritance_enter(struct broker *b, struct inheritance *in, struct fa
     for (size_t i = 0; i < in->n_old; i++) {
         listener_close(&in->old[i]); /* an address that is not wanted any more */
     }
+    broker_init_roster(b);
+    router_list_returning(b->router); /* the file is written anew */
     r = broker_listen(b, f);
     if (r == 0) {
         sessions_start(&b->sessions);
@@ -565,6 +645,7 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     if (!program_path(b->program, sizeof(b->program))) {
         *b->program = '\0';
     }
+    b->roster.fd = -1;
     raise_descriptor_limit();
     r = o->replace ? broker_inherit(b, failure) : broker_start_anew(b, failure);
     if (r < 0 && b->router) {
@@ -623,6 +704,7 @@ struct broker *broker_free(struct broker *b)
     }
     closer_abandon();
     (void) router_free(b->router);
+    roster_fini(&b->roster);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }

@@ -19,12 +19,16 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(ROUTER_REPLACING, "router.replacing", false)                                                 \
     X(ROUTER_REPLACED, "router.replaced", false)                                                   \
     X(ROUTER_STOPPING, "router.stopping", false)                                                   \
+    X(ROUTER_CUT_OFF, "router.cut_off", false)                                                     \
     X(ROUTER_STOPPED, "router.stopped", false)                                                     \
     X(CLIENT_CONNECTED, "client.connected", true)                                                  \
     X(CLIENT_REFUSED, "client.refused", true)                                                      \
     X(CLIENT_CLOSED, "client.closed", true)                                                        \
     X(ACCEPT_PAUSED, "accept.paused", true)                                                        \
     X(ACCEPT_RESUMED, "accept.resumed", true)                                                      \
+    X(SESSIONS_EXPECTED, "sessions.expected", false)                                               \
+    X(SESSIONS_BACK, "sessions.back", false)                                                       \
+    X(SESSIONS_FILE, "sessions.file", false)                                                       \
     X(LOG_DROPPED, "log.dropped", false)
 
 #define LOG_BURST 10u

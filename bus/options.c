@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include "base/macros.h"
+#include "base/spin.h"
 #include "log.h"
 
 struct option_def;
@@ -29,6 +30,7 @@ struct option_def {
 #define NAME_BYTES 40
 #define LIMITS_COUNT (sizeof(struct limits) / sizeof(uint64_t))
 #define VALUE_MS "TIME"
+#define VALUE_US "MICROSECONDS"
 #define VALUE_BYTES "BYTES"
 #define VALUE_COUNT "NUMBER"
 
@@ -40,6 +42,7 @@ struct unit {
 };
 
 static const struct unit units_ms[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {NULL, 0}};
+static const struct unit units_us[] = {{"", 1}, {"us", 1}, {"ms", 1000}, {NULL, 0}};
 static const struct unit units_bytes[] = {{"", 1},           {"K", KIB}, {"k", KIB},
                                           {"M", MIB},        {"m", MIB}, {"G", 1024 * MIB},
                                           {"g", 1024 * MIB}, {NULL, 0}};
@@ -117,6 +120,12 @@ static int parse_ms(struct options *o, const struct option_def *d, const char *t
                     struct failure *f)
 {
     return parse_ranged(o, d, text, units_ms, "a time like 500ms or 5s", f);
+}
+
+static int parse_us(struct options *o, const struct option_def *d, const char *text,
+                    struct failure *f)
+{
+    return parse_ranged(o, d, text, units_us, "a time like 100 or 100us", f);
 }
 
 static int parse_bytes(struct options *o, const struct option_def *d, const char *text,
@@ -285,8 +294,14 @@ static const struct option_def options_general[] = {
      0, 0, 0},
     {"General", "ready-fd", "FD", "write \"READY\\n\" there and close it when listening", parse_fd,
      0, 0, 0},
-    {"General", "drain-timeout", VALUE_MS, "time for clients to read what is left when stopping",
-     parse_ms, offsetof(struct options, drain_timeout_ms), 0, 3600000},
+    {"General", "drain-timeout", VALUE_MS, "time to hand over what waits when stopping", parse_ms,
+     offsetof(struct options, drain_timeout_ms), 0, 3600000},
+    {"General", "restart-grace", VALUE_MS,
+     "time for clients of the router before this one to return; 0 waits for nobody", parse_ms,
+     offsetof(struct options, restart_grace_ms), 0, 30000},
+    {"General", "spin", VALUE_US,
+     "longest time to look for input before sleeping, while that pays; 0 saves power", parse_us,
+     offsetof(struct options, spin_us), 0, SPIN_US_MAX},
     {"General", "replace", NULL, "take the place of the router that listens there", parse_replace,
      0, 0, 0},
     {"General", "replace-timeout", VALUE_MS, "time for a router that replaces this one to be ready",
@@ -400,7 +415,9 @@ static void print_help(FILE *out, const struct option_table *t, const struct opt
         "is an abstract name. Without --listen it is $BUS_ADDRESS, else\n"
         "$XDG_RUNTIME_DIR/bus-router/bus.sock, else /run/bus-router/bus.sock for root and\n"
         "/tmp/bus-router-UID/bus.sock for others. Missing directories are created with mode 0700.\n"
-        "PATH.lock beside a socket keeps a second router away.\n"
+        "PATH.lock beside a socket keeps a second router away; PATH.sessions beside the first one "
+        "says\n"
+        "who will come back if this router is gone.\n"
         "TIME is in milliseconds, or a number with ms or s. BYTES may end in K, M or G.\n"
         "\nSIGTERM and SIGINT stop the router when its clients have read what was on its way, a "
         "second\n"
@@ -552,6 +569,8 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
         .access = {.mode = 0600, .owner = LISTENER_KEEP_ID, .group = LISTENER_KEEP_ID},
         .drain_timeout_ms = 5000,
         .replace_timeout_ms = 5000,
+        .restart_grace_ms = 2000,
+        .spin_us = SPIN_US_DEFAULT,
         .log_level = LOG_INFO,
         .ready_fd = -1,
         .limits = LIMITS_DEFAULT,
@@ -565,8 +584,11 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
     r = parse_all(ret, &t, argc, argv, err);
     if (r >= 0x100) {
         if (strcmp(t.defs[r - 0x100].name, "help") == 0) {
-            const struct options defaults = {
-                .drain_timeout_ms = 5000, .replace_timeout_ms = 5000, .limits = LIMITS_DEFAULT};
+            const struct options defaults = {.drain_timeout_ms = 5000,
+                                             .replace_timeout_ms = 5000,
+                                             .restart_grace_ms = 2000,
+                                             .spin_us = SPIN_US_DEFAULT,
+                                             .limits = LIMITS_DEFAULT};
 
             print_help(out, &t, &defaults);
         } else {

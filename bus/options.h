@@ -23,11 +23,13 @@ struct options {
     size_t n_addresses;
     struct listener_access access;
     uint64_t drain_timeout_ms;
-    uint64_t log_level; /* enum log_level */
     uint64_t replace_timeout_ms;
-    int ready_fd;     /* -1: none */
-    bool replace;     /* a router that runs */
-    char **successor; /* arguments for one that is to replace this one, NULL-terminated */
+    uint64_t restart_grace_ms; /* 0: nobody is waited for */
+    uint64_t spin_us;          /* how long to look for input before sleeping */
+    uint64_t log_level;        /* enum log_level */
+    int ready_fd;              /* -1: none */
+    bool replace;              /* a router that runs */
+    char **successor;          /* arguments for one that replaces this one, NULL-terminated */
     size_t n_successor;
     struct limits limits;
 };

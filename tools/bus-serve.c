@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bus-serve: answers requests by running a command for each. */
 
+#include <bus/drain.h>
 #include <bus/request.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 /* At the end: for the router to hear of it. */
 #define LAST_FLUSH_MS 2000
 #define N_OWN_FDS 3u
+#define DRAIN_MS_MAX 3600000u
 
 static const char help[] =
     "usage: bus-serve [OPTION]... FILTER -- COMMAND [ARGUMENT]...\n"
@@ -48,11 +50,15 @@ static const char help[] =
     "  -e, --echo             reply with what was asked, and its headers\n"
     "  -T, --text TEXT        reply with TEXT\n"
     "  -v, --verbose          show what COMMAND writes to standard error\n"
+    "  -d, --drain-timeout MS after a signal, finish what is under way for so long; default: 5000\n"
+    "      --reconnect        when the link to the router breaks, wait for it to come back\n"
     "      --ready-fd FD      write a line READY to descriptor FD when requests can come\n"
     "      --help             this text\n"
     "      --version          the version\n"
     "\n"
-    "Ends with SIGINT or SIGTERM; requesters that still wait hear that the server has gone.\n"
+    "With SIGINT or SIGTERM it takes no further requests, finishes what it has, and ends; a "
+    "second\n"
+    "signal ends it at once. Requesters that still wait then hear that the server has gone.\n"
     "Exit codes: 0 after a signal; 1 failure, such as no router, or a refusal; 2 wrong usage.\n";
 
 struct settings {
@@ -60,7 +66,9 @@ struct settings {
     const char *filter;
     struct serve_settings serve;
     bool has_jobs;
+    uint64_t drain_ms;
     int ready_fd; /* -1: none */
+    bool reconnect;
 };
 
 struct state {
@@ -69,7 +77,9 @@ struct state {
     struct jobs jobs;
     struct pollfd *fds; /* our own, then those of jobs */
     int child_fd;       /* readable after SIGCHLD */
+    bool is_ready;
     bool done;
+    bool drained;
     bool failed;
 };
 
@@ -88,18 +98,32 @@ static void say_ready(struct state *s)
     }
 }
 
+static struct state *state_of(struct jobs *jobs)
+{
+    return (struct state *) ((char *) jobs - offsetof(struct state, jobs));
+}
+
 static void on_ready(struct bus_sub *sub, enum bus_status status, const char *text, void *userdata)
 {
-    struct jobs *jobs = userdata;
-    struct state *s = (struct state *) ((char *) jobs - offsetof(struct state, jobs));
+    struct state *s = state_of(userdata);
 
     if (status == BUS_STATUS_OK) {
-        say_ready(s);
+        if (!s->is_ready) { /* and not again after a return */
+            s->is_ready = true;
+            say_ready(s);
+        }
         return;
     }
     tool_error("the router refused to let %s be served: %s%s%s", bus_sub_filter(sub),
                bus_status_text(status), *text ? ": " : "", text);
     fail(s);
+}
+
+static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
+{
+    (void) conn;
+    (void) userdata;
+    tool_say_state(event);
 }
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -143,14 +167,13 @@ static int left_ms(uint64_t until_ns)
 }
 
 /* conn_fd -1: only for the commands. */
-static void wait_for_work(struct state *s, int conn_fd, bool may_wait)
+static void wait_for_work(struct state *s, int conn_fd, bool may_wait, uint64_t until_ns)
 {
-    uint64_t until_ns = UINT64_MAX;
     size_t n = N_OWN_FDS + jobs_poll(&s->jobs, s->fds + N_OWN_FDS, &until_ns);
     struct signalfd_siginfo info;
 
     s->fds[0] = (struct pollfd){.fd = conn_fd, .events = POLLIN};
-    s->fds[1] = (struct pollfd){.fd = conn_fd < 0 ? -1 : tool_signal_fd(), .events = POLLIN};
+    s->fds[1] = (struct pollfd){.fd = tool_interrupted() ? -1 : tool_signal_fd(), .events = POLLIN};
     s->fds[2] = (struct pollfd){.fd = s->child_fd, .events = POLLIN};
     if (poll(s->fds, (nfds_t) n, may_wait ? left_ms(until_ns) : 0) <= 0) {
         return;
@@ -173,7 +196,36 @@ static void loop(struct state *s)
         }
         jobs_step(&s->jobs);
         if (!s->done && !tool_interrupted()) {
-            wait_for_work(s, bus_fd(s->conn), r == 0);
+            wait_for_work(s, bus_fd(s->conn), r == 0, UINT64_MAX);
+        }
+    }
+}
+
+static void on_drained(struct bus_sub *sub, enum bus_status status, void *userdata)
+{
+    (void) sub;
+    (void) status;
+    state_of(userdata)->drained = true;
+}
+
+/* Others get what comes from now on. What this server has is finished, as far as there is time. */
+static void drain(struct state *s, struct bus_sub *sub)
+{
+    uint64_t until_ns = tool_now_ns() + s->settings->drain_ms * 1000000u;
+
+    if (s->done || !sub || bus_sub_drain(sub, on_drained) < 0) {
+        return;
+    }
+    while (!s->done && !s->drained && tool_now_ns() < until_ns) {
+        int r = bus_process(s->conn);
+
+        if (r < 0) {
+            fail(s);
+            return;
+        }
+        jobs_step(&s->jobs);
+        if (!s->done && !s->drained) {
+            wait_for_work(s, bus_fd(s->conn), r == 0, until_ns);
         }
     }
 }
@@ -189,7 +241,7 @@ static void stop(struct state *s, struct bus_sub *sub)
     jobs_abandon(&s->jobs);
     jobs_step(&s->jobs);
     while (s->jobs.first) {
-        wait_for_work(s, -1, true);
+        wait_for_work(s, -1, true, UINT64_MAX);
         jobs_step(&s->jobs);
     }
 }
@@ -214,6 +266,10 @@ static int connect_and_serve(struct state *s)
 
     opts.on_closed = on_closed;
     opts.userdata = s;
+    if (s->settings->reconnect) {
+        opts.flags |= BUS_OPEN_RECONNECT;
+        opts.on_state = on_state;
+    }
     if (tool_connect(s->settings->address, &opts, &s->conn) < 0) {
         return TOOL_FAILURE;
     }
@@ -222,6 +278,7 @@ static int connect_and_serve(struct state *s)
         fail(s);
     }
     loop(s);
+    drain(s, sub);
     stop(s, sub);
     bus_close(s->conn);
     return s->failed ? TOOL_FAILURE : TOOL_OK;
@@ -246,7 +303,7 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION };
+enum { OPT_READY_FD = 256, OPT_RECONNECT, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -255,6 +312,8 @@ static const struct option long_options[] = {
     {"echo", no_argument, NULL, 'e'},
     {"text", required_argument, NULL, 'T'},
     {"verbose", no_argument, NULL, 'v'},
+    {"drain-timeout", required_argument, NULL, 'd'},
+    {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -308,6 +367,15 @@ static int parse_option(int option, struct settings *s)
         return set_mode(s, SERVE_TEXT);
     case 'v':
         s->serve.verbose = true;
+        return 0;
+    case 'd':
+        return tool_parse_u64(optarg, 0, DRAIN_MS_MAX, &s->drain_ms)
+                   ? 0
+                   : tool_usage("--drain-timeout %s: not a whole number of milliseconds from 0 "
+                                "to %u",
+                                optarg, DRAIN_MS_MAX);
+    case OPT_RECONNECT:
+        s->reconnect = true;
         return 0;
     case OPT_READY_FD:
         return parse_ready_fd(s);
@@ -365,11 +433,11 @@ static uint32_t default_jobs(void)
 
 int main(int argc, char **argv)
 {
-    struct settings s = {.serve.jobs_max = default_jobs(), .ready_fd = -1};
+    struct settings s = {.serve.jobs_max = default_jobs(), .drain_ms = 5000, .ready_fd = -1};
     int option, r;
 
     /* +: what is behind FILTER is COMMAND's */
-    while ((option = getopt_long(argc, argv, "+a:j:seT:v", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+a:d:j:seT:v", long_options, NULL)) != -1) {
         if (option == OPT_HELP) {
             return tool_print(help);
         }

@@ -135,17 +135,28 @@ static void on_signal(int number)
     (void) number;
     interrupted = 1;
     (void) !write(signal_pipe[1], "", 1);
+    (void) alarm(1);
     errno = saved;
+}
+
+/* A signal between the last look at tool_interrupted() and a system call that blocks would be
+ * noticed when that returns, perhaps never: so it comes again until it is. */
+static void on_alarm(int number)
+{
+    (void) number;
+    (void) alarm(1);
 }
 
 bool tool_catch_signals(void)
 {
     /* Without SA_RESTART a blocking write() ends too. */
     struct sigaction caught = {.sa_handler = on_signal, .sa_flags = (int) SA_RESETHAND};
+    struct sigaction again = {.sa_handler = on_alarm};
     struct sigaction ignored = {.sa_handler = SIG_IGN};
 
-    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGINT, &caught, NULL) ||
-        sigaction(SIGTERM, &caught, NULL) || sigaction(SIGPIPE, &ignored, NULL)) {
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGALRM, &again, NULL) ||
+        sigaction(SIGINT, &caught, NULL) || sigaction(SIGTERM, &caught, NULL) ||
+        sigaction(SIGPIPE, &ignored, NULL)) {
         tool_error("cannot catch signals: %s", strerror(errno));
         return false;
     }
@@ -201,14 +212,28 @@ int tool_connect(const char *address, const struct bus_opts *opts, struct bus_co
     return r;
 }
 
-void tool_say_closed(enum bus_goodbye reason, const char *text)
+static void say_reason(const char *what, enum bus_goodbye reason, const char *text)
 {
     if (text && *text && strcmp(text, bus_goodbye_text(reason)) != 0) {
-        tool_error("the connection to the router has ended: %s: %s", bus_goodbye_text(reason),
-                   text);
+        tool_error("%s: %s: %s", what, bus_goodbye_text(reason), text);
     } else {
-        tool_error("the connection to the router has ended: %s", bus_goodbye_text(reason));
+        tool_error("%s: %s", what, bus_goodbye_text(reason));
     }
+}
+
+void tool_say_state(const struct bus_state_event *event)
+{
+    if (event->state == BUS_CONN_LOST) {
+        say_reason("the link to the router is lost, waiting for its return", event->reason,
+                   event->text);
+    } else if (event->state == BUS_CONN_RESTORED) {
+        tool_error("the router is back");
+    }
+}
+
+void tool_say_closed(enum bus_goodbye reason, const char *text)
+{
+    say_reason("the connection to the router has ended", reason, text);
 }
 
 uint64_t tool_now_ns(void)

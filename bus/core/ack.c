@@ -7,6 +7,7 @@
 #include "core/cargo.h"
 #include "core/group.h"
 #include "core/member.h"
+#include "core/reliance.h"
 #include "wire/hot.h"
 
 /* Dead letters that are published in a turn. */
@@ -23,7 +24,13 @@ uint64_t delivery_memory(const struct delivery *d)
 
 void delivery_free(struct delivery *d)
 {
-    quota_release(&d->group->peer.quota, delivery_memory(d));
+    struct group *g = d->group;
+
+    g->n_deliveries--;
+    if (g->face && UNLIKELY(sub_reliance(g->face) != NULL)) {
+        reliance_delivery_ended(g->face->queue->reliance, d);
+    }
+    quota_release(&g->peer.quota, delivery_memory(d));
     message_unref(d->message);
     free(d);
 }
@@ -42,12 +49,14 @@ static struct delivery *delivery_new(struct group *g, const struct offering *o)
     }
     d->message = *o->message;
     d->group = g;
+    d->round = g->round;
     if (!o->is_paid && !quota_allows(&g->peer.quota, delivery_memory(d))) {
         free(d);
         return NULL;
     }
     quota_force(&g->peer.quota, delivery_memory(d));
     (void) message_ref(d->message);
+    g->n_deliveries++;
     return d;
 }
 
@@ -74,10 +83,11 @@ static uint32_t number_next(const struct member *m)
 
 static struct message_extra extra_of(const struct delivery *d, uint32_t number)
 {
+    uint32_t flags = d->message->flags & MESSAGE_SHARED_FLAGS;
     struct message_extra extra;
 
-    extra.n = (uint8_t) hot_put_delivery(extra.bytes, d->deliveries > 0 ? MESSAGE_REDELIVERED : 0,
-                                         number, d->deliveries);
+    flags |= d->deliveries > 0 ? MESSAGE_REDELIVERED : 0;
+    extra.n = (uint8_t) hot_put_delivery(extra.bytes, flags, number, d->deliveries);
     return extra;
 }
 
@@ -127,10 +137,17 @@ static void count_returned(struct group *g, uint32_t n, uint64_t bytes)
     c->messages_unacknowledged_now -= n;
 }
 
-/* Whose it is now: what has a key goes to the member that has that. */
+/* The member that has its key; NULL: it is for any. */
+static struct member *owner_of(struct group *g, const struct delivery *d)
+{
+    return g->slots && d->message->key ? group_slot(g, d->message->key) : NULL;
+}
+
 static struct delivery **returned_of(struct group *g, const struct delivery *d)
 {
-    return g->slots && d->message->key ? &group_slot(g, d->message->key)->returned : &g->returned;
+    struct member *owner = owner_of(g, d);
+
+    return owner ? &owner->returned : &g->returned;
 }
 
 /* Before what is there, and in its order. */
@@ -145,6 +162,14 @@ static void list_distribute(struct group *g, struct delivery *list)
         DL_PREPEND(*to, d);
         g->peer.router->work++;
     }
+}
+
+void returned_hand_over(struct member *m)
+{
+    struct delivery *returned = m->returned;
+
+    m->returned = NULL;
+    list_distribute(m->group, returned);
 }
 
 void deliveries_take_back(struct member *m)
@@ -173,11 +198,15 @@ void deliveries_take_back(struct member *m)
 
 static void delivery_take_back(struct member *m, struct delivery *d)
 {
-    struct delivery **to = returned_of(m->group, d);
+    struct member *owner = owner_of(m->group, d);
+    struct delivery **to = owner ? &owner->returned : &m->group->returned;
 
     count_returned(m->group, 1, d->message->size);
     d->refused_by = m->number;
     DL_PREPEND(*to, d);
+    if (owner && owner != m) { /* this one drains, and has its keys no more */
+        sub_pump(&owner->sub);
+    }
 }
 
 /* ---- ACK ---- */
@@ -362,6 +391,8 @@ bool delivery_restore(const struct delivery *as, struct member *m, bool is_out)
     d->number = as->number;
     d->deliveries = as->deliveries;
     d->refused_by = as->refused_by;
+    d->round = g->round;
+    g->n_deliveries++;
     quota_force(&g->peer.quota, delivery_memory(d));
     if (is_out && !unacked_restore(m, d)) {
         delivery_free(d);

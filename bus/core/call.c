@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/drain.h"
 #include "core/envelope.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -26,7 +27,8 @@ bool match_serves(const struct match *match)
 {
     const struct sub *s = match->sub;
 
-    return (s->flags & SUB_SERVE) && !s->is_ended && s->peer->state == PEER_READY;
+    return (s->flags & (SUB_SERVE | SUB_DRAINING)) == SUB_SERVE && !s->is_ended &&
+           s->peer->state == PEER_READY;
 }
 
 /* ---- who gets it ---- */
@@ -108,7 +110,7 @@ static bool call_put(struct call *c, const struct message_parts *parts)
     struct peer *p = s->peer;
     uint8_t lead[CALL_LEAD_MAX];
     size_t n = lead_write(lead, c, s);
-    const struct envelope e = {p, VERB_CALL, lead, n, n, s->flags & SUB_DESCRIPTORS};
+    const struct envelope e = {p, VERB_CALL, lead, n, n, s->flags & SUB_DESCRIPTORS, 0};
 
     if (!sub_introduce(s, c->match, parts->sender)) {
         return false;
@@ -318,7 +320,7 @@ void server_pump(struct sub *s)
     }
     sub_unwait(s);
     pump_waiting(s);
-    if (!r->call_queues) {
+    if (!r->call_queues || (s->flags & SUB_DRAINING)) {
         return;
     }
     pump_topics(s);
@@ -408,6 +410,9 @@ void call_over(struct call *c)
     c->request->n_over++;
     idpool_remove(&r->calls, (uint32_t) (c->id & CALLS_MAX));
     r->counters.calls_now--;
+    if (s && (s->flags & SUB_DRAINING)) {
+        drain_note(s);
+    }
 }
 
 void call_cancel(struct call *c, enum bus_status reason)
@@ -479,6 +484,20 @@ bool server_end(struct sub *s, unsigned *budget)
     free(server);
     s->server = NULL;
     return true;
+}
+
+void server_drain(struct sub *s)
+{
+    unsigned all = UINT_MAX;
+
+    if (s->peer->router->call_queues) {
+        (void) topics_abandon(s, &all);
+    }
+}
+
+bool server_is_idle(const struct sub *s)
+{
+    return !s->server->open && !s->server->waiting;
 }
 
 /* ---- REPLY ---- */

@@ -2,8 +2,10 @@
 /* The invariants of the whole router, for tests. */
 #include <assert.h>
 #include <utlist.h>
+#include "core/drain.h"
 #include "core/member.h"
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -142,7 +144,11 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
         assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
+    reliance_check(s);
     assert(server || s->is_ended || !(s->flags & SUB_SERVE));
+    /* what is over is noted */
+    assert(!(s->flags & SUB_DRAINING) || p->state != PEER_READY || !drain_is_over(s) ||
+           (p->is_draining && idset_has(&p->drained, number)));
     return (s->is_ended ? 0 : sub_memory(s)) + matches_check(s) + (sq ? sq->charge.bytes : 0) +
            (server ? server_check(s) : 0);
 }
@@ -304,6 +310,8 @@ static uint64_t peer_check(const struct peer *p)
     }
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
     charged += requests_check(p, &n_calls);
+    reliable_check(p);
+    assert(!p->is_held || p->state == PEER_CLOSING || router_is_holding(p->router));
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);
@@ -354,16 +362,17 @@ static uint64_t group_check_one(const struct group *g, uint64_t *n_unacked)
 {
     uint64_t charged = g->charge.bytes + windows_memory(&g->peer.windows);
     struct delivery_sums returned = {0}, dead = {0};
-    uint32_t n = 0, n_slots = 0, n_dead = 0;
+    uint32_t n = 0, n_slots = 0, n_dead = 0, n_draining = 0;
     const struct delivery *d;
     const struct member *m;
 
     DL_FOREACH (g->members, m) {
         *n_unacked += member_check(g, m, &returned, &charged);
         n_slots += m->n_slots;
+        n_draining += (m->sub.flags & SUB_DRAINING) != 0;
         n++;
     }
-    assert(n == g->n_members && g->n_ready <= n);
+    assert(n == g->n_members && g->n_ready <= n && n_draining == g->n_draining);
     for (uint32_t i = 0; g->slots && i < GROUP_SLOTS; i++) {
         n_slots -= g->slots[i] != NULL;
     }

@@ -11,6 +11,7 @@
     X(clients_total, "clients", "connected since the start")                                       \
     X(clients_refused, "clients", "turned away at a limit")                                        \
     X(subscriptions_now, "", "subscriptions now")                                                  \
+    X(subscriptions_drained, "", "subscriptions that ended when what waited for them had gone")    \
     X(topics_now, "", "topics known now")                                                          \
     X(buffers_now, "buffers", "registered, or with messages in them")                              \
     X(leases_now, "messages", "bodies in buffers that clients hold now")                           \
@@ -44,6 +45,8 @@
     X(messages_redelivered, "messages", "of these, delivered again")                               \
     X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
+    X(reliable_stalls, "", "subscriptions that publishers of reliable topics ceased to wait for")  \
+    X(acknowledgements, "", "times a publisher was told how far reliable topics are consumed")     \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \
     X(requests_failed, "requests", "that ended without their answer, or were refused")             \

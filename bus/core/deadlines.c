@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <utlist.h>
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -19,9 +20,9 @@ static uint64_t stall_deadline(const struct router *r)
 
 uint64_t router_deadline(const struct router *r)
 {
-    uint64_t deadline = stall_deadline(r);
+    uint64_t deadline = MIN(stall_deadline(r), reliance_deadline(r));
 
-    if (r->doomed || presence_is_due(r) || groups_have_work(&r->groups)) {
+    if (r->doomed || r->draining || presence_is_due(r) || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
     }
     if (r->greeting) {
@@ -33,6 +34,7 @@ uint64_t router_deadline(const struct router *r)
     if (r->lingering) {
         deadline = MIN(deadline, r->lingering->deadline_ns);
     }
+    deadline = MIN(deadline, hold_deadline(r));
     deadline = MIN(deadline, timers_next_ns(&r->timers));
     if (r->retry_ns) {
         deadline = MIN(deadline, r->retry_ns);
@@ -55,6 +57,7 @@ static void retry_all(struct router *r)
             peer_pump_waiting(p);
             tap_flush_loss(p);
             publish_retry(p);
+            reliable_retry(p);
             cargo_return_all(p);
         }
     }
@@ -100,12 +103,48 @@ void router_tick(struct router *r, const struct now *now)
     while (stall_deadline(r) <= t) {
         sub_end_blocking(r->stalling->sub);
     }
+    hold_expire(r, t);
+    reliance_expire(r, t);
     timers_run(&r->timers, r, t, TIMERS_IN_A_TURN);
     if (r->retry_ns && r->retry_ns <= t) {
         retry_all(r);
     }
     reap_turn(r);
     presence_turn(r);
+    reliable_tell_all(r);
+}
+
+void router_tell_stopping(struct peer *p)
+{
+    const struct router *r = p->router;
+    uint64_t now_ns = r->now.monotonic_ns;
+    uint64_t left_ns = r->stopping_ns > now_ns ? r->stopping_ns - now_ns : 0;
+    struct wire_stopping m = {(uint32_t) MIN(left_ns / NS_PER_MS, UINT32_MAX)};
+
+    if (p->state == PEER_READY && (p->features & FEATURE_STOPPING)) {
+        peer_send(p, VERB_STOPPING, &m);
+    }
+}
+
+void router_drain(struct router *r, uint64_t deadline_ns, const struct now *now)
+{
+    struct peer *p;
+
+    r->now = *now;
+    r->is_stopping = true;
+    r->stopping_ns = deadline_ns;
+    DL_FOREACH (r->peers, p) {
+        router_tell_stopping(p);
+    }
+    router_reap(r, REAP_AT_ONCE);
+}
+
+bool router_is_drained(const struct router *r)
+{
+    const struct counters *c = &r->counters;
+
+    return c->messages_queued_now == r->n_paced && c->messages_unacknowledged_now == 0 &&
+           c->requests_now == 0;
 }
 
 void router_shutdown(struct router *r, const struct now *now)

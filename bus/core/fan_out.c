@@ -22,7 +22,7 @@ static void outcome_count(struct fan_out *f, const struct sub *s, const struct s
 /* A subscription that is not like most. */
 static bool sub_is_served_specially(struct sub *s, const struct peer *from)
 {
-    if ((s->flags & SUB_SERVE) || ((s->flags & SUB_NO_LOCAL) && s->peer == from)) {
+    if ((s->flags & (SUB_SERVE | SUB_DRAINING)) || ((s->flags & SUB_NO_LOCAL) && s->peer == from)) {
         return false;
     }
     if (s->flags & SUB_ALARM) {
@@ -34,7 +34,7 @@ static bool sub_is_served_specially(struct sub *s, const struct peer *from)
 static inline bool sub_is_served(struct sub *s, const struct peer *from)
 {
     return s->peer->state != PEER_CLOSING &&
-           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM | SUB_SERVE))) ||
+           (LIKELY(!(s->flags & (SUB_NO_LOCAL | SUB_ALARM | SUB_SERVE | SUB_DRAINING))) ||
             sub_is_served_specially(s, from));
 }
 

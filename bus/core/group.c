@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/drain.h"
 #include "core/member.h"
+#include "core/reliance.h"
 #include "wire/topic.h"
 
 #define READY_MIN 4u
@@ -414,20 +416,79 @@ static void member_hand_over(struct sub *s, struct group *g)
     }
 }
 
-void member_leave(struct sub *s)
+static void slots_give_up(struct member *m)
 {
-    struct member *m = member_of(s);
     struct group *g = m->group;
 
-    DL_DELETE(g->members, m);
-    g->n_members--;
-    member_refresh(m);
     for (uint32_t i = 0; g->slots && m->n_slots > 0 && i < GROUP_SLOTS; i++) {
         if (g->slots[i] == m) {
             g->slots[i] = NULL;
             m->n_slots--;
         }
     }
+}
+
+/* A member that stays on, but not for its keys. */
+static void keys_give_up(struct member *m)
+{
+    slots_give_up(m);
+    returned_hand_over(m);
+    member_hand_over(&m->sub, m->group);
+}
+
+/* Something has been handed on. */
+/* While what waits goes from hand to hand nothing of it counts as consumed. */
+static void places_freeze(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_freeze(g->face->queue->reliance);
+    }
+}
+
+static void places_thaw(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_thaw(g->face->queue->reliance);
+    }
+}
+
+static void members_pump(struct group *g)
+{
+    struct member *m;
+
+    DL_FOREACH (g->members, m) {
+        if (m->returned) {
+            sub_pump(&m->sub);
+        }
+    }
+    group_pump(g);
+}
+
+/* If only those are left that drain, they get what waits after all. */
+static void group_note_draining(struct group *g)
+{
+    struct member *m;
+
+    if (!group_drains(g)) {
+        return;
+    }
+    interest_note_sub(g->face);
+    DL_FOREACH (g->members, m) {
+        member_refresh(m);
+    }
+}
+
+void member_leave(struct sub *s)
+{
+    struct member *m = member_of(s);
+    struct group *g = m->group;
+
+    places_freeze(g);
+    DL_DELETE(g->members, m);
+    g->n_members--;
+    g->n_draining -= (s->flags & SUB_DRAINING) != 0;
+    member_refresh(m);
+    slots_give_up(m);
     deliveries_take_back(m);
     if (!g->members) {
         group_close(g);
@@ -435,12 +496,59 @@ void member_leave(struct sub *s)
     }
     member_hand_over(s, g);
     m->group = NULL; /* the last one ends it */
+    if (!(s->flags & SUB_DRAINING)) {
+        group_note_draining(g);
+    }
+    members_pump(g);
+    places_thaw(g);
+}
+
+void member_drain(struct sub *s)
+{
+    struct member *m = member_of(s);
+    struct group *g = m->group;
+
+    places_freeze(g);
+    g->n_draining++;
+    member_refresh(m);
+    if (group_drains(g)) {
+        group_note_draining(g);
+    } else {
+        keys_give_up(m);
+    }
+    members_pump(g);
+    places_thaw(g);
+}
+
+void member_restore_draining(struct sub *s)
+{
+    member_of(s)->group->n_draining++;
+}
+
+void member_welcome(struct sub *s)
+{
+    struct group *g = member_of(s)->group;
+    struct member *m;
+
+    if (g->n_draining == 0 || g->n_draining + 1 < g->n_members) {
+        return;
+    }
+    places_freeze(g);
+    interest_note_sub(g->face);
     DL_FOREACH (g->members, m) {
-        if (m->returned) {
-            sub_pump(&m->sub);
+        if (m->sub.flags & SUB_DRAINING) {
+            member_refresh(m);
+            keys_give_up(m);
+            drain_note(&m->sub); /* what it may have waited for is another's now */
         }
     }
-    group_pump(g);
+    members_pump(g);
+    places_thaw(g);
+}
+
+bool group_is_draining(const struct group *g)
+{
+    return group_drains(g);
 }
 
 bool member_end(struct sub *s, unsigned *budget)

@@ -49,11 +49,21 @@ void member_leave(struct sub *s);
  * left. */
 bool member_end(struct sub *s, unsigned *budget);
 uint64_t member_memory(void);
+/* It gets nothing new any more. If no other member does, the group itself drains: it matches
+ * nothing, and what waits goes to its members still. */
+void member_drain(struct sub *s);
+/* It drained in another router; nothing waits yet. */
+void member_restore_draining(struct sub *s);
+/* A draining member has nothing to acknowledge and nothing to wait for. */
+bool member_is_idle(const struct sub *s);
+/* A new one: if the group was draining, it is not any more. */
+void member_welcome(struct sub *s);
+bool group_is_draining(const struct group *g);
 
 /* ---- messages ---- */
 
-/* A match of a group: to one member. *ret is whom the outcome is about; NONE: the group is ending.
- */
+/* A match of a group: to one member. *ret is whom the outcome is about; NONE: the group is ending
+ * or draining. */
 struct sub_outcome group_publish(struct match *match, const struct message_parts *parts,
                                  struct message **message, struct sub **ret);
 /* A match of a group that could not be noted: a loss. */
@@ -62,8 +72,8 @@ struct sub *group_lose(struct sub *face, uint64_t size);
 void member_pump(struct sub *s);
 /* MESSAGE with what a member that acknowledges needs. False if out of memory. */
 bool member_put(struct sub *s, struct match *match, const struct message_parts *parts);
-/* A member has given credit back. */
-void member_note_progress(struct sub *s);
+/* A member has given credit back, for so many messages. */
+void member_note_progress(struct sub *s, uint32_t messages);
 /* It may no longer block publishers. */
 void group_tell_stalled(struct group *g);
 

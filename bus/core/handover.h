@@ -55,6 +55,8 @@ void save_set(struct save *s, unsigned field, const struct idset *set);
 /* save_subs.c */
 void save_subs(struct save *s);
 void save_queues(struct save *s);
+/* save_reliable.c */
+void save_reliable(struct save *s);
 /* save_requests.c */
 void save_requests(struct save *s);
 void save_presence(struct save *s);
@@ -85,7 +87,8 @@ struct load {
     struct request *request;
     struct wire_header texts[LOAD_TEXTS_MAX];
     size_t n_texts;
-    uint64_t retry_ns; /* of the router, when it is done */
+    const struct session_ops *sessions; /* hear of nothing before it is done */
+    uint64_t retry_ns;                  /* of the router, when it is done */
     bool is_unresolved;
     bool is_begun;
     bool has_failed; /* out of memory */
@@ -129,6 +132,11 @@ bool load_item(struct load *l);
 bool load_pace(struct load *l);
 bool load_delivery(struct load *l);
 bool load_waiting(struct load *l);
+/* load_reliable.c */
+bool load_reliable(struct load *l);
+bool load_stalled(struct load *l);
+/* What was published and not yet marked, and rounds that are over: when everything is there. */
+void load_reliable_end(struct router *r);
 /* load_requests.c */
 bool load_request(struct load *l);
 bool load_call(struct load *l);

@@ -42,6 +42,8 @@ struct image_source {
 int router_load(const struct router_config *config, struct image_source *from,
                 const struct now *now, struct router **ret, const char **ret_why);
 
+/* Tells config.sessions of those who come back, as if they had just been greeted. */
+void router_list_returning(const struct router *r);
 /* The one behind p, or the first; NULL if that was the last. */
 struct peer *router_next_peer(const struct router *r, const struct peer *p);
 void peer_set_userdata(struct peer *p, void *userdata);

@@ -31,6 +31,18 @@ void interest_note(struct topic *t, void *userdata)
     interest_change(t->interest);
 }
 
+void interest_note_sub(const struct sub *s)
+{
+    const struct match *m;
+
+    DL_FOREACH2(s->matches, m, sub_next)
+    {
+        if (m->topic->interest) {
+            interest_change(m->topic->interest);
+        }
+    }
+}
+
 /* ---- watching ---- */
 
 static struct interest *interest_new(struct router *r, struct topic *t)
@@ -127,7 +139,10 @@ void interests_fini(struct peer *p)
 
 static bool sub_is_interest(const struct sub *s)
 {
-    return (s->peer->group || s->peer->state != PEER_CLOSING) && !(s->flags & SUB_SERVE);
+    if (s->flags & (SUB_SERVE | SUB_DRAINING)) {
+        return false;
+    }
+    return s->peer->group ? !group_is_draining(s->peer->group) : s->peer->state != PEER_CLOSING;
 }
 
 static void count_missing(struct sub *s, void *ctx)

@@ -35,6 +35,8 @@ enum state_kind {
     STATE_TEXT = 25,    /* of the will or the monitor behind it */
     STATE_WILL = 26,
     STATE_MONITOR = 27,
+    STATE_RELIABLE = 28,
+    STATE_STALLED = 29,
     STATE_LISTENER = 64, /* those from here on belong to the process, not to the core */
     STATE_LINK = 65,
 };
@@ -79,6 +81,7 @@ enum {
     PEER_KNOWN_BUFFERS = 7,
     PEER_PARCEL = 8,
     PEER_PARCEL_2 = 9,
+    PEER_COMES_BACK = 10,
     PEER_PLAIN = 16 /* and those behind it: core/handover.h */
 };
 
@@ -109,7 +112,8 @@ enum {
     SUB_MEMBER_NUMBER = 22,
     SUB_MEMBER_TURN = 23,
     SUB_LAST_DELIVERY = 24,
-    SUB_IS_READY = 25
+    SUB_IS_READY = 25,
+    SUB_IS_DRAINING = 26
 };
 
 enum {
@@ -142,7 +146,9 @@ enum {
     ALIAS_IS_OWNED = 5,
     ALIAS_IS_WATCHED = 6,
     ALIAS_IS_TOLD = 7,
-    ALIAS_TOLD = 8
+    ALIAS_TOLD = 8,
+    ALIAS_IS_RELIABLE = 9,
+    ALIAS_IS_NOTED = 10
 };
 
 enum { KEEP_TOPIC = 1, KEEP_MESSAGES = 2, KEEP_TTL_MS = 3 };
@@ -287,3 +293,13 @@ enum {
     LINK_IS_DEAF = 4,
     LINK_HAS_ENDED = 5,
 };
+
+enum {
+    RELIABLE_PEER = 1,
+    RELIABLE_DONE = 2,
+    RELIABLE_TOLD = 3,
+    RELIABLE_SEQUENCE = 4,
+    RELIABLE_PLACES = 5,
+};
+
+enum { STALLED_PEER = 1, STALLED_SUB = 2, STALLED_GROUP = 3 };

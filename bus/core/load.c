@@ -139,6 +139,8 @@ static bool load_router(struct load *l, const struct router_config *config, stru
     *keep = config->limits;
     keep->publish_window_messages = record_get(rec, ROUTER_PUBLISH_MESSAGES);
     keep->publish_window_bytes = record_get(rec, ROUTER_PUBLISH_BYTES);
+    l->sessions = config->sessions;
+    wide.sessions = NULL;
     wide.limits = limits_wide();
     wide.epoch = record_get(rec, ROUTER_EPOCH);
     wide.hash_seed = record_get(rec, ROUTER_HASH_SEED);
@@ -319,6 +321,10 @@ static bool load_one(struct load *l)
         return load_will(l);
     case STATE_MONITOR:
         return load_monitor(l);
+    case STATE_RELIABLE:
+        return load_reliable(l);
+    case STATE_STALLED:
+        return load_stalled(l);
     case STATE_ROUTER:
     case STATE_LISTENER:
     case STATE_LINK:
@@ -374,12 +380,21 @@ static bool load_end(struct load *l, const struct limits *limits)
     r->retry_ns = l->retry_ns;
     r->calls_unresolved = l->is_unresolved;
     why = load_check(r);
+    if (!why) {
+        r->config.sessions = l->sessions;
+        load_reliable_end(r);
+    }
     return !why || load_refuse(l, why);
 }
 
 /* What was built up to here is a router like any other, but for the references. */
 static void load_abandon(struct load *l)
 {
+    struct peer *p = NULL;
+
+    while (l->router && (p = router_next_peer(l->router, p))) {
+        p->comes_back = false; /* nobody is to hear that it has ended */
+    }
     if (l->is_begun) {
         l->router->topics.on_new = l->on_new_topic;
         load_requests_abandon(l);

@@ -6,7 +6,9 @@
 #include "core/handover.h"
 #include "core/interest.h"
 #include "core/member.h"
+#include "core/reliance.h"
 #include "core/will.h"
+#include "wire/hot.h"
 #include "wire/topic.h"
 
 /* ---- senders and parcels ---- */
@@ -217,6 +219,7 @@ bool load_peer(struct load *l)
         return load_starve(l);
     }
     p->state = (enum peer_state) state;
+    p->comes_back = p->state == PEER_READY && s->session != 0 && record_get(rec, PEER_COMES_BACK);
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X
@@ -341,10 +344,14 @@ bool load_alias(struct load *l)
     }
     m.topic = (struct text){t->name, t->len};
     m.flags = (record_get(rec, ALIAS_IS_OWNED) ? ADVERTISE_OWNED : 0u) |
-              (record_get(rec, ALIAS_IS_WATCHED) ? ADVERTISE_INTEREST : 0u);
+              (record_get(rec, ALIAS_IS_WATCHED) ? ADVERTISE_INTEREST : 0u) |
+              (record_get(rec, ALIAS_IS_RELIABLE) ? ADVERTISE_RELIABLE : 0u);
     m.retain_messages = record_get(rec, ALIAS_IS_WISH) != 0;
     if (!alias_restore(p, &m)) {
         return load_refuse(l, "alias");
+    }
+    if ((m.flags & ADVERTISE_RELIABLE) && record_get(rec, ALIAS_IS_NOTED)) {
+        reliable_note(p, m.alias);
     }
     if (m.flags & ADVERTISE_INTEREST) {
         watch_restore(l, p, m.alias);
@@ -475,6 +482,11 @@ bool load_message(struct load *l)
     struct cargo *c = NULL;
     struct message *m;
 
+    /* what they are told by is where put_with() looks for it */
+    if ((parts.flags & MESSAGE_SHARED_FLAGS) &&
+        hot_message_end(parts.header, header.len) + HOT_FLAGS_BYTES > header.len) {
+        return load_refuse(l, "message: its flags");
+    }
     if (!parts.topic || !parts.sender || header.len > FRAME_HEADER_MAX ||
         body.len > l->router->config.limits.stream_inline_max) {
         return load_refuse(l, "message");

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/alarm.h"
+#include "core/drain.h"
 #include "core/handover.h"
 #include "core/member.h"
 #include "core/pace.h"
@@ -99,6 +100,7 @@ bool load_sub(struct load *l)
                       record_get(rec, SUB_SILENCE_NS));
     }
     return (!(s->flags & SUB_MEMBER) || member_restore(l, member_of(s))) &&
+           (!record_get(rec, SUB_IS_DRAINING) || drain_restore(s) || load_starve(l)) &&
            policy_restore(l, s, record_get_32(rec, SUB_POLICY_NOW)) && credit_restore(l, s) &&
            (lost_restore(s, record_get(rec, SUB_LOST), record_get(rec, SUB_LOST_BYTES)) ||
             load_refuse(l, "subscription: losses"));

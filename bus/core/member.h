@@ -17,6 +17,7 @@ struct delivery {
     uint32_t number;     /* MESSAGE.delivery of the last time */
     uint32_t deliveries; /* how many times that was */
     uint32_t refused_by; /* member.number; 0: nobody */
+    uint32_t round;      /* group.round when it became one */
 };
 
 /* A subscription that is in a group. */
@@ -32,9 +33,12 @@ struct member {
     uint32_t last_delivery;     /* number */
     uint32_t n_unacked;         /* length of unacked */
     uint64_t unacked_bytes;     /* sizes of these */
-    struct table deliveries;    /* unacked, by number */
-    struct delivery *unacked;   /* of delivery.next, in the order in which they were delivered */
-    struct delivery *returned;  /* of delivery.next: came back from others, and waits for it */
+    uint64_t old_end;           /* for reliance.c: what of its queue is old, if is_old; */
+    uint32_t n_old;             /* and how much of what it was sent and has not consumed */
+    bool is_old;
+    struct table deliveries;   /* unacked, by number */
+    struct delivery *unacked;  /* of delivery.next, in the order in which they were delivered */
+    struct delivery *returned; /* of delivery.next: came back from others, and waits for it */
 };
 
 /* Topics know a group as one subscription, its face, whose queue is the group's. The face belongs
@@ -53,8 +57,11 @@ struct group {
     uint64_t turn;                 /* counts what members get */
     struct charge charge;          /* itself, ready and slots */
     struct subq_bounds bounds;
-    uint32_t n_returned; /* also those of members */
+    uint32_t n_returned;   /* also those of members */
+    uint32_t n_deliveries; /* that exist, wherever they are */
+    uint32_t round;        /* of its reliance: those of an earlier one are old */
     uint32_t n_members;
+    uint32_t n_draining; /* of n_members */
     uint32_t n_ready;
     uint32_t n_ready_max;
     uint32_t last_number; /* of a member */
@@ -76,6 +83,17 @@ static inline struct member *member_of(struct sub *s)
 static inline bool member_is_live(const struct member *m)
 {
     return m->sub.peer->state != PEER_CLOSING && !m->sub.is_ended;
+}
+
+static inline bool group_drains(const struct group *g)
+{
+    return g->n_draining == g->n_members;
+}
+
+/* Whether what is the group's may go to it. */
+static inline bool member_takes(const struct member *m)
+{
+    return member_is_live(m) && (!(m->sub.flags & SUB_DRAINING) || group_drains(m->group));
 }
 
 static inline const char *group_name(const struct group *g)
@@ -128,5 +146,7 @@ void deliveries_take_back(struct member *m);
 /* One that was another router's: what as says, in the hands of that member if it is out, else back
  * and waiting for it, or for any if m is NULL. False if out of memory, or it cannot be. */
 bool delivery_restore(const struct delivery *as, struct member *m, bool is_out);
+/* What came back and waits for a member goes to those who have its keys now. */
+void returned_hand_over(struct member *m);
 /* What it is charged with. */
 uint64_t delivery_memory(const struct delivery *d);

@@ -87,6 +87,8 @@ bool interest_add(struct peer *p, struct topic *t, uint32_t alias);
 void interest_drop(struct peer *p, struct topic *t, uint32_t alias);
 /* The matches of a topic have changed. */
 void interest_note(struct topic *t, void *userdata);
+/* A subscription begins or ceases to count. */
+void interest_note_sub(const struct sub *s);
 /* The table, when all aliases are gone. */
 void interests_fini(struct peer *p);
 /* There is room in its output again. */

@@ -106,6 +106,10 @@ void request_restore_message(struct request *r, struct message *m);
 struct server *server_new(void);
 /* Ends what is open there; afterwards sub.server is NULL. False as above. */
 bool server_end(struct sub *s, unsigned *budget);
+/* It gets no further calls but those that wait for it alone. */
+void server_drain(struct sub *s);
+/* Whether it has no calls, and none waits for it alone. */
+bool server_is_idle(const struct sub *s);
 /* It may be able to take calls again. */
 void server_pump(struct sub *s);
 /* A new server: it may take what waits. */

@@ -6,6 +6,7 @@
 #include <utlist.h>
 #include "core/handover.h"
 #include "core/interest.h"
+#include "core/reliance.h"
 #include "core/will.h"
 
 /* ---- the image ---- */
@@ -252,6 +253,7 @@ static void save_peer(struct save *s, const struct peer *p)
     save_set(s, PEER_KNOWN, &p->known);
     save_set(s, PEER_KNOWN_TOPICS, &p->known_topics);
     save_set(s, PEER_KNOWN_BUFFERS, &p->known_buffers);
+    record_number(s->w, PEER_COMES_BACK, p->comes_back);
     record_number(s->w, PEER_PARCEL, parcels[0]);
     record_number(s->w, PEER_PARCEL_2, parcels[1]);
 #define X(field, name) record_number(s->w, field, (uint64_t) p->name);
@@ -339,6 +341,10 @@ static void save_aliases(struct save *s, const struct peer *p)
         record_number(s->w, ALIAS_TOPIC, p->aliases[alias - 1]->id);
         record_number(s->w, ALIAS_IS_WISH, idset_has(&p->wishes, alias));
         record_number(s->w, ALIAS_IS_OWNED, idset_has(&p->owned, alias));
+        if (alias_is_reliable(p, alias)) {
+            record_number(s->w, ALIAS_IS_RELIABLE, 1);
+            record_number(s->w, ALIAS_IS_NOTED, idset_has(&p->reliable->noted, alias));
+        }
         if (w) {
             record_number(s->w, ALIAS_IS_WATCHED, 1);
             record_number(s->w, ALIAS_IS_TOLD, w->is_told);
@@ -427,6 +433,7 @@ void router_settle(struct router *r, const struct now *now)
 {
     r->now = *now;
     router_retry(r);
+    reliable_tell_all(r);
     for (unsigned turn = 0; router_deadline(r) == 0 && turn < UINT16_MAX; turn++) {
         router_tick(r, now);
     }
@@ -440,7 +447,13 @@ static const char *what_is_in_the_way(const struct router *r)
     if (r->is_shutting_down) {
         return "the router stops";
     }
-    if (r->doomed || r->presence.due || r->groups.dead) {
+    if (r->is_stopping) {
+        return "the router stops";
+    }
+    if (router_is_holding(r)) {
+        return "it waits for clients to come back after a restart; try again";
+    }
+    if (r->doomed || r->draining || r->presence.due || r->groups.dead) {
         return "the router is short of memory or has too much to do; try again";
     }
     DL_FOREACH (r->peers, p) {
@@ -471,6 +484,7 @@ static void save_all(struct save *s)
         save_leases(s, p);
     }
     save_queues(s);
+    save_reliable(s);
     save_requests(s);
     save_presence(s);
 }

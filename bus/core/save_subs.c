@@ -53,6 +53,7 @@ static void save_sub(struct save *s, const struct sub *sub)
         record_number(s->w, SUB_POLICY, sub->policy);
     }
     record_number(s->w, SUB_FLAGS_WORD, sub->flags & SUB_FLAGS);
+    record_number(s->w, SUB_IS_DRAINING, (sub->flags & SUB_DRAINING) != 0);
     record_number(s->w, SUB_POLICY_NOW, sub->policy);
     record_number(s->w, SUB_CREDIT_MESSAGES, sub->credit_messages);
     record_number(s->w, SUB_CREDIT_BYTES, number_fold(sub->credit_bytes));

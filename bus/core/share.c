@@ -3,8 +3,10 @@
 #include <assert.h>
 #include <utlist.h>
 #include "core/cargo.h"
+#include "core/drain.h"
 #include "core/group.h"
 #include "core/member.h"
+#include "core/reliance.h"
 
 /* ---- who can take something: a heap ---- */
 
@@ -69,8 +71,7 @@ static bool has_room(const struct member *m)
 /* Nothing of its own is before what would come now. */
 static bool is_open(const struct member *m)
 {
-    return member_is_live(m) && sub_has_credit(&m->sub) && !m->returned &&
-           !sub_has_backlog(&m->sub);
+    return member_takes(m) && sub_has_credit(&m->sub) && !m->returned && !sub_has_backlog(&m->sub);
 }
 
 void member_refresh(struct member *m)
@@ -115,13 +116,20 @@ static struct member *ready_first(struct group *g)
 
 /* ---- keys ---- */
 
+/* Those that stay are asked first, and those that drain last. */
+static unsigned rank_for_slots(const struct member *m)
+{
+    return member_takes(m) ? 2 : !(m->sub.flags & SUB_DRAINING);
+}
+
 static struct member *fewest_slots(const struct group *g)
 {
     struct member *m, *best = NULL;
 
     DL_FOREACH (g->members, m) {
-        if (!best || member_is_live(m) > member_is_live(best) ||
-            (member_is_live(m) == member_is_live(best) && m->n_slots < best->n_slots)) {
+        unsigned rank = rank_for_slots(m), best_rank = best ? rank_for_slots(best) : 0;
+
+        if (!best || rank > best_rank || (rank == best_rank && m->n_slots < best->n_slots)) {
             best = m;
         }
     }
@@ -393,6 +401,17 @@ static bool pump_queue(struct group *g)
     return true;
 }
 
+/* They may be over. */
+static void members_note(struct group *g)
+{
+    struct member *m;
+
+    DL_FOREACH (g->members, m) {
+        drain_note(&m->sub);
+    }
+    g->peer.router->work += g->n_members;
+}
+
 void group_pump(struct group *g)
 {
     bool moves = g->members != NULL;
@@ -406,6 +425,19 @@ void group_pump(struct group *g)
             moves = pump_queue(g);
         }
     }
+    if (g->members && UNLIKELY(sub_reliance(g->face) != NULL)) {
+        reliance_look(g->face->queue->reliance);
+    }
+    if (UNLIKELY(g->n_draining > 0) && group_drains(g) && !group_waits(g)) {
+        members_note(g);
+    }
+}
+
+bool member_is_idle(const struct sub *s)
+{
+    const struct member *m = (const struct member *) (const void *) s;
+
+    return m->n_unacked == 0 && !m->returned && !(group_drains(m->group) && group_waits(m->group));
 }
 
 void member_pump(struct sub *s)
@@ -421,6 +453,9 @@ void member_pump(struct sub *s)
         sub_wait(s);
     }
     member_refresh(m);
+    if (UNLIKELY(sub_reliance(m->group->face) != NULL)) {
+        reliance_look_member(m->group->face->queue->reliance, m);
+    }
     group_pump(m->group);
 }
 
@@ -432,9 +467,15 @@ bool member_put(struct sub *s, struct match *match, const struct message_parts *
     return delivery_put(member_of(s), &o);
 }
 
-void member_note_progress(struct sub *s)
+void member_note_progress(struct sub *s, uint32_t messages)
 {
-    sub_note_progress(member_of(s)->group->face);
+    struct member *m = member_of(s);
+    struct sub *face = m->group->face;
+
+    sub_note_progress(face);
+    if (UNLIKELY(sub_reliance(face) != NULL)) {
+        reliance_credit_member(face->queue->reliance, m, messages);
+    }
 }
 
 /* ---- what is published ---- */
@@ -459,7 +500,7 @@ struct sub_outcome group_publish(struct match *match, const struct message_parts
     struct offering o = {match, parts, message, NULL, NULL, false};
     struct member *taker = g->members;
 
-    if (!taker) {
+    if (group_drains(g)) { /* or there is none */
         return (struct sub_outcome){BUS_VERDICT_NONE, BUS_LOSS_NONE, 0};
     }
     if (g->slots && parts->key) {
@@ -486,7 +527,7 @@ struct sub *group_lose(struct sub *face, uint64_t size)
 {
     struct group *g = face->peer->group;
 
-    if (!g->members) {
+    if (group_drains(g)) {
         return NULL;
     }
     sub_lose(face, BUS_LOSS_NO_MEMORY, 1, size);

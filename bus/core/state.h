@@ -21,6 +21,8 @@ struct envelope;
 struct request;
 struct answer;
 struct call_queue;
+struct reliable;
+struct reliance;
 
 /* A monitor's own state: docs/protocol.md, section 9. */
 struct tap {
@@ -45,11 +47,12 @@ enum peer_state {
 };
 
 struct peer {
-    struct router *router;                  /* not owned; outlives every peer */
-    struct peer *prev, *next;               /* router.peers, by connection id */
-    struct peer *timed_prev, *timed_next;   /* router.greeting, .claiming or .lingering */
-    struct peer *dirty_prev, *dirty_next;   /* router.dirty */
-    struct peer *doomed_prev, *doomed_next; /* router.doomed */
+    struct router *router;                      /* not owned; outlives every peer */
+    struct peer *prev, *next;                   /* router.peers, by connection id */
+    struct peer *timed_prev, *timed_next;       /* router.greeting, .claiming or .lingering */
+    struct peer *dirty_prev, *dirty_next;       /* router.dirty */
+    struct peer *doomed_prev, *doomed_next;     /* router.doomed */
+    struct peer *draining_prev, *draining_next; /* router.draining */
     struct peer_info info;
     struct sender *sender;
     struct outq out;
@@ -61,6 +64,7 @@ struct peer {
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
+    struct idset drained;       /* numbers of subscriptions that drain, and may be over */
     struct idset known_topics;  /* topic ids bound on this link by TOPIC for groups */
     struct idset known_buffers; /* buffer ids bound on this link by BUFFER */
     struct cargo *returns;      /* of cargo.next: RETURNED frames for which there was no memory */
@@ -71,6 +75,7 @@ struct peer {
     struct windows windows;    /* of its subscriptions */
     struct request **requests; /* by number - 1 */
     struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
+    struct reliable *reliable; /* NULL before it has advertised a reliable topic */
     struct tap *tap;           /* if it is a monitor */
     struct group *group;       /* it is no client, but stands for that group */
     struct peer *tap_next;     /* router.taps */
@@ -101,9 +106,12 @@ struct peer {
     const char *goodbye_text; /* static */
     uint64_t deadline_ns;     /* of its timed list */
     bool is_dirty;
-    bool is_doomed; /* on router.doomed */
-    bool is_gone;   /* its link is: freed as soon as nothing is left to be dropped */
+    bool is_doomed;   /* on router.doomed */
+    bool is_draining; /* on router.draining */
+    bool is_gone;     /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
+    bool is_held;         /* what comes next is held until those who are expected have come back */
+    bool comes_back;      /* config.sessions was told of it */
     bool is_over_limit;   /* why the parcel that was claimed last was empty */
     bool is_claiming;     /* on router.claiming */
     bool has_spoken;      /* a whole frame has come */
@@ -129,8 +137,12 @@ struct router {
     struct peer *lingering;     /* of peer.timed_next, by deadline */
     struct peer *dirty;         /* of peer.dirty_next, in the order in which they became it */
     struct peer *doomed;        /* of peer.doomed_next: closing; what they own is to be dropped */
+    struct peer *draining;      /* of peer.draining_next: what is in their drained may be over */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
+    struct reliance *awaited;   /* of reliance.late_next, by progress */
+    struct reliable *telling;   /* of reliable.telling_next: who is to get ACKED */
+    uint64_t n_settles;         /* marks that were tried to be made */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
     struct keeper keeper; /* what these keep */
@@ -143,6 +155,9 @@ struct router {
     struct users users;
     struct groups groups;
     struct quota descriptors; /* of all users */
+    struct table expected;    /* of struct session_id: those who have not come back yet */
+    struct session_id *expected_ids;
+    uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
@@ -156,7 +171,10 @@ struct router {
     uint64_t work;        /* units done, for fairness */
     uint64_t reaped_work; /* of those, what router_reap() has kept pace with */
     uint64_t
-        retry_ns; /* something could not be sent for want of memory: try again then; 0 if not */
+        retry_ns;     /* something could not be sent for want of memory: try again then; 0 if not */
+    uint64_t n_paced; /* messages that wait for the end of an interval */
+    uint64_t stopping_ns; /* when it is to be over, if is_stopping */
+    bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
     struct parcel *replacement; /* came with REPLACE, and waits for the process to take it */
     struct peer *replacer;      /* who sent it; NULL if it has gone */
@@ -184,6 +202,24 @@ void router_retry(struct router *r);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- returns.c ---- */
+
+void restored_handle(struct peer *p, const struct wire_restored *m);
+/* Whether the frame at the front must wait, and with it all that comes from this peer. */
+bool hold_begins(struct peer *p, const uint8_t *data, size_t len);
+/* Those who do not come in time are not waited for. */
+uint64_t hold_deadline(const struct router *r);
+void hold_expire(struct router *r, uint64_t now_ns);
+void expected_forget(struct router *r);
+/* For config.sessions. */
+void returns_greeted(struct peer *p, const struct wire_hello *m);
+void returns_ended(struct peer *p);
+
+/* ---- deadlines.c ---- */
+
+/* STOPPING, if it wants to know. */
+void router_tell_stopping(struct peer *p);
 
 /* ---- peer.c ---- */
 
@@ -313,6 +349,8 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
+/* Ends a subscription, and says so. */
+void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 /* One that was another router's: as after a SUBSCRIBE. NULL if that would be refused. */
 struct sub *sub_restore(struct peer *p, const struct wire_subscribe *m);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/drain.h"
 #include "core/group.h"
 #include "core/pace.h"
 #include "core/replay.h"
@@ -242,24 +243,72 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
         server_welcome(p->subs[m->subscription - 1]);
     }
     if (v.status == BUS_STATUS_OK && (m->retained || m->group.len > 0)) { /* what waits */
+        if (m->group.len > 0) {
+            member_welcome(sub_by_number(p, m->subscription));
+        }
         sub_pump(sub_by_number(p, m->subscription));
+    }
+}
+
+void unsubscribe_finish(struct sub *s)
+{
+    struct peer *p = s->peer;
+    uint32_t number = sub_id(s);
+
+    p->subs[number - 1] = NULL;
+    p->n_subs--;
+    p->router->counters.subscriptions_now--;
+    sub_free(s);
+    answer(p, VERB_UNSUBSCRIBE, number, ok());
+}
+
+static struct verdict unsubscribe_check(const struct sub *s, const struct wire_unsubscribe *m)
+{
+    if (m->flags & ~(uint32_t) UNSUBSCRIBE_DRAIN) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    if ((m->flags & UNSUBSCRIBE_DRAIN) && (s->flags & SUB_DRAINING)) {
+        return refused(BUS_STATUS_UNEXPECTED, "it is draining already");
+    }
+    return ok();
+}
+
+static void drain(struct sub *s)
+{
+    struct peer *p = s->peer;
+
+    if (!drain_begin(s)) {
+        answer(p, VERB_UNSUBSCRIBE, sub_id(s), refused(BUS_STATUS_NO_MEMORY, "out of memory"));
+    } else if (p->state == PEER_READY &&
+               drain_is_over(s)) { /* the usual case: before what follows */
+        p->router->counters.subscriptions_drained++;
+        unsubscribe_finish(s);
     }
 }
 
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m)
 {
     struct sub *s = sub_by_number(p, m->subscription);
+    struct verdict v;
 
     if (!s) {
         answer(p, VERB_UNSUBSCRIBE, m->subscription,
                refused(BUS_STATUS_UNKNOWN_SUBSCRIPTION, "no such subscription"));
         return;
     }
-    p->subs[m->subscription - 1] = NULL;
-    p->n_subs--;
-    p->router->counters.subscriptions_now--;
-    sub_free(s);
-    answer(p, VERB_UNSUBSCRIBE, m->subscription, ok());
+    v = unsubscribe_check(s, m);
+    if (v.status == BUS_STATUS_OK && (m->flags & UNSUBSCRIBE_DRAIN)) {
+        drain(s);
+    } else if (v.status == BUS_STATUS_OK) {
+        bool was_draining = s->flags & SUB_DRAINING;
+
+        unsubscribe_finish(s);
+        if (was_draining) { /* each UNSUBSCRIBE has its answer */
+            answer(p, VERB_UNSUBSCRIBE, m->subscription, ok());
+        }
+    } else {
+        answer(p, VERB_UNSUBSCRIBE, m->subscription, v);
+    }
 }
 
 void credit_handle(struct peer *p, const struct wire_credit *m)

@@ -329,6 +329,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct link *l = container_of(handle, struct link, poll);
 
+    loop_woke(l->loop);
     if (status < 0) {
         /* an error waits at the socket and libuv has stopped the handle; recvmsg() will say which
          */

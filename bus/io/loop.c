@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/clock.h"
 #include "base/macros.h"
 
 static void loop_flush(struct loop *loop)
@@ -12,15 +13,49 @@ static void loop_flush(struct loop *loop)
     loop->on_flush(loop);
 }
 
+static void on_idle(uv_idle_t *handle);
+
+/* Whether the poll that follows may sleep. */
+static bool may_sleep(struct loop *loop)
+{
+    uint64_t now_ns;
+
+    if (loop->soon) {
+        return false;
+    }
+    now_ns = clock_monotonic_ns();
+    if (!spin_is_waiting(&loop->spin)) {
+        spin_begin(&loop->spin, now_ns);
+    }
+    if (!spin_again(&loop->spin, now_ns)) {
+        return true;
+    }
+    (void) sched_yield(); /* what we wait for may need this processor */
+    return false;
+}
+
 /* Right before the poll, and so behind everything that can make output: links that were read in the
  * poll before, timers and tasks. */
 static void on_prepare(uv_prepare_t *handle)
 {
-    loop_flush(container_of(handle, struct loop, prepare));
+    struct loop *loop = container_of(handle, struct loop, prepare);
+
+    loop_flush(loop);
+    if (may_sleep(loop)) {
+        (void) uv_idle_stop(&loop->idle);
+    } else {
+        (void) uv_idle_start(&loop->idle, on_idle);
+    }
 }
 
-/* The idle handle is active only while tasks are queued: it keeps the poll that follows from
- * sleeping. Each task runs once a turn, in turns, so that no link can keep the others waiting. */
+void loop_woke(struct loop *loop)
+{
+    spin_end(&loop->spin);
+}
+
+/* The idle handle is active only while tasks are queued, or we look for input: it keeps the poll
+ * that follows from sleeping. Each task runs once a turn, in turns, so that no link can keep the
+ * others waiting. */
 static void on_idle(uv_idle_t *handle)
 {
     struct loop *loop = container_of(handle, struct loop, idle);
@@ -30,9 +65,6 @@ static void on_idle(uv_idle_t *handle)
 
         loop_cancel(loop, t);
         t->on_run(t);
-    }
-    if (!loop->soon) {
-        (void) uv_idle_stop(&loop->idle);
     }
 }
 
@@ -48,7 +80,8 @@ static void on_retry(uv_timer_t *handle)
     }
 }
 
-int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *loop))
+int loop_open(struct loop *loop, uv_loop_t *uv, unsigned spin_us,
+              void (*on_flush)(struct loop *loop))
 {
     *loop = (struct loop){.uv = uv, .on_flush = on_flush};
     loop->buffer = malloc(LOOP_BUFFER_BYTES);
@@ -56,6 +89,7 @@ int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *lo
         return -ENOMEM;
     }
     slab_pool_init(&loop->slabs, SLAB_POOL_MAX);
+    spin_init(&loop->spin, spin_us);
     /* these three cannot fail */
     (void) uv_prepare_init(uv, &loop->prepare);
     (void) uv_idle_init(uv, &loop->idle);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 #include <uv.h>
+#include "base/spin.h"
 #include "wire/slab.h"
 
 /* One recvmsg() reads at most this much, and has room for at least the largest packet. */
@@ -39,13 +40,15 @@ struct loop {
     unsigned round;                      /* counts the flushes */
     size_t work_bytes;                   /* handled since the last flush */
     void (*on_flush)(struct loop *loop); /* send what there is to be sent */
+    struct spin spin;
     uv_prepare_t prepare;
     uv_idle_t idle;
     uv_timer_t retry;
 };
 
-/* 0 or -ENOMEM. */
-int loop_open(struct loop *loop, uv_loop_t *uv, void (*on_flush)(struct loop *loop));
+/* spin_us: how long to look for input before sleeping. 0 or -ENOMEM. */
+int loop_open(struct loop *loop, uv_loop_t *uv, unsigned spin_us,
+              void (*on_flush)(struct loop *loop));
 /* Ends the handles; the struct may go when uv_run() has returned. */
 void loop_close(struct loop *loop);
 
@@ -57,6 +60,8 @@ void loop_soon(struct loop *loop, struct loop_task *t);
 void loop_later(struct loop *loop, struct loop_task *t);
 void loop_cancel(struct loop *loop, struct loop_task *t);
 
+/* A poll has found something. */
+void loop_woke(struct loop *loop);
 /* Input was handled; sends output in between if it was a lot, so that one turn with many busy links
  * does not fill the queues of receivers who are waiting to read. May end any link. */
 void loop_worked(struct loop *loop, size_t bytes);

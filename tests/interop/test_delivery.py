@@ -80,7 +80,7 @@ class Publishing(OnBothLinks):
         self.refuse("UNKNOWN_ALIAS", alias=1)
         self.refuse("INVALID_ARGUMENT")
         self.refuse("INVALID_ARGUMENT", topic="a", alias=1)
-        self.refuse("INVALID_ARGUMENT", topic="a", flags=2)
+        self.refuse("INVALID_ARGUMENT", topic="a", flags=4)
         for bad in (("", "v"), ("x" * 256, "v"), ("a\n", "v"), (b"\xff", "v"), ("k", b"\xff"), ("k", "\0")):
             self.refuse("INVALID_ARGUMENT", topic="a", headers=[bad])
 
@@ -173,6 +173,19 @@ class Subscribing(OnBothLinks):
         client.subscribe(1, "b")
         client.publish("b", b"new")
         self.assertEqual(client.expect("MESSAGE", subscription=1).body, b"new")
+
+    def test_a_subscription_drains(self):
+        client = self.client()
+        client.subscribe(1, "a", window_messages=1)
+        for body in (b"1", b"2"):
+            client.publish("a", body)
+        self.assertEqual(client.expect("MESSAGE").body, b"1")
+        client.send_raw(frame("UNSUBSCRIBE", subscription=1, flags=1) + frame("PUBLISH", topic="a"))
+        self.assertEqual(client.sync(), [])
+        client.send("CREDIT", subscription=1, messages=1)
+        self.assertEqual(client.expect("MESSAGE").body, b"2")
+        client.expect_status("OK", verb=VERBS["UNSUBSCRIBE"], subscription=1)
+        self.assertEqual(client.sync(), [])
 
     def test_all_subscriptions_see_one_order(self):
         subs = [self.client() for _ in range(2)]

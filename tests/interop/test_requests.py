@@ -116,6 +116,18 @@ class Requests(OnBothLinks):
         self.assertEqual(len({f.part for f in answers} | {0}), 3)
         client.expect_done("OK", call=4, replied=2, gone=1, timed_out=0)
 
+    def test_a_server_drains(self):
+        server, client = self.server("draining"), self.client()
+        client.request(1, "draining")
+        call = server.expect("CALL")
+        server.send("UNSUBSCRIBE", subscription=1, flags=1)
+        self.assertEqual(server.sync(), [])
+        client.request(2, "draining")
+        client.expect_done("NO_RESPONDER", call=2)
+        server.reply(call)
+        server.expect_status("OK", verb=VERBS["UNSUBSCRIBE"])
+        client.expect("ANSWER", call=1)
+
     def test_ends_of_servers_and_requesters(self):
         server, client = self.server("gone", window_messages=1), self.client()
         client.request(1, "gone")

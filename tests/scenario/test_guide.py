@@ -210,6 +210,13 @@ class GuideTest(unittest.TestCase):
         worker.kill()
         lines += [watcher.stdout.readline() for _ in range(2)]
         self.assertIn("watching\n" + "".join(lines), blocks("text"))
+    def test_who_is_told_to_stop_takes_what_is_left(self):
+        process = self.start("orderly", wait_for="ready")
+        run(BUILD / "tools/bus-pub", "orders", "last one", env=self.env)
+        process.terminate()
+        self.assertEqual(process.stdout.read(), "last one\nfinished\n")
+        self.assertEqual(process.wait(PATIENCE), 0)
+
     def test_workers_share_jobs_and_give_up_what_is_refused(self):
         worker = self.start("worker", wait_for="ready")
         run(BUILD / "tools/bus-pub", "jobs/1", "paint the fence", env=self.env)
@@ -226,9 +233,10 @@ class GuideTest(unittest.TestCase):
     def test_forever_survives_a_restart_of_the_router(self):
         worker = self.start("forever", wait_for="ready")
         self.stop_router()
-        self.assertEqual(worker.stdout.readline(), "closed: the router stops (the router stops)\n")
+        self.assertEqual(worker.stdout.readline(), "lost: the router stops\n")
         type(self).router = self.start_router()
-        self.assertEqual(worker.stdout.readline(), "ready\n")
+        self.assertEqual(worker.stdout.readline(), "restored\n")
+        self.assertEqual(worker.stdout.readline(), "jobs/#: something may be missing\n")
         run(BUILD / "tools/bus-pub", "jobs/1", "paint", env=self.env)
         self.assertEqual(worker.stdout.readline(), "jobs/1: paint\n")
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from test_tools import BODY_MAX, BUILD, LINKS, PATIENCE, PIPE, ROUTER, RouterTest, start_ready
@@ -33,7 +34,7 @@ class RequestTest(RouterTest):
         """A server whose requests can come. Arguments before "--" are its options."""
         args = list(args)
         at = args.index("--") if "--" in args else len(args)
-        argv = [SERVE, "-a", address or self.address[self.link], *args[:at]]
+        argv = [SERVE, "-a", address or self.address[self.link], "-d", "100", *args[:at]]
         kwargs.setdefault("stderr", PIPE)
         read_end, write_end = os.pipe()
         process = subprocess.Popen([*argv, "--ready-fd", str(write_end), topic or self.topic, *args[at:]],
@@ -203,7 +204,7 @@ class LinkTests:
     def held(self):
         """A server with a command that has begun to work; the returned file ends when it has."""
         fifo = self.fifo("held")
-        server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000")
+        server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", "--drain-timeout", "0")
         return server, fifo
 
     def test_nobody_serves_it(self):
@@ -261,6 +262,21 @@ class LinkTests:
                     self.assertEqual(command.read(), b"")
                 fifo.unlink()
 
+    def test_a_server_finishes_what_it_has(self):
+        begun, go = self.fifo("begun"), self.fifo("go")
+        server = self.serve_shell(f"echo here $$ > {begun}; cat {go}", "-j", "1", "-d", "3600000")
+        asker = self.start_ask("")
+        with open(begun, "rb") as command:
+            self.begun(command)
+        other = self.start_ask("")  # waits
+        server.send_signal(signal.SIGTERM)
+        _, err = other.communicate(timeout=PATIENCE)
+        self.assertEqual(other.returncode, 3, err)
+        go.write_text("done after all")
+        out, err = asker.communicate(timeout=PATIENCE)
+        self.assertEqual((out, asker.returncode), (b"done after all", 0), err)
+        self.assertEqual(server.wait(PATIENCE), 0)
+
     def test_the_router_belongs_to_itself(self):
         _, err = self.ask("", topic="$bus/x", code=6)
         self.assertIn("$bus/x: not allowed for this user", err)
@@ -270,7 +286,8 @@ class LinkTests:
 
     def test_the_router_stops(self):
         address = f"{self.link}:{self.path}/other"
-        router = start_ready([ROUTER, "--listen", address, "--log-level", "error"], "--ready-fd")
+        router = start_ready([ROUTER, "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"],
+                             "--ready-fd")
         self.addCleanup(self.end, router)
         fifo = self.fifo("working")
         server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", address=address)
@@ -295,6 +312,26 @@ class LinkTests:
             self.assertEqual(asker.wait(PATIENCE), 0)
             self.assertEqual(asker.stderr.read(), b"")
             self.assertEqual(command.read(), b"")
+
+    def test_reconnecting_server_survives_a_restart_of_the_router(self):
+        address = f"{self.link}:{self.folder.name}/again"
+        argv = [ROUTER, "--listen", address, "--log-level", "error"]
+        router = start_ready(argv, "--ready-fd")
+        server = self.serve("--reconnect", "--text", "yes", address=address)
+        router.kill()
+        router.wait(PATIENCE)
+        self.assertIn(b"the link to the router is lost", server.stderr.readline())
+        router = start_ready(argv, "--ready-fd")
+        self.addCleanup(self.end, router)
+        self.assertEqual(server.stderr.readline(), b"bus-serve: the router is back\n")
+        # the router has its SUBSCRIBE, but may not have handled it yet
+        deadline = time.monotonic() + PATIENCE
+        asked = None
+        while (asked is None or asked.returncode != 0) and time.monotonic() < deadline:
+            asked = subprocess.run([ASK, "-a", address, self.topic, ""], stdout=PIPE, stderr=PIPE, timeout=PATIENCE)
+        self.assertEqual((asked.returncode, asked.stdout.rstrip()), (0, b"yes"), asked.stderr)
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(PATIENCE), 0)
 
     # ---- several servers -----------------------------------------------------------------------
 

@@ -159,7 +159,8 @@ static void subscribe(struct sim_client *c)
 static void join(void)
 {
     static const char *const names[] = {"", "one", "two"};
-    struct wire_hello m = {1, 1, text_from(ANY(names)), below(2) ? FEATURE_BUFFERS : 0,
+    struct wire_hello m = {1, 1, text_from(ANY(names)),
+                           below(2) ? FEATURE_BUFFERS : FEATURE_STOPPING,
                            text_from(below(2) ? "token" : "")};
     struct sim_client *c = sim_attach(&x.w.s, below(2));
 
@@ -322,10 +323,10 @@ static void clear(struct sim_client *c)
 
 static void step_seldom(struct sim_client *c)
 {
-    struct wire_unsubscribe un = {1 + below(SIM_SUBS)};
+    struct wire_unsubscribe un = {1 + below(SIM_SUBS), below(3)};
     struct wire_cancel cancel = {1 + below(N_NUMBERS - 1), 0};
 
-    switch (below(x.is_exact ? 3 : 6)) {
+    switch (below(x.is_exact ? 4 : 7)) {
     case 0:
         clear(c);
         break;
@@ -335,7 +336,11 @@ static void step_seldom(struct sim_client *c)
     case 2:
         sim_send(&x.w.s, c, VERB_CANCEL, &cancel, NULL, 0);
         break;
-    case 3:
+    case 3: /* nothing is discarded by that */
+        un.flags = UNSUBSCRIBE_DRAIN;
+        sim_send(&x.w.s, c, VERB_UNSUBSCRIBE, &un, NULL, 0);
+        break;
+    case 4:
         leave(c);
         break;
     default:
@@ -552,6 +557,11 @@ static void test_everything_until_the_router_stops(void **state)
         begin(&rng, NULL);
         x.has_no_fds = true;
         for (unsigned k = below(N_STEPS / 4); k > 0; k--) {
+            step();
+            check();
+        }
+        router_drain(x.w.s.router, x.w.s.now.monotonic_ns, &x.w.s.now);
+        for (unsigned k = below(100); k > 0; k--) { /* everything goes on */
             step();
             check();
         }

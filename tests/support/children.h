@@ -467,7 +467,7 @@ static inline uint64_t router_counter(struct bus_conn *conn, const char *name)
 
 /* What must come back when clients go. Of one type: it is compared as a whole. */
 struct router_state {
-    uint64_t n_fds, clients, subscriptions, topics, queued, monitors, charged;
+    uint64_t n_fds, clients, subscriptions, topics, queued, monitors, wills, retained, charged;
 };
 
 static inline struct router_state router_state(const struct router_fixture *f,
@@ -480,6 +480,8 @@ static inline struct router_state router_state(const struct router_fixture *f,
         .topics = router_counter(conn, "topics_now"),
         .queued = router_counter(conn, "messages_queued_now"),
         .monitors = router_counter(conn, "monitors_now"),
+        .wills = router_counter(conn, "wills_now"),
+        .retained = router_counter(conn, "retained_messages_now"),
         .charged = router_counter(conn, "charged_bytes_now"),
     };
 }
@@ -509,6 +511,8 @@ static inline void expect_router_state(const struct router_fixture *f, struct bu
     assert_int_equal(now.topics, expected->topics);
     assert_int_equal(now.queued, expected->queued);
     assert_int_equal(now.monitors, expected->monitors);
+    assert_int_equal(now.wills, expected->wills);
+    assert_int_equal(now.retained, expected->retained);
     assert_int_equal(now.charged, expected->charged);
 }
 

@@ -146,7 +146,7 @@ struct sim_client *sim_attach(struct sim *s, bool packets)
 
 struct sim_client *sim_connect(struct sim *s, bool packets)
 {
-    struct wire_hello hello = {1, 1, text_from("sim"), s->features, {"", 0}};
+    struct wire_hello hello = {1, 1, text_from("sim"), s->features, {"", 0}, s->session};
     struct sim_client *c = sim_attach(s, packets);
 
     if (c) {
@@ -167,13 +167,13 @@ bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
                    const struct wire_subscribe *m)
 {
     const struct counters *k = router_counters(s->router);
-    uint64_t before = k->subscriptions_now;
+    uint64_t before = k->subscriptions_now + k->subscriptions_drained;
     struct sim_sub *sub = &c->subs[index];
     struct wire_subscribe with_number = *m;
 
     with_number.subscription = index + 1;
     sim_send(s, c, VERB_SUBSCRIBE, &with_number, NULL, 0);
-    if (k->subscriptions_now != before + 1) {
+    if (k->subscriptions_now + k->subscriptions_drained != before + 1) { /* some may end here */
         return false;
     }
     free(sub->due);
@@ -198,14 +198,30 @@ void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index)
     if (!c->peer) {
         return;
     }
+    c->n_endings[index]++;
     sim_send(s, c, VERB_UNSUBSCRIBE, &m, NULL, 0);
     c->subs[index].used = false;
 }
 
+void sim_drain(struct sim *s, struct sim_client *c, unsigned index)
+{
+    struct wire_unsubscribe m = {index + 1, UNSUBSCRIBE_DRAIN};
+
+    c->n_endings[index]++;
+    c->subs[index].drains = true;
+    sim_send(s, c, VERB_UNSUBSCRIBE, &m, NULL, 0);
+}
+
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic)
 {
+    sim_advertise_with(s, c, index, topic, 0);
+}
+
+void sim_advertise_with(struct sim *s, struct sim_client *c, unsigned index, const char *topic,
+                        uint32_t flags)
+{
     struct wire_unadvertise un = {index + 1};
-    struct wire_advertise m = {index + 1, text_from(topic)};
+    struct wire_advertise m = {index + 1, text_from(topic), flags};
 
     if (*c->aliases[index]) {
         sim_send(s, c, VERB_UNADVERTISE, &un, NULL, 0);
@@ -234,7 +250,7 @@ static uint32_t publish_expect(struct sim *s, struct sim_client *from, const cha
         for (unsigned k = 0; c->peer && !peer_is_closing(c->peer) && k < SIM_SUBS; k++) {
             struct sim_sub *sub = &c->subs[k];
 
-            if (!sub->used || sub->grouped || (sub->no_local && c == from) ||
+            if (!sub->used || sub->drains || sub->grouped || (sub->no_local && c == from) ||
                 !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic))) {
                 continue;
             }
@@ -256,7 +272,8 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
                                      {text_from("\xc3\xa4"), text_from("x")}};
     struct wire_publish m = {.alias = p->topic ? 0 : p->alias + 1,
                              .topic = text_from(p->topic ? p->topic : ""),
-                             .flags = p->confirm,
+                             .flags = (p->confirm ? 1u : 0) | (p->resent ? PUBLISH_RESENT : 0u),
+                             .sequence = p->sequence,
                              .ttl_ms = p->ttl_ms,
                              .key = text_from(p->key ? p->key : ""),
                              .headers = headers,
@@ -276,7 +293,7 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
     }
     memset(body, (int) (number & 0xff), p->body_bytes);
     memcpy(body, &number, sizeof(number));
-    c->sequence++;
+    c->sequence = p->sequence ? p->sequence : c->sequence + 1;
     /* expected before it happens: a subscriber ended by this very message no longer counts */
     s->n_published = number;
     (void) publish_expect(s, c, topic);
@@ -287,7 +304,7 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
         for (unsigned i = 0; i < SIM_CLIENTS * SIM_SUBS; i++) {
             struct sim_sub *sub = &s->clients[i / SIM_SUBS].subs[i % SIM_SUBS];
 
-            if (sub->n_due > 0 && sub->due[sub->n_due - 1] == number) {
+            if (!sub->grouped && sub->n_due > 0 && sub->due[sub->n_due - 1] == number) {
                 sub->n_due--;
             }
         }
@@ -430,6 +447,19 @@ static void on_answer(struct sim_client *c, const struct wire_answer *m, const s
     body_check(c, &place, f);
 }
 
+static void on_unsubscribed(struct sim_client *c, const struct wire_status *m)
+{
+    struct sim_sub *sub = &c->subs[m->subscription - 1];
+    unsigned *n = &c->n_endings[m->subscription - 1];
+
+    *n -= *n > 0;
+    if (*n == 0 && sub->used && sub->drains && m->code == BUS_STATUS_OK) {
+        assert_int_equal(sub->at, sub->n_due);
+        assert_int_equal(sub->n_unacked, 0);
+        sub->used = false;
+    }
+}
+
 static void on_loss(struct sim_client *c, const struct wire_loss *m)
 {
     struct sim_sub *sub;
@@ -470,6 +500,9 @@ static void on_frame(struct sim *s, struct sim_client *c, const struct frame *f)
         assert_true(m.status.code < ARRAY_LEN(c->n_status));
         c->n_status[m.status.code]++;
         c->last_status = m.status.code;
+        if (m.status.verb == VERB_UNSUBSCRIBE && !s->looks_away) {
+            on_unsubscribed(c, &m.status);
+        }
         break;
     case VERB_GOODBYE:
         c->ended = true;

@@ -24,6 +24,7 @@ struct sim_sub {
     bool is_paced; /* topics overtake each other: only numbers are compared here */
     bool grouped;  /* a member of a group: the oracle does not know what it gets, tests/sim do */
     bool acks;     /* with what it got, below */
+    bool drains;   /* nothing more is due but what is by now */
     uint32_t *unacked;
     size_t n_unacked, n_unacked_max;
     uint64_t acked, refused;
@@ -74,6 +75,7 @@ struct sim_client {
     uint64_t senders[SIM_IDS]; /* PEER: connection ids */
     uint8_t *rx;               /* received bytes that are no whole frame yet (stream) */
     size_t n_rx;
+    unsigned n_endings[SIM_SUBS]; /* UNSUBSCRIBE frames without an answer */
     uint32_t n_status[32];
     uint32_t last_status;
     uint64_t n_pongs, n_confirms, n_records, n_record_losses, n_credits;
@@ -106,14 +108,15 @@ struct sim {
     struct now now;
     struct rng rng;
     struct arena arena;
-    uint64_t n_published;  /* numbers messages */
-    uint64_t n_asked;      /* the same for bodies of requests and replies */
-    bool starving;         /* allocations may fail: answers may be missing */
+    uint64_t n_published; /* numbers messages */
+    uint64_t n_asked;     /* the same for bodies of requests and replies */
+    bool starving;        /* allocations may fail: answers may be missing */
+    bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
+    uint32_t uid;         /* of those who connect */
+    uint64_t features;    /* the same */
+    uint64_t session;     /* the same */
+    unsigned n_fds;       /* that the next frame announces */
     unsigned replace_each; /* the router is replaced about each so many reads; 0: never */
-    bool looks_away;       /* messages come that no sim_publish() has made: no oracle */
-    uint32_t uid;          /* of those who connect */
-    uint64_t features;     /* the same */
-    unsigned n_fds;        /* that the next frame announces */
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
                      const union wire_any *m);
@@ -143,7 +146,11 @@ void sim_send(struct sim *s, struct sim_client *c, enum verb verb, const void *m
 bool sim_subscribe(struct sim *s, struct sim_client *c, unsigned index,
                    const struct wire_subscribe *m);
 void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
+/* It ends with the STATUS {OK} that comes behind what waits. */
+void sim_drain(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
+void sim_advertise_with(struct sim *s, struct sim_client *c, unsigned index, const char *topic,
+                        uint32_t flags);
 
 /* For the oracle: that message is the next one that the subscription must get. */
 void sim_due(struct sim_sub *sub, uint64_t number);
@@ -158,7 +165,9 @@ struct sim_publish {
     unsigned slot;
     unsigned n_fds;
     uint32_t ttl_ms;
-    const char *key; /* or NULL */
+    const char *key;   /* or NULL */
+    uint64_t sequence; /* given, or 0 */
+    bool resent;
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);

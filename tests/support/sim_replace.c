@@ -103,7 +103,8 @@ bool sim_replace(struct sim *s)
     router_settle(s->router, &s->now);
     router_check(s->router);
     ret = router_save(s->router, &image, &why);
-    if (ret == IMAGE_REFUSED && strcmp(why, "the router stops") == 0) {
+    if (ret == IMAGE_REFUSED &&
+        (router_is_holding(s->router) || strcmp(why, "the router stops") == 0)) {
         return false;
     }
     if (ret != IMAGE_OK && !may_fail(s)) {

@@ -3,10 +3,13 @@
 /* Directed tests on support/sim: a few clients, and for each the transcript of what it received,
  * one line a frame. The oracle of sim looks on. At the end everything is gone and paid back.
  *
- *     MESSAGE subscription topic connection.sequence [#delivery [again deliveries]]
+ *     MESSAGE subscription topic connection.sequence [#delivery [again deliveries]] [reliable]
+ * [resent]
+ *     ACKED sequence
  *     LOSS subscription count bytes REASON
  *     INTEREST alias subscriptions
  *     SILENCE subscription since_ms
+ *     STOPPING deadline_ms
  *     STATUS CODE VERB [alias=n] [sub=n] [seq=n] [buffer=n] [call=n]
  *     MESSAGE subscription topic connection.sequence [in buffer offset bytes lease]
  * [fds/descriptors] [retained] LIVE subscription messages (the end of what was kept) BUFFER id
@@ -204,6 +207,10 @@ static inline void world_print_place(struct world *w, struct sim_client *c,
     if (m->flags & MESSAGE_REDELIVERED) {
         world_print(w, c, " again %u", m->deliveries);
     }
+    if (m->flags & (MESSAGE_RELIABLE | MESSAGE_RESENT)) {
+        world_print(w, c, "%s%s", m->flags & MESSAGE_RELIABLE ? " reliable" : "",
+                    m->flags & MESSAGE_RESENT ? " resent" : "");
+    }
     world_print(w, c, "\n");
 }
 
@@ -325,6 +332,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
             world_print(w, c, "PONG %llu\n", (unsigned long long) m->pong.token);
         }
         break;
+    case VERB_ACKED:
+        world_print(w, c, "ACKED %llu\n", (unsigned long long) m->acked.sequence);
+        break;
     case VERB_PUBLISH_CREDIT:
         world_print(w, c, "PUBLISH_CREDIT %u %llu\n", m->publish_credit.messages,
                     (unsigned long long) m->publish_credit.bytes);
@@ -344,6 +354,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         break;
     case VERB_MONITORED:
         world_print_record(w, c, &m->monitored, f);
+        break;
+    case VERB_STOPPING:
+        world_print(w, c, "STOPPING %u\n", m->stopping.deadline_ms);
         break;
     case VERB_INTEREST:
         world_print(w, c, "INTEREST %u %u\n", m->interest.alias, m->interest.subscriptions);

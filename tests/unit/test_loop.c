@@ -20,7 +20,7 @@ static int setup(void **state)
     static struct fixture f;
 
     assert_int_equal(uv_loop_init(&f.uv), 0);
-    assert_int_equal(loop_open(&f.loop, &f.uv, on_flush), 0);
+    assert_int_equal(loop_open(&f.loop, &f.uv, 0, on_flush), 0);
     *state = &f;
     return 0;
 }
