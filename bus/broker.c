@@ -14,44 +14,14 @@
 #include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
-#include "roster.h"
-#include "session.h"
-#include "succession.h"
+#include "parts.h"
 
 /* How often suppressed log lines are counted out. */
 #define LOG_CATCH_UP_MS 1000
 /* How often it is looked whether those who are expected are still alive. */
 #define GRACE_LOOK_MS 50
 
-enum broker_state {
-    BROKER_SERVING,
-    BROKER_DRAINING, /* nobody is accepted any more; until nothing waits, everything goes on */
-    BROKER_ENDING,   /* GOODBYE is said; clients read what is left */
-    BROKER_CLOSING,
-};
-
-static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
-
-struct broker {
-    const struct options *options; /* not owned; outlives the broker */
-    enum broker_state state;
-    uv_loop_t uv;
-    struct loop loop;
-    struct router *router;
-    struct sessions sessions;
-    struct roster roster; /* who would come back */
-    struct listener listeners[ACCEPTOR_SOCKETS_MAX];
-    size_t n_listeners;
-    struct acceptor acceptor;
-    uv_timer_t deadline;                /* router_tick() is due */
-    uint64_t deadline_ns;               /* what the timer is set to; UINT64_MAX: not set */
-    uv_timer_t drain;                   /* stopping takes too long */
-    uv_timer_t catch_up;                /* log_catch_up() is due */
-    uv_timer_t grace;                   /* runs while the router holds what is published */
-    uv_timer_t replace;                 /* another router is to take over, in the next turn */
-    char program[ADDRESS_PATH_MAX + 1]; /* what this process runs; empty if that cannot be told */
-    uv_signal_t signals[ARRAY_LEN(signals)];
-};
+static const int signals[BROKER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
 static struct now now_read(void)
 {
@@ -359,7 +329,7 @@ static struct router_config broker_config(const struct broker *b)
     };
 }
 
-static int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
+int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
 {
     const struct router_config config = broker_config(b);
     int r;
@@ -372,7 +342,7 @@ static int broker_open_router(struct broker *b, struct succession *from, struct 
 }
 
 /* After the first handle was made, only broker_run() and broker_free() can take it back. */
-static int broker_open_loop(struct broker *b)
+int broker_open_loop(struct broker *b)
 {
     int r = uv_loop_init(&b->uv);
 
@@ -404,7 +374,7 @@ static int broker_open_loop(struct broker *b)
     return 0;
 }
 
-static int broker_open_signals(struct broker *b)
+int broker_open_signals(struct broker *b)
 {
     int r = 0;
 
@@ -416,7 +386,7 @@ static int broker_open_signals(struct broker *b)
 }
 
 /* Clients can connect from now on. */
-static int broker_listen(struct broker *b, struct failure *f)
+int broker_listen(struct broker *b, struct failure *f)
 {
     for (size_t i = 0; i < b->n_listeners; i++) {
         struct listener *l = &b->listeners[i];
@@ -450,7 +420,7 @@ static int broker_open_listeners(struct broker *b, struct failure *f)
     return broker_listen(b, f);
 }
 
-static void broker_say_ready(struct broker *b)
+void broker_say_ready(struct broker *b)
 {
     char address[ADDRESS_PATH_MAX + 16];
     int fd = b->options->ready_fd;
@@ -470,7 +440,7 @@ static void broker_say_ready(struct broker *b)
 }
 
 /* The file beside the first socket that is one: its lock is this router's. */
-static void broker_init_roster(struct broker *b)
+void broker_init_roster(struct broker *b)
 {
     const char *path = NULL;
 
@@ -508,110 +478,6 @@ static int broker_start(struct broker *b, struct failure *f)
         broker_open_roster(b);
         broker_say_ready(b);
     }
-    return r;
-}
-
-/* ---- taking over ---- */
-
-/* What was another router's, until it is this one's. */
-struct inheritance {
-    struct succession from;
-    struct listener old[ACCEPTOR_SOCKETS_MAX];
-    size_t n_old;
-    bool is_ours[ACCEPTOR_SOCKETS_MAX]; /* of broker.listeners: newly opened */
-};
-
-/* Nothing of it may be touched, so nothing is taken down in order: the process ends. */
-static _Noreturn void inheritance_give_up(struct broker *b, const struct inheritance *in,
-                                          const struct failure *f)
-{
-    for (size_t i = 0; i < b->n_listeners; i++) {
-        if (in->is_ours[i]) {
-            listener_close(&b->listeners[i]);
-        }
-    }
-    (void) fprintf(stderr, "bus-router: %s\n", f->text);
-    _exit(EXIT_CODE_FAILED);
-}
-
-/* The one that listens there, off the list; or NULL. */
-static bool inheritance_take(struct inheritance *in, const struct address *a, struct listener *ret)
-{
-    for (size_t i = 0; i < in->n_old; i++) {
-        const struct address *old = &in->old[i].address;
-
-        if (old->type == a->type && old->abstract == a->abstract && !strcmp(old->path, a->path)) {
-            *ret = in->old[i];
-            in->old[i] = in->old[--in->n_old];
-            return true;
-        }
-    }
-    return false;
-}
-
-static int inheritance_listeners(struct broker *b, struct inheritance *in, struct failure *f)
-{
-    const struct options *o = b->options;
-
-    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
-        struct listener *l = &b->listeners[b->n_listeners];
-        const struct address *a = &o->addresses[b->n_listeners];
-        int r = 0;
-
-        if (!inheritance_take(in, a, l)) {
-            r = listener_open(l, a, &o->access, f);
-            in->is_ours[b->n_listeners] = r == 0;
-        }
-        if (r < 0) {
-            return r;
-        }
-    }
-    return 0;
-}
-
-/* From here on it is this process that serves, whatever happens. */
-static int inheritance_enter(struct broker *b, struct inheritance *in, struct failure *f)
-{
-    int r;
-
-    for (size_t i = 0; i < b->n_listeners; i++) {
-        listener_own(&b->listeners[i]);
-    }
-    for (size_t i = 0; i < in->n_old; i++) {
-        listener_close(&in->old[i]); /* an address that is not wanted any more */
-    }
-    broker_init_roster(b);
-    router_list_returning(b->router); /* the file is written anew */
-    r = broker_listen(b, f);
-    if (r == 0) {
-        sessions_start(&b->sessions);
-        broker_say_ready(b);
-    }
-    return r;
-}
-
-static int broker_inherit(struct broker *b, struct failure *f)
-{
-    struct inheritance *in = calloc(1, sizeof(*in));
-    int r;
-
-    if (!in) {
-        return failure_set(f, -ENOMEM, "out of memory");
-    }
-    r = succession_begin(&in->from, &b->options->addresses[0], f);
-    r = r < 0 ? r : broker_open_router(b, &in->from, f);
-    if (r == 0 && broker_open_loop(b) < 0) {
-        r = failure_set(f, -ENOMEM, "cannot start: out of memory");
-    }
-    r = r < 0 ? r : broker_open_signals(b);
-    r = r < 0 ? r : succession_adopt(&in->from, &b->sessions, in->old, &in->n_old, f);
-    r = r < 0 ? r : inheritance_listeners(b, in, f);
-    r = r < 0 ? r : succession_end(&in->from, f);
-    if (r < 0) {
-        inheritance_give_up(b, in, f);
-    }
-    r = inheritance_enter(b, in, f);
-    free(in);
     return r;
 }
 
