@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/image.h"
 #include "core/state.h"
 
 static uint32_t id_hash(const struct router *r, const struct session_id *id)
@@ -153,5 +154,19 @@ void returns_ended(struct peer *p)
     if (p->comes_back) {
         p->comes_back = false;
         p->router->config.sessions->ended(p->router->config.sessions_userdata, &id);
+    }
+}
+
+void router_list_returning(const struct router *r)
+{
+    const struct session_ops *ops = r->config.sessions;
+    const struct peer *p;
+
+    DL_FOREACH (r->peers, p) {
+        const struct session_id id = id_of(p);
+
+        if (ops && p->comes_back) {
+            ops->begun(r->config.sessions_userdata, &id);
+        }
     }
 }

@@ -265,6 +265,22 @@ static void remove_sessions(const struct router_fixture *f)
     (void) unlink(path);
 }
 
+void router_replace(struct router_fixture *f, const struct router_options *o)
+{
+    const struct router_options none = {0};
+    const char *args[FIXTURE_ARGS_MAX] = {"--replace"};
+    struct router_options with_replace = o ? *o : none;
+    struct router_process old = f->process;
+    size_t n = 1;
+
+    for (; with_replace.args && with_replace.args[n - 1]; n++) {
+        args[n] = with_replace.args[n - 1];
+    }
+    with_replace.args = args;
+    router_restart(f, &with_replace);
+    expect_exit(&old, 0);
+}
+
 void router_stop(struct router_fixture *f)
 {
     assert_int_equal(kill(f->process.pid, SIGTERM), 0);
