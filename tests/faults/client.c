@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "faults/client.h"
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#define OPEN_TIMEOUT_MS 2000
+#define AGAIN_MS 5
+#define STEP_MS 2
+#define FLUSH_MS 60000
+
+static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
+                      void *userdata)
+{
+    struct client *c = userdata;
+
+    (void) conn;
+    (void) reason;
+    (void) text;
+    c->is_over = true;
+}
+
+static void note(struct client *c, enum record_kind kind)
+{
+    records_add(c->records, &(struct record){.kind = (uint8_t) kind, .life = c->life});
+}
+
+static int open_any(struct client *c, const char *const addresses[2])
+{
+    struct bus_opts opts = BUS_OPTS_INIT;
+
+    opts.on_closed = on_closed;
+    opts.userdata = c;
+    opts.timeout_ms = OPEN_TIMEOUT_MS;
+    return bus_open(addresses[dice_below(&c->dice, 2)], &opts, &c->conn);
+}
+
+static void live(const struct role *role, struct client *c)
+{
+    int r = 0;
+
+    while (r >= 0 && !c->is_over && client_phase(c) != PHASE_END) {
+        r = bus_process(c->conn);
+        if (r < 0 || c->is_over) {
+            return;
+        }
+        role->step(c);
+        c->records->is_idle = client_phase(c) == PHASE_QUIET && role->is_idle(c);
+        if (r == 0) {
+            (void) bus_wait(c->conn, STEP_MS);
+        }
+    }
+}
+
+/* The router has nothing more for it: a round trip, and all of it has come. */
+static void settle(const struct role *role, struct client *c)
+{
+    int r;
+
+    do {
+        r = bus_flush(c->conn, FLUSH_MS);
+    } while (r == -EINTR);
+    if (r == 0 && !c->is_over) {
+        role->settled(c);
+    }
+}
+
+int client_run(const struct role *role, struct client *c, const char *const addresses[2])
+{
+    while (client_phase(c) != PHASE_END) {
+        if (open_any(c, addresses) < 0) { /* the router is away, or a fault was in the way */
+            (void) poll(NULL, 0, AGAIN_MS);
+            continue;
+        }
+        c->is_over = false;
+        c->life = (uint64_t) c->index << 32 | ++c->records->n_lives;
+        note(c, RECORD_OPENED);
+        role->opened(c);
+        live(role, c);
+        if (!c->is_over && client_phase(c) == PHASE_END) {
+            settle(role, c);
+        }
+        role->closed(c);
+        note(c, RECORD_CLOSED);
+        bus_close(c->conn);
+        c->conn = NULL;
+        c->records->is_idle = false;
+    }
+    return 0;
+}
+
+/* ---- bodies ---- */
+
+uint32_t body_size(struct dice *d)
+{
+    uint32_t least = sizeof(struct body);
+
+    switch (dice_below(d, 64)) {
+    case 0:
+        return least + dice_below(d, BODY_MAX - least);
+    case 1:
+    case 2:
+    case 3:
+        return least + dice_below(d, 8000);
+    default:
+        return least + dice_below(d, 200);
+    }
+}
+
+void body_write(struct body *b, uint8_t *dst)
+{
+    b->fill = (uint8_t) (b->n + b->life);
+    memcpy(dst, b, sizeof(*b));
+    memset(dst + sizeof(*b), b->fill, b->bytes - sizeof(*b));
+}
+
+bool body_read(const void *data, size_t bytes, struct body *ret)
+{
+    const uint8_t *at = data;
+
+    if (bytes < sizeof(*ret)) {
+        return false;
+    }
+    memcpy(ret, data, sizeof(*ret));
+    if (ret->bytes != bytes || ret->fill != (uint8_t) (ret->n + ret->life)) {
+        return false;
+    }
+    for (size_t i = sizeof(*ret); i < bytes; i++) {
+        if (at[i] != ret->fill) {
+            return false;
+        }
+    }
+    return true;
+}
