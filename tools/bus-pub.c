@@ -49,6 +49,9 @@ static const char help[] =
     "back\n"
     "      --resume-token TEXT  by which the router knows that it is the same: a secret, up to 64 "
     "bytes\n"
+    "      --reconnect          when the link to the router breaks, wait for it to come back; what "
+    "has\n"
+    "                           not left by then is kept, what was on its way may be lost\n"
     "  -v, --verbose            say on standard error what was published\n"
     "      --help               this text\n"
     "      --version            the version\n"
@@ -137,7 +140,8 @@ enum {
     OPT_RETAIN_TTL,
     OPT_OWNED,
     OPT_TTL,
-    OPT_CLEAR
+    OPT_CLEAR,
+    OPT_RECONNECT
 };
 
 static const struct option long_options[] = {
@@ -161,6 +165,7 @@ static const struct option long_options[] = {
     {"owned", no_argument, NULL, OPT_OWNED},
     {"ttl", required_argument, NULL, OPT_TTL},
     {"clear", no_argument, NULL, OPT_CLEAR},
+    {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -298,6 +303,9 @@ static int parse_option(int option, struct settings *s)
         return set_will_delay(s, optarg);
     case OPT_RESUME_TOKEN:
         return set_resume_token(s, optarg);
+    case OPT_RECONNECT:
+        s->sender.reconnect = true;
+        return 0;
     case 'v':
         s->sender.verbose = true;
         return 0;

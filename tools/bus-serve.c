@@ -51,6 +51,7 @@ static const char help[] =
     "  -T, --text TEXT        reply with TEXT\n"
     "  -v, --verbose          show what COMMAND writes to standard error\n"
     "  -d, --drain-timeout MS after a signal, finish what is under way for so long; default: 5000\n"
+    "      --reconnect        when the link to the router breaks, wait for it to come back\n"
     "      --ready-fd FD      write a line READY to descriptor FD when requests can come\n"
     "      --help             this text\n"
     "      --version          the version\n"
@@ -67,6 +68,7 @@ struct settings {
     bool has_jobs;
     uint64_t drain_ms;
     int ready_fd; /* -1: none */
+    bool reconnect;
 };
 
 struct state {
@@ -75,6 +77,7 @@ struct state {
     struct jobs jobs;
     struct pollfd *fds; /* our own, then those of jobs */
     int child_fd;       /* readable after SIGCHLD */
+    bool is_ready;
     bool done;
     bool drained;
     bool failed;
@@ -105,12 +108,22 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     struct state *s = state_of(userdata);
 
     if (status == BUS_STATUS_OK) {
-        say_ready(s);
+        if (!s->is_ready) { /* and not again after a return */
+            s->is_ready = true;
+            say_ready(s);
+        }
         return;
     }
     tool_error("the router refused to let %s be served: %s%s%s", bus_sub_filter(sub),
                bus_status_text(status), *text ? ": " : "", text);
     fail(s);
+}
+
+static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
+{
+    (void) conn;
+    (void) userdata;
+    tool_say_state(event);
 }
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -253,6 +266,10 @@ static int connect_and_serve(struct state *s)
 
     opts.on_closed = on_closed;
     opts.userdata = s;
+    if (s->settings->reconnect) {
+        opts.flags |= BUS_OPEN_RECONNECT;
+        opts.on_state = on_state;
+    }
     if (tool_connect(s->settings->address, &opts, &s->conn) < 0) {
         return TOOL_FAILURE;
     }
@@ -286,7 +303,7 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_HELP, OPT_VERSION };
+enum { OPT_READY_FD = 256, OPT_RECONNECT, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -296,6 +313,7 @@ static const struct option long_options[] = {
     {"text", required_argument, NULL, 'T'},
     {"verbose", no_argument, NULL, 'v'},
     {"drain-timeout", required_argument, NULL, 'd'},
+    {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -356,6 +374,9 @@ static int parse_option(int option, struct settings *s)
                    : tool_usage("--drain-timeout %s: not a whole number of milliseconds from 0 "
                                 "to %u",
                                 optarg, DRAIN_MS_MAX);
+    case OPT_RECONNECT:
+        s->reconnect = true;
+        return 0;
     case OPT_READY_FD:
         return parse_ready_fd(s);
     default:

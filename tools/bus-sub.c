@@ -68,6 +68,9 @@ static const char help[] =
     "      --sticky           in a group: messages of one key (bus-pub --key) go to one of them\n"
     "      --deliveries N     --ack: give a message up after so many deliveries (default 5)\n"
     "      --dead-letter TOPIC  --ack: publish to TOPIC what is given up\n"
+    "      --reconnect        when the link to the router breaks, wait for it to come back; "
+    "messages\n"
+    "                         may be missing then: said as a loss of 0, for nobody knows\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
     "      --help             this text\n"
@@ -75,9 +78,8 @@ static const char help[] =
     "\n"
     "Exit codes: 0 done (also after SIGINT, SIGTERM, or when nobody reads the output any more);\n"
     "1 failure; 2 wrong usage; 3 timeout or signal before --count messages; 5 as 0, but messages\n"
-    "were lost. Losses are reported on standard error, or in place with --format json. What "
-    "policy\n"
-    "latest replaces by something newer is not counted as lost.\n";
+    "were lost, or may have been. Losses are reported on standard error, or in place with\n"
+    "--format json. What policy latest replaces by something newer is not counted as lost.\n";
 
 struct settings {
     const char *address;
@@ -86,6 +88,7 @@ struct settings {
     uint64_t count; /* 0: no end */
     double timeout; /* seconds; < 0: none */
     int ready_fd;   /* -1: none */
+    bool reconnect;
     char **filters;
     uint32_t n_filters;
 };
@@ -139,6 +142,9 @@ static void on_loss(struct bus_sub *sub, const struct bus_loss *loss, void *user
     }
     if (s->settings->format.kind == FORMAT_JSON) {
         json_loss(&s->out, bus_sub_filter(sub), loss);
+    } else if (loss->count == 0) {
+        tool_error("messages of %s may be missing: %s", bus_sub_filter(sub),
+                   bus_loss_text(loss->reason));
     } else if (loss->reason != BUS_LOSS_CONFLATED) {
         tool_error("lost %llu messages (%llu bytes) of %s: %s", (unsigned long long) loss->count,
                    (unsigned long long) loss->bytes, bus_sub_filter(sub),
@@ -205,6 +211,13 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     if (status != BUS_STATUS_STALLED) { /* stalled: goes on as drop_oldest, losses are reported */
         s->failed = s->done = true;
     }
+}
+
+static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
+{
+    (void) conn;
+    (void) userdata;
+    tool_say_state(event);
 }
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -319,6 +332,10 @@ static int run(struct settings *settings)
     }
     opts.on_closed = on_closed;
     opts.userdata = &s;
+    if (settings->reconnect) {
+        opts.flags |= BUS_OPEN_RECONNECT;
+        opts.on_state = on_state;
+    }
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
     settings->sub.on_silence = on_silence;
@@ -353,6 +370,7 @@ enum {
     OPT_STICKY,
     OPT_DELIVERIES,
     OPT_DEAD_LETTER,
+    OPT_RECONNECT,
     OPT_HELP,
     OPT_VERSION
 };
@@ -376,6 +394,7 @@ static const struct option long_options[] = {
     {"sticky", no_argument, NULL, OPT_STICKY},
     {"deliveries", required_argument, NULL, OPT_DELIVERIES},
     {"dead-letter", required_argument, NULL, OPT_DEAD_LETTER},
+    {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -476,6 +495,9 @@ static int parse_option(int option, struct settings *s)
         return 0;
     case OPT_DEAD_LETTER:
         s->sub.dead_letter = optarg;
+        return 0;
+    case OPT_RECONNECT:
+        s->reconnect = true;
         return 0;
     case OPT_READY_FD:
         if (!tool_parse_u64(optarg, 0, 1048576, &value)) {

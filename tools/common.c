@@ -212,14 +212,28 @@ int tool_connect(const char *address, const struct bus_opts *opts, struct bus_co
     return r;
 }
 
-void tool_say_closed(enum bus_goodbye reason, const char *text)
+static void say_reason(const char *what, enum bus_goodbye reason, const char *text)
 {
     if (text && *text && strcmp(text, bus_goodbye_text(reason)) != 0) {
-        tool_error("the connection to the router has ended: %s: %s", bus_goodbye_text(reason),
-                   text);
+        tool_error("%s: %s: %s", what, bus_goodbye_text(reason), text);
     } else {
-        tool_error("the connection to the router has ended: %s", bus_goodbye_text(reason));
+        tool_error("%s: %s", what, bus_goodbye_text(reason));
     }
+}
+
+void tool_say_state(const struct bus_state_event *event)
+{
+    if (event->state == BUS_CONN_LOST) {
+        say_reason("the link to the router is lost, waiting for its return", event->reason,
+                   event->text);
+    } else if (event->state == BUS_CONN_RESTORED) {
+        tool_error("the router is back");
+    }
+}
+
+void tool_say_closed(enum bus_goodbye reason, const char *text)
+{
+    say_reason("the connection to the router has ended", reason, text);
 }
 
 uint64_t tool_now_ns(void)

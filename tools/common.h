@@ -37,6 +37,8 @@ int tool_signal_fd(void);
 
 /* bus_open() that says on stderr what went wrong and what to do about it. 0 or a negative errno. */
 int tool_connect(const char *address, const struct bus_opts *opts, struct bus_conn **ret);
+/* Says what has happened: for on_state. */
+void tool_say_state(const struct bus_state_event *event);
 /* Says why the connection ended: for on_closed. */
 void tool_say_closed(enum bus_goodbye reason, const char *text);
 

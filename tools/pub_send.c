@@ -10,6 +10,9 @@
 
 enum { PUB_UNMATCHED = 4 };
 
+/* What waits for the return of the router; beyond that reading waits. */
+#define BACKLOG_BYTES (1024u * 1024u)
+
 /* After a signal the router gets so long to take what is on its way. */
 /* A signal may come between looking for it and waiting: so often it is looked for again. */
 #define SIGNAL_MS 200
@@ -57,6 +60,13 @@ static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *u
     (void) topic;
     (void) subscriptions;
     (void) userdata;
+}
+
+static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
+{
+    (void) conn;
+    (void) userdata;
+    tool_say_state(event);
 }
 
 static int advertise(struct sender *s)
@@ -115,6 +125,11 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     opts.on_status = on_status;
     opts.on_closed = on_closed;
     opts.userdata = s;
+    if (settings->reconnect) {
+        opts.flags |= BUS_OPEN_RECONNECT;
+        opts.on_state = on_state;
+        opts.backlog_bytes_max = BACKLOG_BYTES;
+    }
     opts.resume_token = settings->resume_token;
     opts.resume_token_bytes = settings->resume_token ? strlen(settings->resume_token) : 0;
     s->opts.headers = settings->headers;

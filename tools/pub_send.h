@@ -32,6 +32,7 @@ struct sender_settings {
     const char *resume_token;  /* or NULL */
     uint64_t wait_subscribers; /* 0: do not wait */
     bool must_match;
+    bool reconnect;
     bool verbose;
 };
 

@@ -37,6 +37,7 @@ struct ack *bus__ack_new(struct ack_link *link, uint32_t delivery)
 
     if (a) {
         *a = (struct ack){.refs = 1, .delivery = delivery, .link = link};
+        a->generation = link->sub->conn->generation;
         link->refs++;
     }
     return a;
@@ -63,6 +64,9 @@ int bus__ack_send(struct ack *a, uint32_t flags)
     r = bus__usable(sub->conn);
     if (r == 0 && a->is_done) {
         return -EALREADY;
+    }
+    if (r == 0 && (a->generation != sub->conn->generation || !bus__has_link(sub->conn))) {
+        return -ESTALE;
     }
     m.subscription = sub->number;
     r = r < 0 ? r : bus__send(sub->conn, VERB_ACK, &m, CONTROL_HEADER_MAX);

@@ -19,6 +19,7 @@ struct ack_link {
 struct ack {
     uint32_t refs;
     uint32_t delivery;
+    uint32_t generation; /* of the link it came on */
     struct ack_link *link;
     bool is_done;
 };
@@ -32,5 +33,5 @@ void bus__ack_link_end(struct ack_link *link);
 struct ack *bus__ack_new(struct ack_link *link, uint32_t delivery);
 /* NULL is allowed. */
 void bus__ack_unref(struct ack *a);
-/* ACK with these flags: 0, -EALREADY, -ENOTCONN, -ECHILD or -ENOMEM. */
+/* ACK with these flags: 0, -EALREADY, -ESTALE, -ENOTCONN, -ECHILD or -ENOMEM. */
 int bus__ack_send(struct ack *a, uint32_t flags);

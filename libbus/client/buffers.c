@@ -18,16 +18,12 @@ void bus__buffers_init(struct bus_conn *c, const struct wire_welcome *m)
     bool usable = m->features & FEATURE_BUFFERS;
 
     c->body_max = usable ? (size_t) MIN(m->body_max, (uint64_t) 1 << SLOT_SHIFT_MAX) : 0;
-    if (c->buffer_from == 0) {
-        c->buffer_from = BUFFER_FROM_BYTES;
-    }
-    if (!usable) {
-        c->buffer_from = SIZE_MAX;
-    }
+    c->buffer_from = !usable ? SIZE_MAX : c->buffer_wish ? c->buffer_wish : BUFFER_FROM_BYTES;
     c->plain_max = MIN((size_t) c->inline_max, c->buffer_from - 1);
-    bus__pool_init(
+    bus__pool_limit(
         &c->pool, MIN(m->buffers_max, NUMBERS_USED),
         (size_t) MIN(c->pool_bytes_max ? c->pool_bytes_max : POOL_BYTES_MAX, m->buffer_bytes_max));
+    c->pool.keeps_fds = c->session != NULL;
 }
 
 void bus__buffers_fini(struct bus_conn *c)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "client/handlers.h"
+#include "client/session.h"
 #include "wire/topic.h"
 
 bool bus__forked_slow(const struct bus_conn *c)
@@ -24,20 +25,30 @@ int bus__usable(const struct bus_conn *c)
     if (bus__forked(c)) {
         return -ECHILD;
     }
-    return bus__is_over(c) || c->out_dead ? -ENOTCONN : 0;
+    return bus__is_over(c) || (c->out_dead && !c->away) ? -ENOTCONN : 0;
+}
+
+int bus__connected(const struct bus_conn *c)
+{
+    int r = bus__usable(c);
+
+    return r == 0 && c->away ? -ENOTCONN : r;
 }
 
 /* ---- the end ---- */
 
 void bus__fail(struct bus_conn *c, enum bus_goodbye reason, const char *text)
 {
-    if (bus__is_over(c)) {
+    if (!bus__is_up(c)) {
         return;
     }
-    c->state = CONN_BROKEN;
+    c->state = bus__session_returns(c, reason) ? CONN_LOST : CONN_BROKEN;
     c->credit_messages = 0;
     c->goodbye = reason;
     c->kick = true;
+    if (c->state == CONN_LOST) {
+        bus__session_leave(c);
+    }
     if (text) {
         c->goodbye_local = true;
         (void) snprintf(c->goodbye_text, sizeof(c->goodbye_text), "%s", text);
@@ -56,7 +67,7 @@ static void say_goodbye(struct bus_conn *c, enum bus_goodbye reason, const char 
 
 void bus__fail_protocol(struct bus_conn *c, const char *text)
 {
-    if (!bus__is_over(c)) {
+    if (bus__is_up(c)) {
         bus__fail(c, BUS_GOODBYE_PROTOCOL_ERROR, text);
         say_goodbye(c, BUS_GOODBYE_PROTOCOL_ERROR, text);
     }
@@ -81,6 +92,7 @@ static void tell_closed(struct bus_conn *c)
     c->deadline_ns = 0;
     bus__sync_fd(c);
     bus__calls_cancel(c, 0);
+    bus__requests_lost(c);
     bus__requests_end(c);
     bus__drains_end(c);
     if (c->opened && c->on_closed && c->state == CONN_ENDED) {
@@ -88,7 +100,7 @@ static void tell_closed(struct bus_conn *c)
     }
 }
 
-static void table_names_fini(struct table *t, void (*unref)(void *entry))
+static void table_of_names_fini(struct table *t, void (*unref)(void *entry))
 {
     for (uint32_t i = 0; i < t->n; i++) {
         unref(t->at[i]);
@@ -104,6 +116,12 @@ static void topic_name_drop(void *entry)
 static void peer_name_drop(void *entry)
 {
     bus__peer_name_unref(entry);
+}
+
+void bus__names_fini(struct bus_conn *c)
+{
+    table_of_names_fini(&c->topics, topic_name_drop);
+    table_of_names_fini(&c->peers, peer_name_drop);
 }
 
 static void descriptors_fini(struct bus_conn *c)
@@ -128,13 +146,13 @@ static void conn_fini(struct bus_conn *c)
     bus__calls_fini(c);
     bus__subscribe_fini(c);
     bus__monitor_fini(c);
-    table_names_fini(&c->topics, topic_name_drop);
-    table_names_fini(&c->peers, peer_name_drop);
+    bus__names_fini(c);
     bus__rxbuf_unref(TAKE(c->rx));
     c->rx_pos = c->rx_len = 0;
     bus__rxpool_close(c->rxpool);
     bus__buffers_fini(c);
     bus__loans_fini(c);
+    bus__session_fini(c);
     bus__pool_fini(&c->pool);
     outq_pool_fini(&c->chunks);
     descriptors_fini(c); /* what lets go of a lease looks at the fork mark */
@@ -154,7 +172,7 @@ void bus_close(struct bus_conn *conn)
     if (!conn) {
         return;
     }
-    if (!bus__forked(conn) && !bus__is_over(conn)) {
+    if (!bus__forked(conn) && bus__is_up(conn)) {
         conn->hold++; /* the goodbye goes with what waits */
         say_goodbye(conn, BUS_GOODBYE_NORMAL, "");
     }
@@ -227,18 +245,24 @@ static int step(struct bus_conn *c, bool force, enum receive_mode mode)
 {
     enum step r = STEP_IDLE;
 
-    if (c->state < CONN_BROKEN) {
+    if (c->state == CONN_AWAY) {
+        bus__session_try(c);
+    }
+    if (bus__is_up(c)) {
         step_begin(c);
         r = step_input(c, mode);
         check_deadline(c);
     }
-    if (c->state < CONN_BROKEN) {
+    if (bus__is_up(c)) {
         step_output(c, force);
         tell_writable(c);
     }
-    if (c->state < CONN_BROKEN) {
+    if (bus__is_up(c)) {
         step_output(c, force);
         c->kick = c->kick || c->out_dead;
+    }
+    if (c->state == CONN_LOST) {
+        bus__session_lost(c);
     }
     if (c->state == CONN_BROKEN) {
         tell_closed(c);
@@ -313,22 +337,22 @@ static bool look(struct bus_conn *c)
 
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
 {
-    bool greeting = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
+    bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
     struct timespec left;
     int r;
 
     if (c->kick || bus__input_waits(c)) {
         return 1;
     }
-    if (look(c)) {
+    if (c->fd >= 0 && look(c)) {
         return 1;
     }
-    r = poll_socket(c, time_left(greeting ? c->deadline_ns : deadline_ns, &left));
+    r = poll_socket(c, time_left(due ? c->deadline_ns : deadline_ns, &left));
     spin_end(&c->spin);
     if (r < 0) {
         return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
     }
-    return r > 0 || greeting;
+    return r > 0 || due;
 }
 
 static bool is_past(uint64_t deadline_ns)
@@ -436,7 +460,8 @@ static bool is_answered(const struct bus_conn *c, uint64_t token)
 int bus__flush(struct bus_conn *c, uint64_t deadline_ns)
 {
     struct wire_ping ping = {.token = c->ping_token + 1};
-    int r = bus__usable(c) == 0 ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
+    bool is_now = bus__usable(c) == 0 && !bus__session_ping_later(c);
+    int r = is_now ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
 
     if (r < 0) {
         return r;
@@ -510,6 +535,11 @@ int bus_uncork(struct bus_conn *conn)
 uint64_t bus_connection_id(const struct bus_conn *conn)
 {
     return conn->connection_id;
+}
+
+int bus_is_away(const struct bus_conn *conn)
+{
+    return conn->away && !bus__is_over(conn);
 }
 
 size_t bus_body_max(const struct bus_conn *conn)

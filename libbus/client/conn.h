@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 /* The connection, as the files of libbus/client share it. conn.c: its life and its waiting; link.c:
- * the socket; input.c: what the router says; publish.c, subscribe.c, monitor.c: what the
- * application says and the answers to it. */
+ * the socket; session.c: one link after another; input.c: what the router says; publish.c,
+ * subscribe.c, monitor.c: what the application says and the answers to it. */
 
 #include <bus/bus.h>
 #include <bus/monitor.h>
@@ -28,6 +28,8 @@
 enum conn_state {
     CONN_GREETING, /* HELLO is on its way */
     CONN_READY,
+    CONN_LOST,   /* the link is of no use any more, but there will be another: session.c */
+    CONN_AWAY,   /* everything that belonged to the old link is gone; deadline_ns is the next try */
     CONN_BROKEN, /* no use any more; on_closed follows in the next processing */
     CONN_ENDED,  /* on_closed has been called */
     CONN_CLOSED, /* bus_close() has been called; the memory goes with the last pin */
@@ -75,12 +77,14 @@ struct bus_conn {
     bool reset;         /* ECONNRESET was read once */
     bool interrupted;   /* a signal ended a RECEIVE_WAIT */
     bool urgent;        /* control frames wait: they pass a cork */
+    bool away;          /* from the end of a link until the WELCOME of the next */
     bool want_writable; /* something returned -EAGAIN */
     size_t want_bytes;  /* that it needs in the output */
     bool kick;          /* bus_process() has something to do though the socket has not */
     bool stop;          /* for bus_run() */
     uint32_t cork;
-    uint32_t pins; /* calls on the stack that will touch the connection again */
+    uint32_t generation; /* how many links there were before this one */
+    uint32_t pins;       /* calls on the stack that will touch the connection again */
 
     /* input */
     struct rxbuf *rx; /* NULL before the first read */
@@ -103,6 +107,7 @@ struct bus_conn {
 
     /* subscriptions */
     struct table subs;
+    struct bus_sub *sub_list; /* of bus_sub.next: those in subs, in the order they were made */
     struct numbers sub_numbers;
     uint32_t n_subs;     /* that the application has */
     uint32_t n_draining; /* of these */
@@ -118,9 +123,13 @@ struct bus_conn {
     struct bus_topic *lru;     /* of the automatic topics, the latest used last */
     struct bus_topic
         *leaving; /* of bus_topic.next: ended, but numbers of them may be on their way */
-    struct confirm *confirms; /* in the order of their sequence numbers */
-    size_t body_max;          /* longest body in a buffer; 0: the router takes none */
-    size_t buffer_from;       /* bodies of so many bytes and more go into buffers */
+    struct bus_topic *departing; /* of bus_topic.next: ended behind publishes that wait */
+    struct confirm *confirms;    /* in the order of their sequence numbers */
+    struct confirm *unknown;     /* the same, of publishes on a link that was lost: to be told */
+    uint64_t sequence_base; /* publish number of this connection that the link's count began at */
+    size_t body_max;        /* longest body in a buffer; 0: the router takes none */
+    size_t buffer_wish;     /* what the application wants of buffer_from; 0: nothing */
+    size_t buffer_from;     /* bodies of so many bytes and more go into buffers */
     size_t pool_bytes_max;
     size_t handed_over; /* bodies in buffers since the output was looked at */
     struct pool pool;
@@ -135,11 +144,14 @@ struct bus_conn {
     uint32_t n_requests; /* in requests */
     uint32_t requests_max;
     uint32_t request_timeout_max_ms;
-    struct bus_call *calls; /* uthash of those that are open here */
-    bool starved;           /* the last -EAGAIN was for want of credit for replies */
+    struct bus_request *unanswered; /* of bus_request.next: their link was lost, to be told */
+    struct bus_call *calls;         /* uthash of those that are open here */
+    struct bus_call *orphans;       /* of bus_call.next: calls of links that were lost */
+    bool starved;                   /* the last -EAGAIN was for want of credit for replies */
 
     struct monitor monitor;
     struct snapshot *snapshots; /* the first one is being answered */
+    struct snapshot *cut_short; /* of snapshot.next: their link was lost, to be told */
 
     uint64_t connection_id;
     uint64_t ping_token; /* the last sent */
@@ -151,7 +163,9 @@ struct bus_conn {
     bool exposed; /* bus_fd() was called: keep the two up to date */
     bool epoll_out;
     enum timer_state timer;
-    uint64_t deadline_ns; /* of the greeting, if nobody waits for it; else 0 */
+    uint64_t timer_ns;    /* what TIMER_DEADLINE was set to */
+    uint64_t deadline_ns; /* of the greeting, if nobody waits for it, or of the next try; else 0 */
+    struct session *session; /* NULL: it does not come back */
 
     struct spin spin;   /* while we wait ourselves, and not the application's loop */
     uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
@@ -172,8 +186,10 @@ static inline bool bus__forked(const struct bus_conn *c)
     return UNLIKELY(!*c->fork_mark) && bus__forked_slow(c);
 }
 
-/* 0, -ECHILD or -ENOTCONN */
+/* 0, -ECHILD or -ENOTCONN: it has ended for good. */
 int bus__usable(const struct bus_conn *c);
+/* The same, and -ENOTCONN while it is away. */
+int bus__connected(const struct bus_conn *c);
 /* The connection is of no use any more; on_closed follows. The first reason stays. */
 void bus__fail(struct bus_conn *c, enum bus_goodbye reason, const char *text);
 /* Input against the protocol. */
@@ -195,12 +211,17 @@ int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 void bus__output(struct bus_conn *c, enum output_extent extent);
 /* Reads once. Failures end in bus__fail(). */
 enum step bus__receive(struct bus_conn *c, enum receive_mode mode);
-/* Queues a control frame: 0 or -ENOMEM. It may exceed max_out_bytes. */
+/* Queues a control frame: 0 or -ENOMEM. It may exceed max_out_bytes. Without a link nothing is to
+ * be done: the next one begins with what there is then. */
 int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_max);
 /* The same, for what cannot be reported to a caller. */
 void bus__send_or_fail(struct bus_conn *c, enum verb verb, const void *m);
 /* Brings bus_fd() in line with blocked, kick and deadline_ns. */
 void bus__sync_fd(struct bus_conn *c);
+/* A connected socket becomes the connection's: 0, or a negative errno, and it is the caller's. */
+int bus__link_attach(struct bus_conn *c, int fd, int type);
+/* Closes it, and forgets what was on its way in both directions. */
+void bus__link_drop(struct bus_conn *c);
 /* -EAGAIN if control frames should wait too. */
 int bus__room(struct bus_conn *c);
 
@@ -216,4 +237,16 @@ static inline void bus__output_queued(struct bus_conn *c)
 static inline bool bus__is_over(const struct bus_conn *c)
 {
     return c->state >= CONN_BROKEN;
+}
+
+/* There is a link to read from. */
+static inline bool bus__is_up(const struct bus_conn *c)
+{
+    return c->state < CONN_LOST;
+}
+
+/* There is a link to write to. */
+static inline bool bus__has_link(const struct bus_conn *c)
+{
+    return bus__is_up(c) && !c->out_dead;
 }

@@ -14,7 +14,11 @@ static int ask(struct bus_sub *sub, bus_drained_fn on_drained)
 
     if (r == 0) {
         sub->drains = true;
-        sub->n_endings++;
+        if (sub->conn->state != CONN_AWAY) {
+            sub->n_endings++;
+        } else {
+            sub->state = SUB_DRAINED; /* nothing waits for it anywhere */
+        }
         sub->on_drained = on_drained;
         sub->conn->n_draining++;
     }
@@ -69,7 +73,7 @@ void bus__drains_end(struct bus_conn *c)
     for (uint32_t i = 0; i < c->subs.n; i++) { /* a callback may close the connection */
         struct bus_sub *sub = c->subs.at[i];
 
-        if (sub && sub->drains) {
+        if (sub && sub->drains && (sub->state == SUB_DRAINED || bus__is_over(c))) {
             drain_end(sub, BUS_STATUS_DISCONNECTED);
         }
     }

@@ -32,12 +32,15 @@ struct bus_sub {
     uint64_t half_bytes; /* of the window: time for a CREDIT */
     uint32_t used_messages;
     uint32_t half_messages;
-    uint32_t number;       /* index into bus_conn.subs */
-    struct ack_link *acks; /* NULL: nothing is acknowledged */
-    uint32_t busy;         /* dispatchers that will touch it again after a callback */
-    uint32_t n_endings;    /* UNSUBSCRIBE frames without an answer */
+    uint32_t number;             /* index into bus_conn.subs */
+    struct bus_sub *prev, *next; /* bus_conn.sub_list */
+    struct kept_frame *again;    /* its SUBSCRIBE, if the connection comes back; else NULL */
+    struct ack_link *acks;       /* NULL: nothing is acknowledged */
+    uint32_t busy;               /* dispatchers that will touch it again after a callback */
+    uint32_t n_endings;          /* UNSUBSCRIBE frames without an answer */
     enum sub_state state;
     bool drains;    /* the first of these asked for that */
+    bool gap;       /* the link was lost while it was in force: the next answer tells */
     bool immutable; /* bodies that somebody could change are copied first */
     char filter[];
 };
@@ -57,6 +60,8 @@ const char *bus__text(struct arena *a, struct text t);
 /* Calls on_status. */
 void bus__tell_status(struct bus_conn *c, const struct wire_status *m, const char *topic);
 
+/* Forgets what the router has bound. */
+void bus__names_fini(struct bus_conn *c);
 /* Makes at[id] exist for an id that the router binds. False if the connection has ended over it. */
 bool bus__bind_reserve(struct bus_conn *c, struct table *t, uint32_t id);
 
@@ -81,7 +86,9 @@ bool bus__message_make(struct bus_conn *c, struct arena *a, const struct carried
 void bus__on_answer(struct bus_conn *c, struct arena *a, const struct wire_answer *m,
                     const struct frame *f, struct rxbuf *buf, struct parcel *parcel);
 void bus__on_done(struct bus_conn *c, const struct wire_done *m);
-/* The connection has ended: their callers hear of it. */
+/* The link has ended: none of them will be answered, and their numbers are free. */
+void bus__requests_lost(struct bus_conn *c);
+/* Their callers hear of it. */
 void bus__requests_end(struct bus_conn *c);
 void bus__requests_fini(struct bus_conn *c);
 
@@ -94,6 +101,10 @@ void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m);
 void bus__on_reply_status(struct bus_conn *c, const struct wire_status *m);
 /* Nobody waits for the answers any more: those of a server, or, with 0, all. */
 void bus__calls_cancel(struct bus_conn *c, uint32_t subscription);
+/* The same for a link that has ended, whose numbers another link may use again. */
+void bus__calls_lost(struct bus_conn *c);
+/* Their servers hear of it. */
+void bus__calls_tell_lost(struct bus_conn *c);
 void bus__calls_fini(struct bus_conn *c);
 
 /* ---- buffers.c ---- */
@@ -148,8 +159,12 @@ int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */
 bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
-/* 0 or -ENOMEM */
+/* Of the first link or a further one: 0 or -ENOMEM */
 int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m);
+/* The link has ended: what became of its publishes will not be known. */
+void bus__publish_lost(struct bus_conn *c);
+/* Those who asked for the outcome hear of it. */
+void bus__confirms_unknown(struct bus_conn *c);
 void bus__publish_fini(struct bus_conn *c);
 void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit *m);
 void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m);
@@ -165,6 +180,12 @@ void bus__on_silence(struct bus_conn *c, const struct wire_silence *m);
 
 /* The router has answered a PING: aliases whose end it has seen before may be used again. */
 void bus__topics_settle(struct bus_conn *c, uint64_t token);
+/* The link has ended. */
+void bus__topics_lost(struct bus_conn *c);
+/* Advertises all of them on a new link: 0 or -ENOMEM. */
+int bus__topics_again(struct bus_conn *c);
+/* Nothing that was published waits any more: those that were ended behind it can go. */
+void bus__topics_depart(struct bus_conn *c);
 
 /* ---- subscribe.c ---- */
 
@@ -178,6 +199,10 @@ void bus__subscribe_fini(struct bus_conn *c);
 void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_unsubscribe_status(struct bus_conn *c, const struct wire_status *m);
 void bus__on_loss(struct bus_conn *c, const struct wire_loss *m);
+/* The link has ended. */
+void bus__subscribe_lost(struct bus_conn *c);
+/* Asks for all of them on a new link, in the order in which they were made: 0 or -ENOMEM. */
+int bus__subscribe_again(struct bus_conn *c);
 void bus__give_credit(struct bus_conn *c, struct bus_sub *sub);
 void bus__sub_free_idle(struct bus_sub *sub);
 
@@ -198,7 +223,7 @@ static inline bool bus__sub_release(struct bus_sub *sub)
 void bus__on_drained_status(struct bus_conn *c, struct bus_sub *sub, const struct wire_status *m);
 /* The application has let go of it. */
 void bus__drain_forget(struct bus_sub *sub);
-/* The connection has ended: those that drain hear of it. */
+/* The connection or its link has ended: those that drained hear of it. */
 void bus__drains_end(struct bus_conn *c);
 
 /* ---- retained.c ---- */
@@ -209,6 +234,10 @@ void bus__on_live(struct bus_conn *c, const struct wire_snapshot_end *m);
 /* ---- monitor.c ---- */
 
 void bus__monitor_fini(struct bus_conn *c);
+/* The link has ended: snapshots stop where they are. */
+void bus__snapshots_lost(struct bus_conn *c);
+/* Who asked for them hears of it. */
+void bus__snapshots_end(struct bus_conn *c);
 void bus__on_monitored(struct bus_conn *c, struct arena *a, const struct wire_monitored *m,
                        const struct frame *f);
 void bus__on_monitor_loss(struct bus_conn *c, const struct wire_loss *m);

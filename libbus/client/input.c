@@ -7,6 +7,7 @@
 #include <string.h>
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/session.h"
 #include "wire/codec.h"
 #include "wire/hot_requests.h"
 #include "wire/topic.h"
@@ -76,6 +77,9 @@ static void on_welcome(struct bus_conn *c, const struct wire_welcome *m)
     c->request_timeout_max_ms = m->request_timeout_max_ms;
     c->deadline_ns = 0;
     bus__sync_fd(c);
+    if (c->session && !c->out_dead) {
+        bus__session_greeted(c);
+    }
 }
 
 static void on_goodbye(struct bus_conn *c, const struct wire_goodbye *m)
@@ -137,6 +141,8 @@ static void on_status(struct bus_conn *c, const struct wire_status *m)
     case VERB_UNBUFFER:
     case VERB_RELEASE:
         return; /* of a buffer that was refused; of one of a connection before a fork */
+    case VERB_RESTORED:
+        return; /* of a router that does not wait for it */
     case VERB_UNADVERTISE:
         return; /* of an alias whose ADVERTISE was refused: told already */
     case VERB_SUBSCRIBE:
@@ -237,6 +243,7 @@ static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes, bool 
 static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message *m, size_t bytes)
 {
     bool handed_over = m->lease != NULL;
+    uint32_t generation = c->generation;
 
     m->topic->refs++;
     m->sender->refs++;
@@ -247,7 +254,7 @@ static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message 
     }
     bus__topic_name_unref(m->topic);
     bus__peer_name_unref(m->sender);
-    if (bus__sub_release(sub)) {
+    if (bus__sub_release(sub) && LIKELY(c->generation == generation)) {
         consume(c, sub, bytes, handed_over);
     }
 }
@@ -286,12 +293,13 @@ static void message_lost(struct bus_conn *c, struct bus_sub *sub, enum bus_loss_
                          size_t bytes)
 {
     struct bus_loss loss = {1, bytes, reason};
+    uint32_t generation = c->generation;
 
     sub->busy++;
     if (sub->on_loss) {
         sub->on_loss(sub, &loss, sub->userdata);
     }
-    if (bus__sub_release(sub)) {
+    if (bus__sub_release(sub) && c->generation == generation) {
         consume(c, sub, bytes, false);
     }
 }
@@ -389,7 +397,7 @@ static void on_message_place(struct bus_conn *c, const struct hot_message *h, co
     struct bus_message m = {0};
     struct bus_sub *sub = message_begin(c, h, f, &m);
 
-    if (bus__is_over(c) || !bus__body_find(c, &h->place, &m)) {
+    if (!bus__is_up(c) || !bus__body_find(c, &h->place, &m)) {
         return;
     }
     if (sub) {
@@ -631,7 +639,7 @@ static bool next_frame(struct bus_conn *c, struct frame *ret)
 {
     size_t bytes;
 
-    if (UNLIKELY(bus__is_over(c)) || c->rx_pos == c->rx_len) {
+    if (UNLIKELY(!bus__is_up(c)) || c->rx_pos == c->rx_len) {
         return false;
     }
     switch (

@@ -3,16 +3,21 @@
  * event loops. Knows no frames beyond their prefix. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "base/sock.h"
 #include "client/conn.h"
+#include "client/handlers.h"
+#include "client/session.h"
 #include "wire/codec.h"
 
 #define IOV_MAX_SENT 16
+#define SNDBUF_BYTES (1024 * 1024)
 /* A seqpacket read of at least this much is a sign of a stream of packets: try again before
  * waiting. */
 #define BUSY_PACKET_BYTES 4096
@@ -26,6 +31,9 @@ static void output_fail(struct bus_conn *c)
     c->out_dead = true;
     c->credit_messages = 0;
     c->kick = true;
+    if (c->session && c->opened) {
+        bus__session_leave(c);
+    }
     outq_fini(&c->outq);
     bus__sync_fd(c);
 }
@@ -91,9 +99,13 @@ int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_m
 {
     _Alignas(16) uint8_t memory[CODEC_SCRATCH_BYTES];
     struct arena scratch = {memory, 0, sizeof(memory)};
-    uint8_t *dst = outq_reserve(&c->outq, FRAME_PREFIX_BYTES + header_max);
+    uint8_t *dst;
     long bytes;
 
+    if (c->away && !bus__has_link(c)) {
+        return 0;
+    }
+    dst = outq_reserve(&c->outq, FRAME_PREFIX_BYTES + header_max);
     if (!dst) {
         return -ENOMEM;
     }
@@ -110,7 +122,7 @@ int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_m
 
 void bus__send_or_fail(struct bus_conn *c, enum verb verb, const void *m)
 {
-    if (c->out_dead || bus__is_over(c)) {
+    if (!bus__has_link(c)) {
         return;
     }
     if (bus__send(c, verb, m, CONTROL_HEADER_MAX) < 0) {
@@ -250,13 +262,46 @@ enum step bus__receive(struct bus_conn *c, enum receive_mode mode)
     return n < 0 ? rx_error(c, (int) n) : rx_got(c, &in, iov.iov_len, (size_t) n);
 }
 
+/* ---- one link after another ---- */
+
+int bus__link_attach(struct bus_conn *c, int fd, int type)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+    int sndbuf = SNDBUF_BYTES;
+
+    /* every call says itself whether it may wait, see RECEIVE_WAIT */
+    if (fcntl(fd, F_SETFL, 0) < 0 || epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        return -errno;
+    }
+    (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)); /* a wish */
+    c->fd = fd;
+    c->seqpacket = type == SOCK_SEQPACKET;
+    c->epoll_out = false;
+    return 0;
+}
+
+void bus__link_drop(struct bus_conn *c)
+{
+    if (c->fd >= 0) {
+        /* a child process may have it open, too: then closing it would not do */
+        (void) epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+        (void) close(c->fd);
+        c->fd = -1;
+    }
+    outq_fini(&c->outq);
+    bus__rxbuf_unref(TAKE(c->rx));
+    c->rx_pos = c->rx_len = 0;
+    c->rx_need = FRAME_PREFIX_BYTES;
+    c->blocked = c->out_dead = c->reset = c->urgent = c->kick = false;
+}
+
 /* ---- the descriptor for event loops ---- */
 
 static void sync_timer(struct bus_conn *c, enum timer_state timer)
 {
     struct itimerspec when = {0};
 
-    if (timer == c->timer) {
+    if (timer == c->timer && (timer != TIMER_DEADLINE || c->timer_ns == c->deadline_ns)) {
         return;
     }
     if (timer == TIMER_NOW) {
@@ -267,6 +312,7 @@ static void sync_timer(struct bus_conn *c, enum timer_state timer)
     }
     (void) timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &when, NULL); /* valid by construction */
     c->timer = timer;
+    c->timer_ns = c->deadline_ns;
 }
 
 void bus__sync_fd(struct bus_conn *c)

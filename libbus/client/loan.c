@@ -62,7 +62,7 @@ int bus_loan(struct bus_topic *topic, size_t bytes, struct bus_loan **ret_loan)
     if (r < 0) {
         return r;
     }
-    if (c->state == CONN_GREETING) {
+    if (c->inline_max == 0) {
         c->want_writable = true;
         return -EAGAIN;
     }

@@ -132,7 +132,7 @@ static void say_release(struct bus_conn *c, const struct lease *l)
     uint8_t *dst;
     size_t n;
 
-    if (c->out_dead || bus__is_over(c)) {
+    if (!bus__has_link(c)) {
         return;
     }
     /* FORGET once: said again it could concern the next BUFFER of that id, which then would stay

@@ -31,7 +31,8 @@ static int monitor_check(struct bus_conn *c, const char *const *filters, size_t 
     if (r < 0) {
         return r;
     }
-    if (!on_record || n > FILTERS_MAX || (n > 0 && !filters) || opts->size != sizeof(*opts)) {
+    if (!on_record || n > FILTERS_MAX || (n > 0 && !filters) || opts->size != sizeof(*opts) ||
+        c->session) {
         return -EINVAL;
     }
     for (size_t i = 0; i < n; i++) {
@@ -218,7 +219,7 @@ int bus_snapshot(struct bus_conn *conn, enum bus_snapshot_kind kind, bus_snapsho
                  void *userdata)
 {
     struct snapshot *s;
-    int r = bus__usable(conn);
+    int r = bus__connected(conn);
 
     if (r < 0) {
         return r;
@@ -252,11 +253,29 @@ static void snapshot_end(struct bus_conn *c, enum bus_status status)
 
     DL_DELETE(c->snapshots, s);
     free(s);
-    if (c->snapshots && !c->out_dead && snapshot_ask(c, c->snapshots) < 0) {
+    if (c->snapshots && bus__has_link(c) && snapshot_ask(c, c->snapshots) < 0) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
         return;
     }
     done.on_entry(c, NULL, status, done.userdata);
+}
+
+void bus__snapshots_lost(struct bus_conn *c)
+{
+    DL_CONCAT(c->cut_short, c->snapshots);
+    c->snapshots = NULL;
+}
+
+void bus__snapshots_end(struct bus_conn *c)
+{
+    while (c->cut_short) {
+        struct snapshot *s = c->cut_short;
+        struct snapshot done = *s;
+
+        DL_DELETE(c->cut_short, s);
+        free(s);
+        done.on_entry(c, NULL, BUS_STATUS_DISCONNECTED, done.userdata);
+    }
 }
 
 void bus__on_snapshot_status(struct bus_conn *c, const struct wire_status *m)
@@ -281,7 +300,7 @@ void bus__on_snapshot_end(struct bus_conn *c, const struct wire_snapshot_end *m)
         return;
     }
     s->after = m->next;
-    if (!c->out_dead && snapshot_ask(c, s) < 0) {
+    if (bus__has_link(c) && snapshot_ask(c, s) < 0) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
     }
 }
@@ -361,9 +380,10 @@ void bus__monitor_fini(struct bus_conn *c)
 {
     struct snapshot *s, *next;
 
+    DL_CONCAT(c->snapshots, c->cut_short);
     DL_FOREACH_SAFE (c->snapshots, s, next) {
         free(s);
     }
-    c->snapshots = NULL;
+    c->snapshots = c->cut_short = NULL;
     c->monitor = (struct monitor){0};
 }

@@ -13,21 +13,30 @@
 #include "base/clock.h"
 #include "base/sock.h"
 #include "client/conn.h"
+#include "client/session.h"
 #include "wire/topic.h"
 
 #define OPEN_TIMEOUT_MS 5000u
+#define OPEN_FLAGS (BUS_OPEN_NOWAIT | BUS_OPEN_RECONNECT)
 #define MAX_OUT_BYTES (1024u * 1024u)
 #define MAX_OUT_BYTES_LEAST (256u * 1024u)
-#define SNDBUF_BYTES (1024 * 1024)
 #define BACKLOG_RETRY_MS_MAX 20
 /* Chunks kept for reuse by one connection. */
 #define CHUNKS_KEPT 4u
 
 DEFINE_AUTO(struct bus_conn *, bus_close);
 
+/* Options that mean nothing for a connection that does not come back. */
+static bool is_for_session(const struct bus_opts *opts)
+{
+    return opts->on_state || opts->reconnect_min_ms || opts->reconnect_max_ms ||
+           opts->reconnect_timeout_ms || opts->backlog_bytes_max;
+}
+
 static int opts_check(const struct bus_opts *opts)
 {
-    if (opts->size != sizeof(*opts) || (opts->flags & ~BUS_OPEN_NOWAIT) != 0 ||
+    if (opts->size != sizeof(*opts) || (opts->flags & ~OPEN_FLAGS) != 0 ||
+        (!(opts->flags & BUS_OPEN_RECONNECT) && is_for_session(opts)) ||
         opts->resume_token_bytes > BUS_RESUME_TOKEN_MAX ||
         (!opts->resume_token && opts->resume_token_bytes > 0) ||
         (opts->spin_us > SPIN_US_MAX && opts->spin_us != BUS_SPIN_OFF)) {
@@ -94,11 +103,7 @@ static int descriptors_init(struct bus_conn *c)
     if (c->timer_fd < 0) {
         return -errno;
     }
-    if (epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0 ||
-        epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->timer_fd, &ev) < 0) {
-        return -errno;
-    }
-    return 0;
+    return epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->timer_fd, &ev) < 0 ? -errno : 0;
 }
 
 static struct bus_conn *conn_new(const struct bus_opts *opts)
@@ -123,7 +128,7 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
                                                       : SPIN_US_DEFAULT);
     outq_pool_init(&c->chunks, CHUNKS_KEPT);
     outq_init(&c->outq, &c->chunks);
-    c->buffer_from = (size_t) MIN(opts->buffer_threshold_bytes, (uint64_t) SIZE_MAX);
+    c->buffer_wish = (size_t) MIN(opts->buffer_threshold_bytes, (uint64_t) SIZE_MAX);
     c->pool_bytes_max = (size_t) MIN(opts->pool_bytes_max, (uint64_t) SIZE_MAX);
     return c;
 }
@@ -154,24 +159,18 @@ static int address_of(const char *text, struct address *ret)
 
 static int conn_connect(struct bus_conn *c, const struct address *a, uint64_t deadline_ns)
 {
-    int sndbuf = SNDBUF_BYTES;
     int type = 0;
-    int fd = connect_until(a, deadline_ns, &type);
+    AUTO_CLOSE int fd = connect_until(a, deadline_ns, &type);
+    int r = fd < 0 ? fd : descriptors_init(c);
 
-    if (fd < 0) {
-        return fd;
+    r = r < 0 ? r : bus__link_attach(c, fd, type);
+    if (r == 0) {
+        (void) take_fd(&fd);
     }
-    c->fd = fd;
-    c->seqpacket = type == SOCK_SEQPACKET;
-    /* every call says itself whether it may wait, see RECEIVE_WAIT */
-    if (fcntl(fd, F_SETFL, 0) < 0) {
-        return -errno;
-    }
-    (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)); /* a wish */
-    return descriptors_init(c);
+    return r;
 }
 
-static int say_hello(struct bus_conn *c, const struct bus_opts *opts)
+static int say_hello(struct bus_conn *c, const struct address *a, const struct bus_opts *opts)
 {
     char program[BUS_NAME_MAX + 1];
     struct wire_hello hello = {
@@ -185,6 +184,11 @@ static int say_hello(struct bus_conn *c, const struct bus_opts *opts)
 
     name_of_program(program);
     hello.client_name = text_from(opts->name ? opts->name : program);
+    if (opts->flags & BUS_OPEN_RECONNECT) {
+        int r = bus__session_new(c, a, opts, &hello);
+
+        return r < 0 ? r : bus__kept_frame_send(c, c->session->hello);
+    }
     return bus__send(c, VERB_HELLO, &hello, CONTROL_HEADER_MAX);
 }
 
@@ -220,7 +224,7 @@ static int conn_open(struct bus_conn *c, const struct address *a, const struct b
         return -ENOMEM;
     }
     r = r < 0 ? r : conn_connect(c, a, deadline_ns);
-    r = r < 0 ? r : say_hello(c, opts);
+    r = r < 0 ? r : say_hello(c, a, opts);
     if (r < 0) {
         return r;
     }

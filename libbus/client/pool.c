@@ -22,9 +22,10 @@
 #define TAKES_REVIEWED 256u
 #define SEALS_OF_SIZE (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-void bus__pool_init(struct pool *pool, uint32_t numbers_max, size_t bytes_max)
+void bus__pool_limit(struct pool *pool, uint32_t numbers_max, size_t bytes_max)
 {
-    *pool = (struct pool){.numbers_max = numbers_max, .bytes_max = bytes_max};
+    pool->numbers_max = numbers_max;
+    pool->bytes_max = MAX(bytes_max, pool->bytes);
 }
 
 /* ---- segments ---- */
@@ -121,6 +122,7 @@ static int segment_new(struct pool *pool, unsigned shift, uint32_t n_slots, size
     if (r < 0) {
         return r;
     }
+    s->keeps_fd = pool->keeps_fds;
     bus__numbers_take(&pool->numbers);
     pool->segments.at[s->number] = s;
     *ret = TAKE(s);
@@ -243,7 +245,9 @@ void bus__pool_seal(struct segment *s)
     if (fcntl(fd, F_ADD_SEALS, SEALS_OF_SIZE | F_SEAL_WRITE) < 0) {
         (void) seal_pooled(fd); /* a child process has it mapped; the router looks in any case */
     }
-    parcel_unref(TAKE(s->parcel));
+    if (!s->keeps_fd) {
+        parcel_unref(TAKE(s->parcel));
+    }
 }
 
 /* Whether the last bodies could have done without this segment. */
@@ -346,6 +350,54 @@ void bus__pool_refused(struct pool *pool, uint32_t number)
     s->dead = true;
     list_drop(pool, s);
     pool->bytes_max = pool->bytes; /* that much the router takes, and not more */
+}
+
+void bus__pool_reclaim(struct pool *pool, struct slot slot)
+{
+    slot.segment->state[slot.index] = SLOT_TAKEN;
+    if (slot.segment->left_at) {
+        slot.segment->left_at = 0;
+        pool->n_leaving--;
+    }
+}
+
+/* Gives up what was published from it; returns how much that was. */
+static uint32_t published_drop(struct segment *s)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->n_slots; i++) {
+        if (s->state[i] == SLOT_PUBLISHED) {
+            s->state[i] = SLOT_FREE;
+            n++;
+        }
+    }
+    s->n_used -= n;
+    return n;
+}
+
+static void segment_lost(struct pool *pool, struct segment *s)
+{
+    bool was_published = published_drop(s) > 0;
+
+    s->announced = false;
+    if (was_published && !s->once && !s->dead) {
+        s->dead = true;
+        list_drop(pool, s);
+    }
+    if (s->n_used == 0 && (s->once || s->dead)) {
+        pool->bytes -= s->once ? 0 : s->bytes;
+        segment_remove(pool, s);
+    }
+}
+
+void bus__pool_lost(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segments.n; i++) {
+        if (pool->segments.at[i]) {
+            segment_lost(pool, pool->segments.at[i]);
+        }
+    }
 }
 
 void bus__pool_fini(struct pool *pool)

@@ -27,6 +27,7 @@ struct segment {
     bool dead;      /* the router refused it, or an earlier one of that number: not used any more */
     bool once;      /* for one body; unregistered as soon as that is published */
     bool announced; /* BUFFER is sent */
+    bool keeps_fd;  /* it may have to be registered again */
     uint64_t left_at; /* unregistered: the router may still have said RETURNED before, so that the
                          number is not free before the PONG of this token; 0: registered */
     struct parcel *parcel; /* its descriptor as long as it is needed, or NULL */
@@ -58,11 +59,13 @@ struct pool {
     size_t bytes; /* of all segments that are kept */
     size_t bytes_max;
     uint32_t n_leaving; /* segments whose numbers wait for a PONG */
+    bool keeps_fds;     /* what is registered may have to be registered again */
     bool no_memfd;      /* this system has none, or none that can be sealed */
     struct slot_list sizes[SLOT_SIZES];
 };
 
-void bus__pool_init(struct pool *pool, uint32_t numbers_max, size_t bytes_max);
+/* What the router allows; of a pool of zeros, or of one that is in use. */
+void bus__pool_limit(struct pool *pool, uint32_t numbers_max, size_t bytes_max);
 void bus__pool_fini(struct pool *pool);
 
 /* A slot of at least that size: 0, -ENOBUFS if the pool is as large as it may be, or another
@@ -88,6 +91,12 @@ void bus__pool_settle(struct pool *pool, uint64_t token);
 /* The router has refused a segment of that number. It is not used any more; one that holds a single
  * body is gone, for that will not be returned. */
 void bus__pool_refused(struct pool *pool, uint32_t number);
+
+/* What was published in it was not sent: it is ours again. */
+void bus__pool_reclaim(struct pool *pool, struct slot slot);
+/* The router has gone, and with it all registrations. Slots that were published are not used again:
+ * nobody would say when their readers are done. */
+void bus__pool_lost(struct pool *pool);
 
 static inline uint64_t bus__slot_offset(struct slot slot)
 {

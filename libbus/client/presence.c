@@ -6,6 +6,7 @@
 #include <string.h>
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/session.h"
 #include "client/topic_handle.h"
 #include "wire/codec.h"
 #include "wire/events.h"
@@ -52,12 +53,29 @@ static long will_encode(const struct bus_will_opts *opts, const char *topic, uin
     return codec_encode(&scratch, VERB_WILL, &m, dst, header_max);
 }
 
+/* Takes the frame if it is to be kept. With the room for it there is nothing left that can fail
+ * behind the keeping. */
+static int will_say(struct bus_conn *c, const char *topic, uint32_t flags,
+                    struct kept_frame **take_frame)
+{
+    const struct kept_frame *k = *take_frame;
+    int r = 0;
+
+    if (bus__has_link(c) && !outq_reserve(&c->outq, k->bytes)) {
+        return -ENOMEM;
+    }
+    if (c->session) {
+        r = bus__session_will(c, topic, flags & WILL_CLEAR ? NULL : TAKE(*take_frame));
+    }
+    return r < 0 ? r : bus__kept_frame_send(c, k);
+}
+
 static int will_send(struct bus_conn *c, const char *topic, uint32_t flags, const void *data,
                      size_t bytes, const struct bus_will_opts *opts)
 {
     size_t header_max = 0;
     int r = bus__usable(c);
-    uint8_t *dst;
+    AUTO_FREE struct kept_frame *k = NULL;
     long n;
 
     r = r < 0 ? r : will_opts_check(opts, &header_max);
@@ -70,7 +88,7 @@ static int will_send(struct bus_conn *c, const char *topic, uint32_t flags, cons
     if (c->monitor.on_record) {
         return -EBUSY;
     }
-    if (c->state == CONN_GREETING) {
+    if (c->inline_max == 0) {
         c->want_writable = true;
         return -EAGAIN;
     }
@@ -81,19 +99,17 @@ static int will_send(struct bus_conn *c, const char *topic, uint32_t flags, cons
     if (r < 0) {
         return r;
     }
-    dst = outq_reserve(&c->outq, FRAME_PREFIX_BYTES + header_max + bytes);
-    n = dst ? will_encode(opts, topic, flags, dst + FRAME_PREFIX_BYTES, header_max) : -1;
+    k = malloc(sizeof(*k) + FRAME_PREFIX_BYTES + header_max + bytes);
+    n = k ? will_encode(opts, topic, flags, k->data + FRAME_PREFIX_BYTES, header_max) : -1;
     if (n < 0) {
         return -ENOMEM;
     }
-    frame_write_prefix(dst, VERB_WILL, (size_t) n, bytes);
+    frame_write_prefix(k->data, VERB_WILL, (size_t) n, bytes);
     if (bytes > 0) {
-        memcpy(dst + FRAME_PREFIX_BYTES + n, data, bytes);
+        memcpy(k->data + FRAME_PREFIX_BYTES + n, data, bytes);
     }
-    outq_commit(&c->outq, FRAME_PREFIX_BYTES + (size_t) n + bytes);
-    c->urgent = true;
-    bus__output_queued(c);
-    return 0;
+    k->bytes = FRAME_PREFIX_BYTES + (size_t) n + bytes;
+    return will_say(c, topic, flags, &k);
 }
 
 static const struct bus_will_opts will_defaults = BUS_WILL_OPTS_INIT;

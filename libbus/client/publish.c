@@ -2,12 +2,14 @@
 /* Publishing: frames are written where they will be sent from. The plain case, an advertised topic
  * and no options, is straight line code; everything else goes through the codec. */
 
+#include "client/publish.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include "base/sock.h"
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/session.h"
 #include "client/topic_handle.h"
 #include "wire/codec.h"
 #include "wire/topic.h"
@@ -23,28 +25,6 @@
 #define TEXT_HEADER_OVERHEAD 16u
 #define PUBLISH_FLAGS (BUS_PUBLISH_CONFIRM | BUS_PUBLISH_IMMUTABLE)
 
-/* A publish whose outcome has been asked for. */
-struct confirm {
-    struct confirm *prev, *next; /* bus_conn.confirms */
-    uint64_t sequence;
-    bus_confirm_fn on_confirm;
-    void *userdata;
-};
-
-/* A publish that is not plain, or a request or a reply. */
-struct publish {
-    const struct outgoing *outgoing; /* NULL: it is a publish */
-    const struct bus_topic *topic;   /* NULL: by name */
-    const char *name;
-    const void *data;
-    size_t bytes;
-    const struct bus_publish_opts *opts; /* may be NULL */
-    size_t text_bytes;                   /* names and values of the headers */
-    size_t header_max;
-    struct slot slot;      /* the body is there already, or will be copied there; or no segment */
-    struct parcel *parcel; /* descriptors, or NULL */
-};
-
 bool bus__has_room(const struct bus_conn *c)
 {
     return c->outq.bytes <= c->max_out_bytes / 2 &&
@@ -53,6 +33,9 @@ bool bus__has_room(const struct bus_conn *c)
 
 bool bus__is_writable(const struct bus_conn *c)
 {
+    if (UNLIKELY(c->away)) {
+        return bus__backlog_has_room(c);
+    }
     return c->credit_messages > 0 && c->credit_bytes > 0 && bus__has_room(c);
 }
 
@@ -64,14 +47,24 @@ static inline void store_body_bytes(uint8_t *dst, size_t bytes)
     dst[3] = (uint8_t) (bytes >> 24);
 }
 
-/* A publish is in the output, for which the router has given credit. */
-static inline void account(struct bus_conn *c, size_t message_bytes)
+static inline void charge(struct bus_conn *c, uint64_t sequence, size_t message_bytes)
 {
-    c->sequence++;
-    c->sizes[c->sequence & c->sizes_mask] = (uint32_t) message_bytes;
+    c->sizes[sequence & c->sizes_mask] = (uint32_t) message_bytes;
     c->credit_messages--;
     c->credit_bytes -= (int64_t) message_bytes;
     bus__output_queued(c);
+}
+
+void bus__publish_charge(struct bus_conn *c, uint64_t sequence, size_t message_bytes)
+{
+    charge(c, sequence, message_bytes);
+}
+
+/* A publish is in the output. */
+static inline void account(struct bus_conn *c, size_t message_bytes)
+{
+    c->sequence++;
+    charge(c, c->sequence, message_bytes);
 }
 
 static inline bool is_plain_possible(const struct bus_conn *c, const void *data, size_t bytes)
@@ -121,6 +114,9 @@ static int output_room_check(struct bus_conn *c, size_t bytes)
 
 static int room_check(struct bus_conn *c, const struct publish *p, size_t bytes)
 {
+    if (c->away) {
+        return p->outgoing ? -ENOTCONN : 0; /* the backlog says whether it takes it */
+    }
     if (!p->outgoing && (c->credit_messages <= 0 || c->credit_bytes <= 0)) {
         return again(c, bytes);
     }
@@ -156,8 +152,11 @@ static int body_check(struct bus_conn *c, const void *data, size_t bytes)
     if (!data && bytes > 0) {
         return -EINVAL;
     }
-    if (c->state == CONN_GREETING) {
+    if (c->state == CONN_GREETING && !c->away) {
         return again(c, 0);
+    }
+    if (c->inline_max == 0) {
+        return 0; /* no router has said yet what it takes */
     }
     return bytes > bus_body_max(c) ? -EMSGSIZE : 0;
 }
@@ -208,11 +207,6 @@ static int opts_check(struct publish *p)
     return p->header_max > FRAME_HEADER_MAX ? -EMSGSIZE : fds_check(opts);
 }
 
-static size_t frame_max(const struct publish *p)
-{
-    return FRAME_PREFIX_BYTES + p->header_max;
-}
-
 /* What of the body goes into the frame, as far as can be said before it is tried. */
 static size_t inline_bytes(const struct bus_conn *c, const struct publish *p)
 {
@@ -226,7 +220,7 @@ static int publish_check(struct bus_conn *c, struct publish *p)
 
     r = r < 0 ? r : opts_check(p);
     r = r < 0 ? r : body_check(c, p->data, p->bytes);
-    return r < 0 ? r : room_check(c, p, frame_max(p) + inline_bytes(c, p));
+    return r < 0 ? r : room_check(c, p, bus__publish_frame_max(p) + inline_bytes(c, p));
 }
 
 static size_t headers_of(const struct publish *p, struct wire_header headers[BUS_HEADERS_MAX])
@@ -341,7 +335,7 @@ static enum verb verb_of(const struct publish *p)
     return p->outgoing ? p->outgoing->verb : VERB_PUBLISH;
 }
 
-static long encode_any(const struct publish *p, uint8_t *dst)
+long bus__publish_encode(const struct publish *p, uint8_t *dst)
 {
     if (p->outgoing) {
         return encode_outgoing(p, dst);
@@ -349,7 +343,7 @@ static long encode_any(const struct publish *p, uint8_t *dst)
     return is_bare(p) ? encode_bare(p, dst) : encode(p, dst);
 }
 
-static int confirm_new(const struct publish *p, struct confirm **ret)
+int bus__publish_confirm_new(const struct publish *p, struct confirm **ret)
 {
     struct confirm *confirm;
 
@@ -369,14 +363,14 @@ static int confirm_new(const struct publish *p, struct confirm **ret)
 static int publish_encoded(struct bus_conn *c, const struct publish *p)
 {
     size_t body_bytes = p->slot.segment ? 0 : p->bytes;
-    uint8_t *dst = outq_reserve_with(&c->outq, frame_max(p) + body_bytes, p->parcel);
+    uint8_t *dst = outq_reserve_with(&c->outq, bus__publish_frame_max(p) + body_bytes, p->parcel);
     AUTO_FREE struct confirm *confirm = NULL;
     long header_bytes;
 
-    if (!dst || confirm_new(p, &confirm) < 0) {
+    if (!dst || bus__publish_confirm_new(p, &confirm) < 0) {
         return -ENOMEM;
     }
-    header_bytes = encode_any(p, dst + FRAME_PREFIX_BYTES);
+    header_bytes = bus__publish_encode(p, dst + FRAME_PREFIX_BYTES);
     if (header_bytes < 0) {
         return -ENOMEM;
     }
@@ -387,6 +381,9 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     }
     if (p->slot.segment && p->slot.segment->once) {
         bus__pool_seal(p->slot.segment); /* from here on nothing can fail */
+    }
+    if (p->slot.segment) {
+        bus__pool_publish(p->slot);
     }
     if (confirm) {
         confirm->sequence = c->sequence + 1;
@@ -412,8 +409,7 @@ static bool is_plain(const struct publish *p)
 
 /* ---- bodies in buffers ---- */
 
-/* BUFFER, before the first publish from a segment. 0 or -ENOMEM. */
-static int announce(struct bus_conn *c, struct segment *s)
+int bus__publish_announce(struct bus_conn *c, struct segment *s)
 {
     struct wire_buffer m = {.id = s->number, .bytes = s->bytes};
     _Alignas(16) uint8_t memory[256];
@@ -432,7 +428,7 @@ static int announce(struct bus_conn *c, struct segment *s)
     frame_write_prefix_fds(dst, VERB_BUFFER, (size_t) bytes, 0, 1);
     outq_commit_parcel(&c->outq, FRAME_PREFIX_BYTES + (size_t) bytes, s->parcel);
     s->announced = true;
-    if (!s->once) {
+    if (!s->once && !s->keeps_fd) {
         parcel_unref(TAKE(s->parcel));
     }
     return 0;
@@ -449,36 +445,35 @@ static void note_handed_over(struct bus_conn *c, size_t bytes)
     }
 }
 
-/* Nothing else will lie in it: the router keeps it for those who get it, however long they do, and
- * its number can be another's. */
-static void unregister(struct bus_conn *c, struct segment *s)
+void bus__publish_unregister(struct bus_conn *c, struct segment *s)
 {
     struct wire_unbuffer unbuffer = {s->number};
     struct wire_ping ping = {c->ping_token + 1};
 
-    if (c->out_dead || bus__send(c, VERB_UNBUFFER, &unbuffer, CONTROL_HEADER_MAX) < 0) {
+    if (!bus__has_link(c) || bus__send(c, VERB_UNBUFFER, &unbuffer, CONTROL_HEADER_MAX) < 0) {
         return; /* then when it is returned */
     }
-    bus__pool_leave(&c->pool, s, ping.token);
     if (bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) == 0) {
         c->ping_token++; /* else it is the next one's */
+    }
+    if (bus__has_link(c)) { /* else what was published from it may not have been sent at all */
+        bus__pool_leave(&c->pool, s, ping.token);
     }
 }
 
 static int publish_from_slot(struct bus_conn *c, const struct publish *p)
 {
     struct segment *s = p->slot.segment;
-    int r = s->announced ? 0 : announce(c, s);
+    int r = s->announced ? 0 : bus__publish_announce(c, s);
 
     r = r < 0 ? r : publish_encoded(c, p);
     if (r == 0) {
-        bus__pool_publish(p->slot);
         note_handed_over(c, p->bytes);
     }
     if (s->once && r < 0) {
         s->dead = true; /* the router will refuse it, for it is not sealed */
     } else if (s->once) {
-        unregister(c, s);
+        bus__publish_unregister(c, s);
     }
     return r;
 }
@@ -493,8 +488,7 @@ bool bus__fits_every_link(const struct bus_conn *c, size_t bytes)
     return bytes <= MIN(c->inline_max, FRAME_INLINE_MAX_SEQPACKET);
 }
 
-/* 0: the body has been copied into p->slot; 1: it goes into the frame; or a negative errno. */
-static int body_place(struct bus_conn *c, struct publish *p)
+int bus__publish_place(struct bus_conn *c, struct publish *p)
 {
     int r;
 
@@ -517,7 +511,7 @@ static int body_place(struct bus_conn *c, struct publish *p)
 
 static int publish_placed(struct bus_conn *c, struct publish *p)
 {
-    int r = body_place(c, p);
+    int r = bus__publish_place(c, p);
 
     if (r == 0) {
         r = publish_from_slot(c, p);
@@ -526,9 +520,12 @@ static int publish_placed(struct bus_conn *c, struct publish *p)
         }
         return r;
     }
-    r = r > 0 ? room_check(c, p, frame_max(p) + p->bytes) : r;
+    r = r > 0 ? room_check(c, p, bus__publish_frame_max(p) + p->bytes) : r;
     if (r < 0) {
         return r;
+    }
+    if (c->away) { /* making room has shown that nobody reads any more */
+        return p->outgoing ? -ENOTCONN : bus__backlog_put(c, p);
     }
     return is_plain(p) ? publish_plain(c, p->topic, p->data, p->bytes) : publish_encoded(c, p);
 }
@@ -565,7 +562,9 @@ static int publish_checked(struct bus_conn *c, struct publish *p)
 {
     int r = fds_take(p->opts, &p->parcel);
 
-    if (r == 0) {
+    if (r == 0 && UNLIKELY(c->away)) {
+        r = p->outgoing ? -ENOTCONN : bus__backlog_put(c, p);
+    } else if (r == 0) {
         r = p->slot.segment ? publish_from_slot(c, p) : publish_placed(c, p);
     }
     parcel_unref(p->parcel);
@@ -630,7 +629,7 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
     if (r < 0 && r != -ENOSPC) {
         return r;
     }
-    if (t && !opts && bytes <= conn->plain_max) {
+    if (t && !opts && bytes <= conn->plain_max && !conn->away) {
         return publish_plain(conn, t, data, bytes);
     }
     p.topic = t; /* without an alias left, the name goes with the message */
@@ -668,15 +667,18 @@ uint64_t bus_sequence(const struct bus_conn *conn)
 int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m)
 {
     uint32_t messages = MIN(m->publish_window_messages, WINDOW_MESSAGES_USED);
+    uint32_t *sizes;
     uint32_t n = 1;
 
     while (n < messages) {
         n *= 2;
     }
-    c->sizes = calloc(n, sizeof(*c->sizes));
-    if (!c->sizes) {
+    sizes = calloc(n, sizeof(*sizes));
+    if (!sizes) {
         return -ENOMEM;
     }
+    free(c->sizes); /* of the link before */
+    c->sizes = sizes;
     c->sizes_mask = n - 1;
     c->window_messages = messages;
     c->window_bytes = (int64_t) MIN(m->publish_window_bytes, (uint64_t) WINDOW_BYTES_USED);
@@ -691,28 +693,63 @@ void bus__publish_fini(struct bus_conn *c)
 {
     struct confirm *confirm, *next;
 
+    DL_CONCAT(c->confirms, c->unknown);
     DL_FOREACH_SAFE (c->confirms, confirm, next) {
         free(confirm);
     }
-    c->confirms = NULL;
+    c->confirms = c->unknown = NULL;
     free(TAKE(c->sizes));
     bus__topics_fini(c);
 }
 
 static void credit_add(struct bus_conn *c, uint64_t messages, uint64_t bytes)
 {
-    if (c->out_dead || bus__is_over(c)) {
+    if (!bus__has_link(c)) {
         return;
     }
     messages = MIN(messages, (uint64_t) WINDOW_MESSAGES_USED);
     bytes = MIN(bytes, (uint64_t) WINDOW_BYTES_USED);
     c->credit_messages = MIN(c->credit_messages + (int64_t) messages, c->window_messages);
     c->credit_bytes = MIN(c->credit_bytes + (int64_t) bytes, c->window_bytes);
+    if (UNLIKELY(bus__backlog_waits(c))) {
+        bus__backlog_send(c);
+    }
 }
 
 void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit *m)
 {
     credit_add(c, m->messages, m->bytes);
+}
+
+void bus__publish_lost(struct bus_conn *c)
+{
+    uint64_t last = c->sequence - c->session->backlog.n;
+    struct confirm *confirm, *next;
+
+    DL_FOREACH_SAFE (c->confirms, confirm, next) {
+        if (confirm->sequence <= last) {
+            DL_DELETE(c->confirms, confirm);
+            DL_APPEND(c->unknown, confirm);
+        }
+    }
+    c->credit_messages = c->credit_bytes = 0;
+    c->handed_over = 0;
+    c->buffer_status = 0;
+    c->starved = false;
+}
+
+void bus__confirms_unknown(struct bus_conn *c)
+{
+    while (c->unknown) {
+        struct confirm *first = c->unknown;
+        struct confirm confirm = *first;
+        struct bus_confirmation outcome = {.sequence = confirm.sequence,
+                                           .status = BUS_STATUS_DISCONNECTED};
+
+        DL_DELETE(c->unknown, first);
+        free(first);
+        confirm.on_confirm(c, &outcome, confirm.userdata);
+    }
 }
 
 /* Answers come in the order of the publishes: it is the first one, or that publish did not ask. */
@@ -731,8 +768,9 @@ static bool confirm_take(struct bus_conn *c, uint64_t sequence, struct confirm *
 
 void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m)
 {
+    uint64_t sequence = c->sequence_base + m->sequence;
     struct bus_confirmation outcome = {
-        .sequence = m->sequence,
+        .sequence = sequence,
         .status = BUS_STATUS_OK,
         .matched = m->matched,
         .delivered = m->delivered,
@@ -741,7 +779,7 @@ void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m)
     };
     struct confirm confirm;
 
-    if (!confirm_take(c, m->sequence, &confirm)) {
+    if (!confirm_take(c, sequence, &confirm)) {
         bus__fail_protocol(c, "CONFIRM for a publish that did not ask for it");
         return;
     }
@@ -768,12 +806,14 @@ static bool credit_return(struct bus_conn *c, uint64_t sequence)
 
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
 {
-    const struct bus_topic *t = topic_at(c, m->alias, m->sequence);
+    uint64_t sequence = m->sequence ? c->sequence_base + m->sequence : 0;
+    const struct bus_topic *t = topic_at(c, m->alias, sequence);
     struct wire_status status = *m;
     char name[BUS_TOPIC_MAX + 1];
     struct confirm confirm;
 
-    if (!credit_return(c, m->sequence)) {
+    status.sequence = sequence;
+    if (!credit_return(c, sequence)) {
         bus__fail_protocol(c, "STATUS for a publish that was not made");
         return;
     }
@@ -788,8 +828,8 @@ void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
         status.code = c->buffer_status; /* the cause: why the buffer is unknown */
         status.text = text_from(bus_status_text((enum bus_status) c->buffer_status));
     }
-    if (confirm_take(c, m->sequence, &confirm)) {
-        struct bus_confirmation outcome = {.sequence = m->sequence,
+    if (confirm_take(c, sequence, &confirm)) {
+        struct bus_confirmation outcome = {.sequence = sequence,
                                            .status = (enum bus_status) status.code};
 
         confirm.on_confirm(c, &outcome, confirm.userdata);

@@ -20,7 +20,8 @@ struct bus_request {
     bus_reply_fn on_reply; /* NULL: cancelled */
     void *userdata;
     struct topic_name *topic;
-    uint32_t number; /* index into bus_conn.requests */
+    struct bus_request *next; /* bus_conn.unanswered */
+    uint32_t number;          /* index into bus_conn.requests; 0: its link was lost */
     uint32_t consumed;
     bool to_all;
 };
@@ -123,7 +124,7 @@ int bus_request(struct bus_conn *conn, const char *topic, const void *data, size
 {
     static const struct bus_request_opts defaults = BUS_REQUEST_OPTS_INIT;
     struct bus_request *r;
-    int e = bus__usable(conn);
+    int e = bus__connected(conn);
 
     opts = opts ? opts : &defaults;
     if (e < 0) {
@@ -157,7 +158,7 @@ void bus_request_cancel(struct bus_request *request)
     }
     m.call = request->number;
     request->on_reply = NULL; /* it stays until the router has said its end */
-    if (bus__usable(request->conn) == 0) {
+    if (m.call && bus__usable(request->conn) == 0) {
         bus__send_or_fail(request->conn, VERB_CANCEL, &m);
     }
 }
@@ -200,12 +201,13 @@ static void give_credit(struct bus_conn *c, struct bus_request *r, uint32_t part
 static void request_go_on(struct bus_conn *c, struct bus_request *r, const struct bus_reply *reply,
                           bool is_more)
 {
+    uint32_t generation = c->generation;
     uint32_t number = r->number;
 
     if (r->on_reply) {
         r->on_reply(c, reply, r->userdata);
     }
-    if (is_more && bus__table_get(&c->requests, number) == r) {
+    if (is_more && c->generation == generation && bus__table_get(&c->requests, number) == r) {
         give_credit(c, r, reply->part);
     }
 }
@@ -265,23 +267,42 @@ void bus__on_done(struct bus_conn *c, const struct wire_done *m)
     request_end(c, r, &reply);
 }
 
+void bus__requests_lost(struct bus_conn *c)
+{
+    for (uint32_t i = c->requests.n; i > 0; i--) {
+        struct bus_request *r = c->requests.at[i - 1];
+
+        if (r) {
+            request_detach(c, r);
+            r->number = 0;
+            LL_PREPEND(c->unanswered, r);
+        }
+    }
+}
+
 void bus__requests_end(struct bus_conn *c)
 {
     struct bus_reply reply = {.status = BUS_STATUS_DISCONNECTED, .text = c->goodbye_text};
 
-    for (uint32_t i = 0; i < c->requests.n; i++) { /* a callback may close the connection */
-        if (c->requests.at[i]) {
-            request_end(c, c->requests.at[i], &reply);
+    while (c->unanswered) { /* a callback may close the connection */
+        struct bus_request *r = c->unanswered;
+
+        LL_DELETE(c->unanswered, r);
+        if (r->on_reply) {
+            r->on_reply(c, &reply, r->userdata);
         }
+        request_free(r);
     }
 }
 
 void bus__requests_fini(struct bus_conn *c)
 {
-    for (uint32_t i = 0; i < c->requests.n; i++) {
-        if (c->requests.at[i]) {
-            request_free(c->requests.at[i]);
-        }
+    bus__requests_lost(c);
+    while (c->unanswered) {
+        struct bus_request *r = c->unanswered;
+
+        LL_DELETE(c->unanswered, r);
+        request_free(r);
     }
     bus__table_fini(&c->requests);
     bus__numbers_fini(&c->request_numbers);

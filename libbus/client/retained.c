@@ -12,7 +12,7 @@
 
 static int clear(struct bus_conn *c, const struct wire_clear *m)
 {
-    int r = bus__usable(c);
+    int r = bus__connected(c);
 
     if (r < 0) {
         return r;

@@ -4,6 +4,7 @@
 #include <bus/request.h>
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 #include "client/conn.h"
 #include "client/handlers.h"
 #include "wire/codec.h"
@@ -21,9 +22,12 @@ struct bus_call {
     uint32_t timeout_ms;
     uint32_t n_ahead; /* replies with MORE that the requester has not consumed */
     bool cancelled;
-    bool starved;               /* -EAGAIN because of n_ahead was the last word */
-    struct bus_message message; /* with references of its own; its headers are behind the call */
-    UT_hash_handle hh;          /* bus_conn.calls */
+    bool starved;                 /* -EAGAIN because of n_ahead was the last word */
+    bool is_orphan;               /* of a link that was lost; in bus_conn.orphans */
+    bool to_tell;                 /* that this is so */
+    struct bus_message message;   /* with references of its own; its headers are behind the call */
+    UT_hash_handle hh;            /* bus_conn.calls */
+    struct bus_call *prev, *next; /* bus_conn.orphans */
 };
 
 /* ---- serving ---- */
@@ -80,7 +84,11 @@ static void call_feed(struct bus_call *call)
 static void call_free(struct bus_call *call)
 {
     call_feed(call);
-    HASH_DEL(call->conn->calls, call);
+    if (call->is_orphan) {
+        DL_DELETE(call->conn->orphans, call);
+    } else {
+        HASH_DEL(call->conn->calls, call);
+    }
     bus__lease_unref(call->message.lease);
     bus__message_drop(&call->message);
     free(call);
@@ -128,7 +136,7 @@ static void answer_dropped(struct bus_conn *c, uint64_t id)
     uint8_t *dst;
     long n;
 
-    if (c->out_dead || bus__is_over(c)) {
+    if (!bus__has_link(c)) {
         return;
     }
     dst = outq_reserve(&c->outq, CONTROL_HEADER_MAX);
@@ -253,6 +261,7 @@ int bus_call_reply(struct bus_call *call, const void *data, size_t bytes,
     }
     if (r == 0 && !call->cancelled) {
         r = reply_send(call, data, bytes, opts);
+        r = r == -ENOTCONN && c->away ? 0 : r; /* it is about to be cancelled */
         call->n_ahead += r == 0 && is_more;
     }
     if (r == 0 && !is_more) {
@@ -285,21 +294,27 @@ void bus_call_drop(struct bus_call *call)
 
 /* ---- what the router says ---- */
 
+static void tell_cancelled(struct bus_conn *c, struct bus_call *call, enum bus_status reason)
+{
+    struct bus_sub *sub = bus__table_get(&c->subs, call->subscription);
+
+    if (sub && sub->state < SUB_ENDING && sub->on_cancel) {
+        sub->busy++;
+        sub->on_cancel(call, reason, sub->userdata);
+        (void) bus__sub_release(sub);
+    }
+}
+
 void bus__on_cancel(struct bus_conn *c, const struct wire_cancel *m)
 {
     struct bus_call *call = call_by_id(c, m->call);
-    struct bus_sub *sub = call ? bus__table_get(&c->subs, call->subscription) : NULL;
 
     if (!call || call->cancelled) {
         return; /* answered meanwhile */
     }
     call->cancelled = true;
     call_feed(call);
-    if (sub && sub->state < SUB_ENDING && sub->on_cancel) {
-        sub->busy++;
-        sub->on_cancel(call, (enum bus_status) m->reason, sub->userdata);
-        (void) bus__sub_release(sub);
-    }
+    tell_cancelled(c, call, (enum bus_status) m->reason);
 }
 
 void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m)
@@ -342,9 +357,39 @@ void bus__calls_cancel(struct bus_conn *c, uint32_t subscription)
     }
 }
 
+void bus__calls_lost(struct bus_conn *c)
+{
+    while (c->calls) {
+        struct bus_call *call = c->calls;
+
+        HASH_DEL(c->calls, call);
+        call->is_orphan = true;
+        call->to_tell = !call->cancelled;
+        call->cancelled = true;
+        DL_PREPEND(c->orphans, call);
+        call_feed(call);
+    }
+}
+
+/* Those that are to be told are in front. */
+void bus__calls_tell_lost(struct bus_conn *c)
+{
+    while (c->orphans && c->orphans->to_tell) {
+        struct bus_call *call = c->orphans;
+
+        call->to_tell = false;
+        DL_DELETE(c->orphans, call);
+        DL_APPEND(c->orphans, call);
+        tell_cancelled(c, call, BUS_STATUS_DISCONNECTED); /* it may be gone */
+    }
+}
+
 void bus__calls_fini(struct bus_conn *c)
 {
     while (c->calls) {
         call_free(c->calls);
+    }
+    while (c->orphans) {
+        call_free(c->orphans);
     }
 }

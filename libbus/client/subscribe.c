@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <utlist.h>
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/session.h"
 #include "wire/topic.h"
 
 /* The router's defaults, docs/protocol.md section 6. */
@@ -60,7 +62,7 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
     return sub;
 }
 
-static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_sub_opts *opts,
+static int ask(struct bus_conn *c, struct bus_sub *sub, const struct bus_sub_opts *opts,
                uint32_t flags)
 {
     struct wire_subscribe m = {
@@ -80,7 +82,17 @@ static int ask(struct bus_conn *c, const struct bus_sub *sub, const struct bus_s
         .silence_ms = opts->silence_ms,
     };
 
-    return bus__send(c, VERB_SUBSCRIBE, &m, SUBSCRIBE_HEADER_MAX);
+    int r;
+
+    if (!c->session) {
+        return bus__send(c, VERB_SUBSCRIBE, &m, SUBSCRIBE_HEADER_MAX);
+    }
+    r = bus__kept_frame_new(VERB_SUBSCRIBE, &m, SUBSCRIBE_HEADER_MAX, &sub->again);
+    r = r < 0 ? r : bus__kept_frame_send(c, sub->again);
+    if (r < 0) {
+        free(TAKE(sub->again));
+    }
+    return r;
 }
 
 int bus__sub_ask(struct bus_conn *c, struct bus_sub *sub, const struct bus_sub_opts *opts,
@@ -96,6 +108,7 @@ int bus__sub_ask(struct bus_conn *c, struct bus_sub *sub, const struct bus_sub_o
     }
     bus__numbers_take(&c->sub_numbers);
     c->subs.at[sub->number] = sub;
+    DL_APPEND(c->sub_list, sub);
     c->n_subs++;
     return 0;
 }
@@ -155,6 +168,7 @@ void bus__sub_free_idle(struct bus_sub *sub)
 {
     if (sub->state == SUB_DEAD && sub->busy == 0) {
         bus__ack_link_end(sub->acks);
+        free(sub->again);
         free(sub);
     }
 }
@@ -163,6 +177,7 @@ void bus__sub_free_idle(struct bus_sub *sub)
 static void sub_remove(struct bus_conn *c, struct bus_sub *sub)
 {
     c->subs.at[sub->number] = NULL;
+    DL_DELETE(c->sub_list, sub);
     bus__numbers_give(&c->sub_numbers, sub->number);
     sub->state = SUB_DEAD;
     bus__sub_free_idle(sub);
@@ -179,12 +194,13 @@ void bus_sub_unref(struct bus_sub *sub)
     c = sub->conn;
     c->n_subs--;
     bus__drain_forget(sub);
-    if (sub->state == SUB_REFUSED || sub->state == SUB_DRAINED || bus__usable(c) < 0) {
-        sub_remove(c, sub);
-        return;
-    }
     if (sub->on_call) {
         bus__calls_cancel(c, sub->number);
+    }
+    if (sub->state == SUB_REFUSED || sub->state == SUB_DRAINED || bus__forked(c) ||
+        !bus__is_up(c)) {
+        sub_remove(c, sub);
+        return;
     }
     m.subscription = sub->number;
     sub->state = SUB_ENDING;
@@ -194,14 +210,13 @@ void bus_sub_unref(struct bus_sub *sub)
 
 void bus__subscribe_fini(struct bus_conn *c)
 {
-    for (uint32_t i = 0; i < c->subs.n; i++) {
-        struct bus_sub *sub = c->subs.at[i];
+    struct bus_sub *sub, *next;
 
-        if (sub) {
-            sub->state = SUB_DEAD;
-            bus__sub_free_idle(sub);
-        }
+    DL_FOREACH_SAFE (c->sub_list, sub, next) {
+        sub->state = SUB_DEAD;
+        bus__sub_free_idle(sub);
     }
+    c->sub_list = NULL;
     bus__table_fini(&c->subs);
     bus__numbers_fini(&c->sub_numbers);
 }
@@ -214,6 +229,52 @@ const char *bus_sub_filter(const struct bus_sub *sub)
 struct bus_conn *bus_sub_conn(const struct bus_sub *sub)
 {
     return sub->conn;
+}
+
+/* ---- one link after another ---- */
+
+void bus__subscribe_lost(struct bus_conn *c)
+{
+    struct bus_sub *sub, *next;
+
+    DL_FOREACH_SAFE (c->sub_list, sub, next) {
+        sub->used_messages = 0;
+        sub->used_bytes = 0;
+        sub->gap = sub->gap || sub->state == SUB_ACTIVE;
+        sub->n_endings = 0;
+        if (sub->state == SUB_ENDING) {
+            sub_remove(c, sub);
+        } else if (sub->drains || sub->state == SUB_DRAINED) {
+            sub->state = SUB_DRAINED; /* what waited for it has gone */
+        } else {
+            sub->state = SUB_ASKED;
+        }
+    }
+}
+
+int bus__subscribe_again(struct bus_conn *c)
+{
+    struct bus_sub *sub;
+    int r = 0;
+
+    DL_FOREACH (c->sub_list, sub) {
+        r = r < 0 || sub->state == SUB_DRAINED ? r : bus__kept_frame_send(c, sub->again);
+    }
+    return r;
+}
+
+/* Before anything of the new link: whether the subscription is still to be used. */
+static bool tell_gap(struct bus_sub *sub)
+{
+    struct bus_loss loss = {0, 0, BUS_LOSS_ROUTER_RESTART};
+
+    sub->gap = false;
+    if (!sub->on_loss) {
+        return true;
+    }
+    sub->busy++;
+    sub->on_loss(sub, &loss, sub->userdata);
+    return bus__sub_release(sub);
 }
 
 /* ---- what the router says ---- */
@@ -239,6 +300,9 @@ void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m)
     }
     if (sub->state == SUB_ASKED) {
         sub->state = m->code == BUS_STATUS_OK ? SUB_ACTIVE : SUB_REFUSED;
+    }
+    if (sub->gap && !tell_gap(sub)) {
+        return;
     }
     if (sub->on_ready) {
         tell_ready(sub, m);

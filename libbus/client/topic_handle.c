@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include "client/handlers.h"
+#include "client/session.h"
 #include "wire/topic.h"
 
 static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t len)
@@ -131,7 +132,7 @@ static bool topic_leave(struct bus_conn *c, struct bus_topic *t)
 {
     struct wire_ping ping = {c->ping_token + 1};
 
-    if (c->out_dead || bus__usable(c) < 0 ||
+    if (!bus__has_link(c) || bus__usable(c) < 0 ||
         bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) < 0) {
         return false;
     }
@@ -142,21 +143,50 @@ static bool topic_leave(struct bus_conn *c, struct bus_topic *t)
     return true;
 }
 
+static void topic_end(struct bus_conn *c, struct bus_topic *t)
+{
+    struct wire_unadvertise m = {.alias = t->alias};
+
+    if (bus__usable(c) == 0) {
+        bus__send_or_fail(c, VERB_UNADVERTISE, &m);
+    }
+    if (!t->on_interest || !topic_leave(c, t)) {
+        topic_remove(c, t);
+    }
+}
+
+/* What waits to be published may name its alias, which then must not mean something else. */
+static bool is_needed(const struct bus_conn *c)
+{
+    return c->session && c->session->backlog.bytes_max > 0 &&
+           (bus__backlog_waits(c) || c->outq.bytes > 0);
+}
+
 void bus_topic_unref(struct bus_topic *topic)
 {
-    struct wire_unadvertise m;
     struct bus_conn *c;
 
     if (!topic) {
         return;
     }
     c = topic->conn;
-    m.alias = topic->alias;
-    if (bus__usable(c) == 0) {
-        bus__send_or_fail(c, VERB_UNADVERTISE, &m);
+    if (!bus__forked(c) && is_needed(c)) {
+        topic->left_at = UINT64_MAX;
+        c->n_topics--;
+        DL_APPEND(c->departing, topic);
+    } else {
+        topic_end(c, topic);
     }
-    if (!topic->on_interest || !topic_leave(c, topic)) {
-        topic_remove(c, topic);
+}
+
+void bus__topics_depart(struct bus_conn *c)
+{
+    while (c->departing) {
+        struct bus_topic *t = c->departing;
+
+        DL_DELETE(c->departing, t);
+        c->n_topics++; /* which it was taken from when it was ended */
+        topic_end(c, t);
     }
 }
 
@@ -171,10 +201,32 @@ void bus__topics_settle(struct bus_conn *c, uint64_t token)
     }
 }
 
+void bus__topics_lost(struct bus_conn *c)
+{
+    bus__topics_settle(c, UINT64_MAX);
+    for (uint32_t i = 0; i < c->aliases.n; i++) {
+        struct bus_topic *t = c->aliases.at[i];
+
+        if (t) {
+            t->refused = 0;
+        }
+    }
+}
+
+int bus__topics_again(struct bus_conn *c)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < c->aliases.n && r == 0; i++) {
+        r = c->aliases.at[i] ? send_advertise(c, c->aliases.at[i]) : 0;
+    }
+    return r;
+}
+
 void bus__topics_fini(struct bus_conn *c)
 {
     HASH_CLEAR(hh, c->by_name);
-    c->lru = c->leaving = NULL;
+    c->lru = c->leaving = c->departing = NULL;
     for (uint32_t i = 0; i < c->aliases.n; i++) {
         struct bus_topic *t = c->aliases.at[i];
 
@@ -193,7 +245,7 @@ void bus__topics_fini(struct bus_conn *c)
  * a later publish makes it anew. */
 static int recycle(struct bus_conn *c)
 {
-    struct bus_topic *t = c->lru;
+    struct bus_topic *t = is_needed(c) ? NULL : c->lru;
     int r = t ? send_unadvertise(c, t) : -ENOSPC;
 
     if (r == 0) {

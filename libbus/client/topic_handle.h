@@ -28,7 +28,7 @@ struct bus_topic {
     void *userdata;
     uint64_t since;    /* publishes up to this number may have used the alias for another topic */
     UT_hash_handle hh; /* bus_conn.by_name, if automatic */
-    struct bus_topic *prev; /* bus_conn.lru, if automatic; bus_conn.leaving */
+    struct bus_topic *prev; /* bus_conn.lru, if automatic; bus_conn.leaving or departing */
     struct bus_topic *next;
     int64_t subscriptions; /* what on_interest was called with last, or -1 */
     uint64_t left_at;      /* ended by the application: token of the PING behind, else 0 */

@@ -233,9 +233,10 @@ class GuideTest(unittest.TestCase):
     def test_forever_survives_a_restart_of_the_router(self):
         worker = self.start("forever", wait_for="ready")
         self.stop_router()
-        self.assertEqual(worker.stdout.readline(), "closed: the router stops (the router stops)\n")
+        self.assertEqual(worker.stdout.readline(), "lost: the router stops\n")
         type(self).router = self.start_router()
-        self.assertEqual(worker.stdout.readline(), "ready\n")
+        self.assertEqual(worker.stdout.readline(), "restored\n")
+        self.assertEqual(worker.stdout.readline(), "jobs/#: something may be missing\n")
         run(BUILD / "tools/bus-pub", "jobs/1", "paint", env=self.env)
         self.assertEqual(worker.stdout.readline(), "jobs/1: paint\n")
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from test_tools import BODY_MAX, BUILD, LINKS, PATIENCE, PIPE, ROUTER, RouterTest, start_ready
@@ -311,6 +312,26 @@ class LinkTests:
             self.assertEqual(asker.wait(PATIENCE), 0)
             self.assertEqual(asker.stderr.read(), b"")
             self.assertEqual(command.read(), b"")
+
+    def test_reconnecting_server_survives_a_restart_of_the_router(self):
+        address = f"{self.link}:{self.folder.name}/again"
+        argv = [ROUTER, "--listen", address, "--log-level", "error"]
+        router = start_ready(argv, "--ready-fd")
+        server = self.serve("--reconnect", "--text", "yes", address=address)
+        router.kill()
+        router.wait(PATIENCE)
+        self.assertIn(b"the link to the router is lost", server.stderr.readline())
+        router = start_ready(argv, "--ready-fd")
+        self.addCleanup(self.end, router)
+        self.assertEqual(server.stderr.readline(), b"bus-serve: the router is back\n")
+        # the router has its SUBSCRIBE, but may not have handled it yet
+        deadline = time.monotonic() + PATIENCE
+        asked = None
+        while (asked is None or asked.returncode != 0) and time.monotonic() < deadline:
+            asked = subprocess.run([ASK, "-a", address, self.topic, ""], stdout=PIPE, stderr=PIPE, timeout=PATIENCE)
+        self.assertEqual((asked.returncode, asked.stdout.rstrip()), (0, b"yes"), asked.stderr)
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(PATIENCE), 0)
 
     # ---- several servers -----------------------------------------------------------------------
 

@@ -461,6 +461,33 @@ class LinkTests:
         self.assertEqual(sub.returncode, 1)
         self.assertIn(b"the connection to the router has ended: the router stops", err)
 
+    def test_reconnect_survives_a_restart_of_the_router(self):
+        address = f"{self.link}:{self.folder.name}/again"
+        argv = [ROUTER, "--listen", address, "--log-level", "error"]
+        router = start_ready(argv, "--ready-fd")
+        sub = start_ready([SUB, "-a", address, "--reconnect", "-n", "3", "#"], "--ready-fd", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, sub)
+        pub = subprocess.Popen([PUB, "-a", address, "--reconnect", self.topic], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        self.addCleanup(self.end, pub)
+        pub.stdin.write(b"one\n")
+        pub.stdin.flush()
+        self.assertEqual(sub.stdout.readline(), b"one\n")
+        router.terminate()
+        self.assertEqual(router.wait(PATIENCE), 0)
+        lost = b"the link to the router is lost, waiting for its return: the router stops\n"
+        self.assertEqual(sub.stderr.readline(), b"bus-sub: " + lost)
+        self.assertEqual(pub.stderr.readline(), b"bus-pub: " + lost)
+        router = start_ready(argv, "--ready-fd")
+        self.addCleanup(self.end, router)
+        self.assertEqual(sub.stderr.readline(), b"bus-sub: the router is back\n")
+        self.assertEqual(sub.stderr.readline(), b"bus-sub: messages of # may be missing: "
+                         b"the connection was lost and has come back\n")
+        self.assertEqual(pub.stderr.readline(), b"bus-pub: the router is back\n")
+        _, err = pub.communicate(b"two\nthree\n", timeout=PATIENCE)
+        self.assertEqual((pub.returncode, err), (0, b""))
+        out, err = sub.communicate(timeout=PATIENCE)
+        self.assertEqual((sub.returncode, out, err), (5, b"two\nthree\n", b""))
+
     def test_bench_uses_a_running_router(self):
         code, out, err = self.run_tool(BENCH, "fanout", "-j", "-n", "2", "-c", "1000", "-R", "1",
                                        "-a", self.address[self.link])

@@ -44,7 +44,13 @@ static void test_open_refuses_bad_options(void **state)
     opts.size = 4;
     assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
     opts = f->opts;
-    opts.flags = 2;
+    opts.flags = 4;
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
+    opts.backlog_bytes_max = 1; /* only with BUS_OPEN_RECONNECT */
+    assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
+    opts = f->opts;
+    opts.reconnect_timeout_ms = 1;
     assert_int_equal(bus_open(f->address, &opts, &c), -EINVAL);
     opts = f->opts;
     opts.name = "a\nb";

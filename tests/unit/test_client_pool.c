@@ -16,7 +16,8 @@ static int setup(void **state)
 {
     (void) state;
     n_fds_before = fds_open();
-    bus__pool_init(&pool, 128, 64 * MIB_);
+    pool = (struct pool){0};
+    bus__pool_limit(&pool, 128, 64 * MIB_);
     return 0;
 }
 

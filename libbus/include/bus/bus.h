@@ -55,7 +55,7 @@ struct bus_peer {
 
 /** A gap in a subscription. */
 struct bus_loss {
-    uint64_t count; /**< messages lost, at least 1 */
+    uint64_t count; /**< messages lost, at least 1; with BUS_LOSS_ROUTER_RESTART 0: nobody knows how many, perhaps none */
     uint64_t bytes; /**< their bodies and headers */
     enum bus_loss_reason reason;
 };
@@ -68,10 +68,24 @@ struct bus_status_event {
     uint64_t sequence; /**< sequence number of the publish it is about, or 0: see bus_sequence() */
 };
 
+/** What has happened to a connection that comes back. */
+enum bus_conn_state {
+    BUS_CONN_LOST = 1,     /**< the link broke; the library tries to connect again */
+    BUS_CONN_RESTORED = 2, /**< a router has answered, and has been asked for everything that was set up before */
+};
+
+/** A change of it. */
+struct bus_state_event {
+    enum bus_conn_state state;
+    enum bus_goodbye reason; /**< LOST: why the link ended, as far as the router said */
+    const char *text;        /**< about that, for people; "" if nothing */
+};
+
 /** What became of one publish, see BUS_PUBLISH_CONFIRM; matched = delivered + queued + dropped. */
 struct bus_confirmation {
     uint64_t sequence;
-    enum bus_status status; /**< BUS_STATUS_OK, or why the router refused it */
+    enum bus_status status; /**< BUS_STATUS_OK, or why the router refused it, or BUS_STATUS_DISCONNECTED: the link broke, and nobody knows what
+                                 became of it */
     uint32_t matched;       /**< subscriptions that matched */
     uint32_t delivered;     /**< on their link's output at once */
     uint32_t queued;        /**< waiting in a subscription's queue */
@@ -83,9 +97,12 @@ typedef void (*bus_status_fn)(struct bus_conn *conn, const struct bus_status_eve
                               void *userdata);
 /** Called when publishing can go on after -EAGAIN. */
 typedef void (*bus_writable_fn)(struct bus_conn *conn, void *userdata);
-/** Called once when the connection has ended other than by bus_close(). PROTOCOL_ERROR and NO_MEMORY may be this side's reasons too. */
+/** Called once when the connection has ended for good other than by bus_close(). PROTOCOL_ERROR and NO_MEMORY may be this side's reasons too. */
 typedef void (*bus_closed_fn)(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
                               void *userdata);
+/** Called when a connection with BUS_OPEN_RECONNECT has lost the router or has got it back. Valid during the call. */
+typedef void (*bus_state_fn)(struct bus_conn *conn, const struct bus_state_event *event,
+                             void *userdata);
 /** Called when the router is about to stop: it serves on for at most so long, until nothing is under way. */
 typedef void (*bus_stopping_fn)(struct bus_conn *conn, uint32_t deadline_ms, void *userdata);
 /** Called for each message. Keep it beyond the call with bus_message_ref(). */
@@ -93,16 +110,16 @@ typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *me
                                void *userdata);
 /** Called in the place of a gap. */
 typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, void *userdata);
-/** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED). */
+/** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED); after a return of the connection again. */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);
-/** Called when all retained messages have come: so many did; from here on they are live. */
+/** Called when all retained messages have come: so many did; from here on they are live. They come again after a return of the connection. */
 typedef void (*bus_live_fn)(struct bus_sub *sub, uint64_t messages, void *userdata);
 /** Called when no message came for bus_sub_opts.silence_ms; since_ms is how long it has been. */
 typedef void (*bus_silence_fn)(struct bus_sub *sub, uint64_t since_ms, void *userdata);
 /** Called with how many subscriptions match an advertised topic. */
 typedef void (*bus_interest_fn)(struct bus_topic *topic, uint32_t subscriptions, void *userdata);
-/** Called with the outcome of a publish that asked for it, unless the connection ends before. */
+/** Called with the outcome of a publish that asked for it, unless the connection ends for good before. */
 typedef void (*bus_confirm_fn)(struct bus_conn *conn, const struct bus_confirmation *confirmation,
                                void *userdata);
 
@@ -110,6 +127,8 @@ typedef void (*bus_confirm_fn)(struct bus_conn *conn, const struct bus_confirmat
 
 /** bus_open() returns as soon as the socket is connected; until the router has answered, publishing returns -EAGAIN. */
 #define BUS_OPEN_NOWAIT 0x1u
+/** When the link to the router breaks, the library connects again, for as long as it takes, and sets everything up as it was: see bus_open(). */
+#define BUS_OPEN_RECONNECT 0x2u
 
 /** Options of bus_open(). */
 struct bus_opts {
@@ -137,9 +156,19 @@ struct bus_opts {
      *  call then takes processor time while it waits. 0: 250; BUS_SPIN_OFF: none; at most 10000. An application that waits for
      *  bus_fd() itself is not concerned. */
     uint32_t spin_us;
+    /* the following only with BUS_OPEN_RECONNECT, else 0 or NULL */
+    bus_state_fn on_state;         /**< called when the router is lost, and when it is back; or NULL */
+    uint32_t reconnect_min_ms;     /**< longest pause before the first try; 0: 10. Pauses are of random length, */
+    uint32_t reconnect_max_ms;     /**< up to a bound that doubles with each try, until this; 0: 1000 */
+    uint32_t reconnect_timeout_ms; /**< after so long without a router the connection ends; 0: never */
+    /** What is published while the router is away is kept up to so many bytes (bodies, headers, and about 150 bytes for each message), and sent
+     *  when it is back; 0: it is refused with -ENOTCONN. */
+    uint64_t backlog_bytes_max;
 };
 #define BUS_SPIN_OFF UINT32_MAX /**< bus_opts.spin_us: sleep at once */
-#define BUS_OPTS_INIT {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0}
+#define BUS_OPTS_INIT                                                                              \
+    {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0, NULL, \
+     0, 0, 0, 0}
 
 /**
  * bus_open() - connect to a router
@@ -151,11 +180,28 @@ struct bus_opts {
  * Waits for the router's answer, at most opts->timeout_ms, so that a returned connection is known to work; with
  * BUS_OPEN_NOWAIT it does not wait; a refusal, or no answer in time (BUS_GOODBYE_NONE), comes as on_closed.
  *
+ * With BUS_OPEN_RECONNECT the connection outlives its link. When that breaks, or the router ends it for whatever reason but a violation of the
+ * protocol, opts->on_state is called with BUS_CONN_LOST and the library connects again to the same address, by the same kind of link, as
+ * opts->reconnect_ say. On the next link it asks for everything anew, in the order in which it was made: subscriptions (their groups, servers,
+ * retained messages, intervals and silence too), advertised topics, wills. When a router has answered, opts->on_state is called with
+ * BUS_CONN_RESTORED; each subscription gets its on_loss, with BUS_LOSS_ROUTER_RESTART and a count of 0, and its on_ready again before the first
+ * message that comes then. on_closed is called only when the connection has ended for good. What every application should know:
+ *
+ * - Messages that were on their way when the link broke are lost in both directions. Without opts->backlog_bytes_max that includes those that
+ *   bus_publish() has accepted and that had not left yet; bus_flush() says when everything has been routed.
+ * - While it is away, subscriptions, topics and wills can be made and ended as always, and take effect at the return. Publishes are kept or
+ *   refused, see opts->backlog_bytes_max; what needs an answer at once (bus_request(), bus_clear(), bus_snapshot()) returns -ENOTCONN. The
+ *   same errno means that it has ended: bus_is_away() tells the two apart.
+ * - Requests and snapshots end with BUS_STATUS_DISCONNECTED, and so do publishes with BUS_PUBLISH_CONFIRM. Open calls are cancelled
+ *   (bus_serve_opts.on_cancel); they are still to be answered or dropped, which then only frees them.
+ * - Kept messages and loans stay valid. Acknowledging an old message returns -ESTALE: its group gets it again.
+ * - bus_process(), bus_run(), bus_wait(), bus_flush() and bus_wait_writable() go on meanwhile, and bus_fd() stays the same.
+ *
  * Returns: 0 if connected.
  *
  * Errors:
  *   -EINVAL        the address cannot be parsed, opts->size or a flag is unknown, opts->name or the resume token is too long,
- *                  the name is not UTF-8, or opts->spin_us is out of range
+ *                  the name is not UTF-8, opts->spin_us is out of range, or an option for BUS_OPEN_RECONNECT is set without it
  *   -ENAMETOOLONG  the address' last component cannot fit into a socket address
  *   -ENOENT        there is no socket at that path: is the router running?
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
@@ -216,7 +262,7 @@ BUS_API int bus_fd(struct bus_conn *conn);
  * Returns: 1 if there may be more to do at once, 0 if it is time to wait for bus_fd() or with bus_wait().
  *
  * Errors:
- *   -ENOTCONN  the connection has ended (on_closed has been called, in this call or earlier); only bus_close() makes sense
+ *   -ENOTCONN  the connection has ended for good (on_closed has been called, in this call or earlier); only bus_close() makes sense
  *   -ECHILD    after fork()
  *
  * Ownership: nothing changes hands.
@@ -280,6 +326,9 @@ BUS_API void bus_stop(struct bus_conn *conn);
  * Processes meanwhile, so callbacks run. When it returns 0, every publish made before has been routed or refused (and the refusal
  * has been reported to on_status), and every subscription made before is in force or refused. Output held by bus_cork() is sent too.
  *
+ * If the link breaks meanwhile (BUS_OPEN_RECONNECT), what the router had handled before is unknown; it then waits for the return and for what was
+ * kept in the backlog and set up again.
+ *
  * Returns: 0 when the router has answered.
  *
  * Errors:
@@ -329,12 +378,25 @@ BUS_API int bus_uncork(struct bus_conn *conn);
  * bus_connection_id() - the number the router gave this connection
  * @conn: connection
  *
- * Returns: the number, as in bus_peer.connection_id; 0 while the router has not answered yet.
+ * Returns: the number, as in bus_peer.connection_id; 0 while the router has not answered yet. After a return it is another one.
  * Ownership: nothing changes hands.
  * Threads: never blocks.
  * Since: 0.1
  */
 BUS_API uint64_t bus_connection_id(const struct bus_conn *conn);
+
+/**
+ * bus_is_away() - whether a connection has lost its router and tries to come back
+ * @conn: connection
+ *
+ * Where a function says that the connection has ended or is away, this tells which: as long as it says 1, things will go on.
+ *
+ * Returns: 1 from the loss until a router has answered again, else 0; always 0 without BUS_OPEN_RECONNECT.
+ * Ownership: nothing changes hands.
+ * Threads: never blocks.
+ * Since: 0.3
+ */
+BUS_API int bus_is_away(const struct bus_conn *conn);
 
 /**
  * bus_body_max() - the largest body that can be published on this connection
@@ -386,12 +448,12 @@ struct bus_publish_opts {
  *
  * Errors:
  *   -EAGAIN    no room: the router withholds credit (a subscriber with policy block is full), or max_out_bytes wait to be
- *              sent, or the router has not answered yet (BUS_OPEN_NOWAIT). on_writable is called when it makes sense to try again; or call
+ *              sent, or the router has not answered yet (BUS_OPEN_NOWAIT), or the backlog of a connection that is away is full. on_writable is called when it makes sense to try again; or call
  *              bus_wait_writable().
  *   -EINVAL    @topic is not a valid topic, or @data is NULL and @bytes is not 0
  *   -EMSGSIZE  @bytes exceeds bus_body_max()
  *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
- *   -ENOTCONN  the connection has ended
+ *   -ENOTCONN  the connection has ended, or is away and keeps no backlog: see bus_is_away()
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *   -EMFILE, -ENFILE, -ENOSYS, -ENOBUFS  a body that does not fit into a frame, and no shared memory for it: see bus_loan()
@@ -514,7 +576,7 @@ BUS_API int bus_topic_clear(struct bus_topic *topic);
  *   -EINVAL    @topic is malformed
  *   -EAGAIN    max_out_bytes wait to be sent; try again from on_writable
  *   -EBUSY     the connection is a monitor, see <bus/monitor.h>
- *   -ENOTCONN  the connection has ended
+ *   -ENOTCONN  the connection has ended, or is away
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *
@@ -658,7 +720,8 @@ BUS_API void bus_topic_unref(struct bus_topic *topic);
  * bus_sequence() - number of the last publish
  * @conn: connection
  *
- * The router and subscribers see the same number (bus_message_sequence(), bus_status_event.sequence).
+ * The router and subscribers see the same number (bus_message_sequence(), bus_status_event.sequence). After a return of the connection
+ * (BUS_OPEN_RECONNECT) the count goes on here and in bus_status_event and bus_confirmation, but subscribers see it begin with 1 again.
  *
  * Returns: how many publishes of this connection were accepted for sending.
  * Ownership: nothing changes hands.
@@ -672,7 +735,7 @@ BUS_API uint64_t bus_sequence(const struct bus_conn *conn);
  * @conn:       connection
  * @timeout_ms: at most this long; -1: for ever
  *
- * Processes meanwhile, so callbacks run.
+ * Processes meanwhile, so callbacks run. While the connection is away it waits for the return, or for room in the backlog.
  *
  * Returns: 0 when a message can be published.
  *
@@ -712,7 +775,7 @@ struct bus_will_opts {
  *
  * With opts->delay_ms nobody hears of it if the application is back in time: if a connection of the same user, with the same name and
  * the same bus_opts.resume_token, has been opened. Choose a token at random, and keep it as long as the application is to count as the same. The
- * connection that has come back leaves its wills anew.
+ * connection that has come back leaves its wills anew; with BUS_OPEN_RECONNECT the library does that, with the last of each topic that was asked for.
  *
  * Returns: 0 if queued.
  *
@@ -891,6 +954,7 @@ BUS_API void bus_message_unref(struct bus_message *message);
  *   -EINVAL    its subscription has no BUS_SUB_ACK
  *   -EALREADY  it was acknowledged or refused before, through this or another reference
  *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ESTALE    the link that it came by was lost since (BUS_OPEN_RECONNECT): it is delivered again
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *
@@ -913,6 +977,7 @@ BUS_API int bus_message_ack(const struct bus_message *message);
  *   -EINVAL    its subscription has no BUS_SUB_ACK
  *   -EALREADY  it was acknowledged or refused before, through this or another reference
  *   -ENOTCONN  the subscription or the connection has ended: somebody else gets it
+ *   -ESTALE    the link that it came by was lost since (BUS_OPEN_RECONNECT): it is delivered again
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *

@@ -24,7 +24,8 @@ typedef void (*bus_drained_fn)(struct bus_sub *sub, enum bus_status status, void
  *
  * Nothing that is published after the router has heard of it comes any more. What waits comes through the callbacks as before, losses included; with BUS_SUB_ACK it is over when all of it is
  * acknowledged or refused, and for a server when all its calls are answered. Other members of a group, and other servers, take over at once. Then @on_drained is called with
- * BUS_STATUS_OK, and only bus_sub_unref() makes sense. It is called with BUS_STATUS_DISCONNECTED when the connection ends before; with BUS_STATUS_UNKNOWN_SUBSCRIPTION if the router had
+ * BUS_STATUS_OK, and only bus_sub_unref() makes sense. It is called with BUS_STATUS_DISCONNECTED when the link to the router breaks before (with BUS_OPEN_RECONNECT the subscription
+ * does not come back then); with BUS_STATUS_UNKNOWN_SUBSCRIPTION if the router had
  * refused the subscription; and with BUS_STATUS_NO_MEMORY if the router cannot drain it: then it goes on as before, and this may be called again. bus_sub_unref() ends it at any time.
  *
  * Returns: 0 if the router will be told.

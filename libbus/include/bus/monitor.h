@@ -86,7 +86,8 @@ struct bus_monitor_opts {
  * Returns: 0 if asked.
  *
  * Errors:
- *   -EINVAL    @on_record is NULL, a filter is not valid, or there are more than 32
+ *   -EINVAL    @on_record is NULL, a filter is not valid, or there are more than 32, or the connection was opened with BUS_OPEN_RECONNECT: what
+ *              passes while a monitor is away is not seen, so a new one is to be opened
  *   -EBUSY     the connection has subscriptions or topics, or is a monitor already
  *   -EAGAIN    max_out_bytes wait to be sent
  *   -ENOTCONN  the connection has ended
@@ -145,7 +146,7 @@ struct bus_snapshot_entry {
     const struct bus_counter *counter;
 };
 
-/** Called for each entry, and at last with @entry NULL and the status: BUS_STATUS_OK or why the router refused. */
+/** Called for each entry, and at last with @entry NULL and the status: BUS_STATUS_OK, why the router refused, or BUS_STATUS_DISCONNECTED. */
 typedef void (*bus_snapshot_fn)(struct bus_conn *conn, const struct bus_snapshot_entry *entry,
                                 enum bus_status status, void *userdata);
 
@@ -164,7 +165,7 @@ typedef void (*bus_snapshot_fn)(struct bus_conn *conn, const struct bus_snapshot
  * Errors:
  *   -EINVAL    unknown @kind, or @on_entry is NULL
  *   -EAGAIN    max_out_bytes wait to be sent
- *   -ENOTCONN  the connection has ended
+ *   -ENOTCONN  the connection has ended, or is away: see bus_is_away()
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *

@@ -76,8 +76,8 @@ struct bus_request_opts {
  * @ret_request:  receives the request, to be cancelled; or NULL
  *
  * @on_reply comes exactly once with more = 0, unless the request is cancelled or the connection closed by bus_close(). Statuses: NO_RESPONDER (nobody
- * serves that topic), RESPONDER_GONE (whether it did the work is unknown), TIMEOUT, LIMIT (a quota of this connection), DENIED, DISCONNECTED (the connection to the router has
- * ended), or what else the router refuses. A request is delivered to one server at most once (with BUS_REQUEST_ALL to each), never again.
+ * serves that topic), RESPONDER_GONE (whether it did the work is unknown), TIMEOUT, LIMIT (a quota of this connection), DENIED, DISCONNECTED (the link to the router has
+ * broken: whether a server has it is unknown), or what else the router refuses. A request is delivered to one server at most once (with BUS_REQUEST_ALL to each), never again.
  *
  * Returns: 0 if accepted for sending.
  *
@@ -89,7 +89,7 @@ struct bus_request_opts {
  *   -EBADF     one of the descriptors is none
  *   -EMFILE, -ENFILE  out of descriptors for a large body or for duplicates
  *   -EBUSY     the connection is a monitor
- *   -ENOTCONN  the connection has ended
+ *   -ENOTCONN  the connection has ended, or is away: see bus_is_away()
  *   -ECHILD    after fork()
  *   -ENOMEM    out of memory
  *   -ENOSYS    a large body needs a memfd, which this system does not have
@@ -156,7 +156,8 @@ BUS_API int bus_request_wait(struct bus_conn *conn, const char *topic, const voi
 
 /** Called for each call. It may be answered in the callback or later. */
 typedef void (*bus_call_fn)(struct bus_call *call, void *userdata);
-/** Called when nobody waits for the answer any more: cancelled, timed out, or its requester's queue is full. The call is still to be ended. */
+/** Called when nobody waits for the answer any more: cancelled, timed out, its requester's queue is full, or the link to the router was lost
+ *  (BUS_STATUS_DISCONNECTED). The call is still to be ended. */
 typedef void (*bus_cancel_fn)(struct bus_call *call, enum bus_status reason, void *userdata);
 
 /** Options of bus_serve(). */
@@ -249,7 +250,7 @@ struct bus_reply_opts {
  * @opts:   options, or NULL for defaults
  *
  * Without BUS_REPLY_MORE this ends the call. bus_close() ends all calls of the connection, whose requesters hear that the server has gone. With it, at most 64 replies are ahead of what the requester has consumed. If nobody waits for the answer any more,
- * nothing is sent.
+ * also because the link that the call came by was lost, nothing is sent.
  *
  * Returns: 0.
  *

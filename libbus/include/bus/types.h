@@ -56,7 +56,7 @@ extern "C" {
     X(CANCELLED, 21, "the requester has cancelled it")                                             \
     X(UNKNOWN_CALL, 22, "no such call is open here")                                               \
     X(UNKNOWN_DELIVERY, 23, "no such message waits to be acknowledged")                            \
-    X(DISCONNECTED, 24, "the connection to the router has ended")
+    X(DISCONNECTED, 24, "the link to the router has broken")
 
 /** What the router says about a request. */
 enum bus_status {
@@ -91,7 +91,7 @@ enum bus_goodbye {
     X(TOO_LARGE, 4, "too large for the receiver's link")                                           \
     X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")     \
     X(EXPIRED, 6, "older than its time to live")                                                   \
-    X(ROUTER_RESTART, 7, "the router was restarted")
+    X(ROUTER_RESTART, 7, "the connection was lost and has come back")
 
 /** Why messages did not reach a subscription. */
 enum bus_loss_reason {

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+/* What publish.c and backlog.c know of a publish that is not plain. */
+
+#include "client/conn.h"
+#include "client/handlers.h"
+
+/* A publish whose outcome has been asked for. */
+struct confirm {
+    struct confirm *prev, *next; /* bus_conn.confirms, or bus_conn.unknown */
+    uint64_t sequence;
+    bus_confirm_fn on_confirm;
+    void *userdata;
+};
+
+/* A publish that is not plain, or a request or a reply. */
+struct publish {
+    const struct outgoing *outgoing; /* NULL: it is a publish */
+    const struct bus_topic *topic;   /* NULL: by name */
+    const char *name;
+    const void *data;
+    size_t bytes;
+    const struct bus_publish_opts *opts; /* may be NULL */
+    size_t text_bytes;                   /* names and values of the headers */
+    size_t header_max;
+    struct slot slot;      /* the body is there already, or will be copied there; or no segment */
+    struct parcel *parcel; /* descriptors, or NULL */
+};
+
+/* Room for prefix and header. */
+static inline size_t bus__publish_frame_max(const struct publish *p)
+{
+    return FRAME_PREFIX_BYTES + p->header_max;
+}
+
+/* The header; returns its length, or less than 0 if out of memory. */
+long bus__publish_encode(const struct publish *p, uint8_t *dst);
+/* What waits for the outcome, or NULL if nobody asks. -ENOMEM. */
+int bus__publish_confirm_new(const struct publish *p, struct confirm **ret);
+/* 0: the body has been copied into p->slot; 1: it goes into the frame; or a negative errno. */
+int bus__publish_place(struct bus_conn *c, struct publish *p);
+/* BUFFER, before the first publish from a segment. 0 or -ENOMEM. */
+int bus__publish_announce(struct bus_conn *c, struct segment *s);
+/* Nothing else will lie in it: the router keeps it for those who get it, however long they do, and
+ * its number can be another's. */
+void bus__publish_unregister(struct bus_conn *c, struct segment *s);
+/* Publish number sequence is in the output, for which the router has given credit. */
+void bus__publish_charge(struct bus_conn *c, uint64_t sequence, size_t message_bytes);
