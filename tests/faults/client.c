@@ -2,6 +2,7 @@
 #include "faults/client.h"
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #define OPEN_TIMEOUT_MS 2000
@@ -114,20 +115,34 @@ void body_write(struct body *b, uint8_t *dst)
     memset(dst + sizeof(*b), b->fill, b->bytes - sizeof(*b));
 }
 
+/* For whoever looks for the reason: the beginning, and where the rest is not what it says. */
+static bool body_is_wrong(const uint8_t *at, size_t bytes, size_t where)
+{
+    (void) fprintf(stderr, "bus-faults: a body of %zu bytes is wrong at %zu:", bytes, where);
+    for (size_t i = 0; i < 48 && i < bytes; i++) {
+        (void) fprintf(stderr, " %02x", at[i]);
+    }
+    for (size_t i = where; i < where + 16 && i < bytes; i++) {
+        (void) fprintf(stderr, "%s%02x", i == where ? " ... " : " ", at[i]);
+    }
+    (void) fputc('\n', stderr);
+    return false;
+}
+
 bool body_read(const void *data, size_t bytes, struct body *ret)
 {
     const uint8_t *at = data;
 
     if (bytes < sizeof(*ret)) {
-        return false;
+        return body_is_wrong(at, bytes, 0);
     }
     memcpy(ret, data, sizeof(*ret));
     if (ret->bytes != bytes || ret->fill != (uint8_t) (ret->n + ret->life)) {
-        return false;
+        return body_is_wrong(at, bytes, 0);
     }
     for (size_t i = sizeof(*ret); i < bytes; i++) {
         if (at[i] != ret->fill) {
-            return false;
+            return body_is_wrong(at, bytes, i);
         }
     }
     return true;

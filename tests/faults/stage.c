@@ -127,9 +127,11 @@ bool router_start(struct stage *s)
             (void) snprintf(listen[i], sizeof(listen[i]), "--listen=%s", s->addresses[i]);
         }
         log_to(s, "log-router");
+        /* --linger: longer than any stop, or bodies in buffers would be used again that a stopped
+         * client has not looked at */
         shim_load(s, seed, s->settings.router_one_in);
         (void) execl(s->settings.router, s->settings.router, listen[0], listen[1], ready,
-                     "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=500ms", NULL);
+                     "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=30s", NULL);
         _exit(127);
     }
     (void) close(fds[1]);
