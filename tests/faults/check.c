@@ -12,8 +12,9 @@ struct sent {
     uint64_t t_ns, confirmed_ns; /* 0: not */
     uint32_t n, nk, matched;
     uint8_t topic, class, status;
-    bool is_sent, is_acked, is_dead;
-    uint8_t n_first; /* deliveries as a job that said that they were the first */
+    bool is_sent, is_dead, is_unknown; /* the link broke before it was confirmed */
+    uint8_t n_first;                   /* deliveries as a job that said that they were the first */
+    int n_acked;
 };
 
 /* A request, by its n. */
@@ -32,7 +33,7 @@ struct life {
     struct asked *asked;
     uint32_t n_asked, n_asked_max;
     /* for the subscription that is being looked at */
-    uint64_t looked_at;
+    uint64_t looked_at, part;
     uint32_t last;
 };
 
@@ -47,7 +48,7 @@ struct check {
     struct lives lives[CLIENTS_MAX];
     struct tally *tally;
     unsigned n_wrong;
-    uint64_t n_looked_at;
+    uint64_t n_looked_at, n_parts;
     uint64_t group_lost;
 };
 
@@ -116,9 +117,13 @@ static void load_confirmed(struct check *k, struct life *l, const struct record 
     struct sent *s = r->number < l->n_sent ? &l->sent[r->number] : NULL;
     uint64_t waited_ns;
 
-    if (!s || !s->is_sent || s->confirmed_ns) {
+    if (!s || !s->is_sent || s->confirmed_ns || s->is_unknown) {
         wrong(k, "a confirmation of publish %u of %llx, which was not sent, or twice", r->number,
               (unsigned long long) r->life);
+        return;
+    }
+    if (r->reason == BUS_STATUS_DISCONNECTED) {
+        s->is_unknown = true;
         return;
     }
     s->confirmed_ns = r->t_ns;
@@ -278,9 +283,10 @@ static void subscription_got(struct check *k, unsigned client, struct subscripti
                   (unsigned long long) r->life, l->last);
             return;
         }
-        s->gaps += n - l->last - 1;
+        s->gaps += l->part == k->n_parts ? n - l->last - 1 : 0;
     }
     l->looked_at = k->n_looked_at;
+    l->part = k->n_parts;
     l->last = n;
     if (s->gaps > s->lost) {
         wrong(k, "client %u: %llu messages are missing before %u of %llx, and %llu were told",
@@ -301,6 +307,13 @@ static void subscriber_check(struct check *k, unsigned client, const struct reco
         case RECORD_ASKED:
             s = (struct subscription){.asked_ns = r->t_ns, .topic = r->topic};
             k->n_looked_at++;
+            k->n_parts++;
+            break;
+        case RECORD_AWAY: /* it is asked for again: nobody knows what is missing, but the order
+                             holds */
+            k->tally->cut += s.asked_ns != 0;
+            s = (struct subscription){.asked_ns = r->t_ns, .topic = s.topic};
+            k->n_parts++;
             break;
         case RECORD_READY:
             s.ready_ns = r->t_ns;
@@ -334,7 +347,9 @@ static void job_note(struct check *k, unsigned client, const struct record *r)
         wrong(k, "client %u: got job %u of %llx, which nobody sent", client, r->n,
               (unsigned long long) r->life);
     } else if (r->kind == RECORD_ACKED) {
-        m->is_acked = true;
+        m->n_acked++;
+    } else if (r->kind == RECORD_UNACKED) {
+        m->n_acked--;
     } else if (r->kind == RECORD_DEAD) {
         k->tally->dead++;
         if (m->is_dead) {
@@ -354,7 +369,8 @@ static void member_check(struct check *k, unsigned client, const struct records 
     for (uint32_t i = 0; i < records->n; i++) {
         const struct record *r = &records->at[i];
 
-        if (r->kind == RECORD_GOT || r->kind == RECORD_ACKED || r->kind == RECORD_DEAD) {
+        if (r->kind == RECORD_GOT || r->kind == RECORD_ACKED || r->kind == RECORD_UNACKED ||
+            r->kind == RECORD_DEAD) {
             job_note(k, client, r);
         } else if (r->kind == RECORD_LOST) {
             k->group_lost += r->number;
@@ -368,7 +384,7 @@ static uint64_t group_since_ns(const struct records *anchor)
     uint64_t since_ns = UINT64_MAX;
 
     for (uint32_t i = 0; i < anchor->n; i++) {
-        if (anchor->at[i].kind == RECORD_OPENED) {
+        if (anchor->at[i].kind == RECORD_OPENED || anchor->at[i].kind == RECORD_AWAY) {
             since_ns = UINT64_MAX;
         } else if (anchor->at[i].kind == RECORD_READY) {
             since_ns = anchor->at[i].t_ns;
@@ -393,7 +409,7 @@ static void jobs_check(struct check *k, uint64_t since_ns)
                     continue;
                 }
                 k->tally->jobs++;
-                n_missing += !m->is_acked && !m->is_dead;
+                n_missing += m->n_acked == 0 && !m->is_dead;
                 if (m->matched == 0) {
                     wrong(k, "job %u of client %u matched nothing", m->n, i);
                 }

@@ -8,6 +8,8 @@
 #define OPEN_TIMEOUT_MS 2000
 #define AGAIN_MS 5
 #define STEP_MS 2
+#define RECONNECT_MS 50
+#define BACKLOG_BYTES 100000
 #define FLUSH_MS 60000
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -26,6 +28,16 @@ static void note(struct client *c, enum record_kind kind)
     records_add(c->records, &(struct record){.kind = (uint8_t) kind, .life = c->life});
 }
 
+static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
+{
+    struct client *c = userdata;
+
+    (void) conn;
+    if (event->state == BUS_CONN_LOST) {
+        note(c, RECORD_AWAY);
+    }
+}
+
 static int open_any(struct client *c, const char *const addresses[2])
 {
     struct bus_opts opts = BUS_OPTS_INIT;
@@ -33,6 +45,12 @@ static int open_any(struct client *c, const char *const addresses[2])
     opts.on_closed = on_closed;
     opts.userdata = c;
     opts.timeout_ms = OPEN_TIMEOUT_MS;
+    if (c->returns) {
+        opts.flags = BUS_OPEN_RECONNECT;
+        opts.on_state = on_state;
+        opts.reconnect_max_ms = RECONNECT_MS;
+        opts.backlog_bytes_max = dice_below(&c->dice, 2) ? BACKLOG_BYTES : 0;
+    }
     return bus_open(addresses[dice_below(&c->dice, 2)], &opts, &c->conn);
 }
 
@@ -46,7 +64,8 @@ static void live(const struct role *role, struct client *c)
             return;
         }
         role->step(c);
-        c->records->is_idle = client_phase(c) == PHASE_QUIET && role->is_idle(c);
+        c->records->is_idle =
+            client_phase(c) == PHASE_QUIET && !bus_is_away(c->conn) && role->is_idle(c);
         if (r == 0) {
             (void) bus_wait(c->conn, STEP_MS);
         }
@@ -69,11 +88,12 @@ static void settle(const struct role *role, struct client *c)
 int client_run(const struct role *role, struct client *c, const char *const addresses[2])
 {
     while (client_phase(c) != PHASE_END) {
+        c->is_over = false;
+        c->returns = dice_below(&c->dice, 2);
         if (open_any(c, addresses) < 0) { /* the router is away, or a fault was in the way */
             (void) poll(NULL, 0, AGAIN_MS);
             continue;
         }
-        c->is_over = false;
         c->life = (uint64_t) c->index << 32 | ++c->records->n_lives;
         note(c, RECORD_OPENED);
         role->opened(c);

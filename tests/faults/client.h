@@ -17,6 +17,7 @@ struct client {
     struct bus_conn *conn;
     uint64_t life; /* of this connection */
     bool is_over;
+    bool returns;   /* BUS_OPEN_RECONNECT */
     bool is_anchor; /* never killed: keeps the group together */
     /* publishers */
     uint32_t n[2], nk[KINDS_OF_TOPIC];

@@ -23,7 +23,9 @@ static void acknowledge(struct client *c, const struct bus_message *m)
 
     memcpy(&b, bus_message_data(m), sizeof(b));
     note_job(c, RECORD_ACKED, &b, 0);
-    (void) bus_message_ack(m);
+    if (bus_message_ack(m) < 0) { /* its link is not there any more: somebody else gets it */
+        note_job(c, RECORD_UNACKED, &b, 0);
+    }
 }
 
 static void on_job(struct bus_sub *sub, const struct bus_message *m, void *userdata)

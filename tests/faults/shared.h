@@ -28,18 +28,20 @@ enum record_kind {
     RECORD_NONE,
     RECORD_OPENED,    /* life: of this connection */
     RECORD_CLOSED,    /* the same */
+    RECORD_AWAY,      /* its link has broken, and the library is coming back */
     RECORD_SENT,      /* before the call: life, n, nk, topic, number (of the publish) */
     RECORD_UNSENT,    /* the call was refused: number */
     RECORD_CONFIRMED, /* number, reason: status, nk: subscriptions that matched */
     RECORD_ASKED,     /* a subscription: topic (which), reason: policy */
     RECORD_READY,     /* it is in force */
     RECORD_DRAINS,
-    RECORD_OVER, /* reason: enum over */
-    RECORD_GOT,  /* life (the publisher's), n, nk, topic; again: deliveries before */
-    RECORD_LOST, /* number: how many; reason */
-    RECORD_ACKED,
-    RECORD_DEAD,  /* a dead letter: life, n */
-    RECORD_BEGUN, /* a request: life, n; again: to all */
+    RECORD_OVER,    /* reason: enum over */
+    RECORD_GOT,     /* life (the publisher's), n, nk, topic; again: deliveries before */
+    RECORD_LOST,    /* number: how many; reason */
+    RECORD_ACKED,   /* a job is done: life, n */
+    RECORD_UNACKED, /* that could not be said */
+    RECORD_DEAD,    /* a dead letter: life, n */
+    RECORD_BEGUN,   /* a request: life, n; again: to all */
     RECORD_UNBEGUN,
     RECORD_ENDED,  /* life, n, reason: status, again: with an error */
     RECORD_CALLED, /* life (the requester's), n; again: to all */

@@ -178,6 +178,24 @@ static void test_a_subscription_that_was_cut_off_misses_its_last_messages(void *
     assert_int_equal(n_wrong(*state), 0);
 }
 
+static void test_order_holds_across_a_return(void **state)
+{
+    struct record *r = find(*state, SUBSCRIBER, RECORD_LOST, 0);
+
+    r->kind = RECORD_AWAY; /* in place of the loss: 3 is missing, and nobody knows */
+    find(*state, SUBSCRIBER, RECORD_OVER, 0)->reason = OVER_LOST;
+    assert_int_equal(n_wrong(*state), 0);
+    r = find(*state, SUBSCRIBER, RECORD_GOT, 2);
+    r->n = r->nk = 2; /* again */
+    assert_true(n_wrong(*state) > 0);
+}
+
+static void test_a_job_whose_acknowledgement_failed_is_not_done(void **state)
+{
+    find(*state, MEMBER, RECORD_GOT, 0)->kind = RECORD_UNACKED;
+    assert_true(n_wrong(*state) > 0);
+}
+
 /* Nobody knows whether a publish that was not confirmed has been published. */
 static void test_a_killed_publisher_may_not_have_sent_its_last_message(void **state)
 {
@@ -214,6 +232,8 @@ int main(void)
         TEST(a_body_is_wrong),
         TEST(a_killed_requester_hears_of_no_end),
         TEST(a_subscription_that_was_cut_off_misses_its_last_messages),
+        TEST(order_holds_across_a_return),
+        TEST(a_job_whose_acknowledgement_failed_is_not_done),
         TEST(a_killed_publisher_may_not_have_sent_its_last_message),
     };
 
