@@ -7,17 +7,22 @@
 #include <time.h>
 #include <unistd.h>
 
+/* The shim may be in the way, too. */
+#define TRIES 100u
+
 static void *map(const char *path, size_t bytes)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    void *at;
+    void *at = MAP_FAILED;
 
     if (fd < 0) {
         return NULL;
     }
-    at = ftruncate(fd, (off_t) bytes) < 0
-             ? MAP_FAILED
-             : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ftruncate(fd, (off_t) bytes) == 0) {
+        for (unsigned i = 0; i < TRIES && at == MAP_FAILED; i++) {
+            at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        }
+    }
     (void) close(fd);
     return at == MAP_FAILED ? NULL : at;
 }
