@@ -14,10 +14,13 @@
 #include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
+#include "roster.h"
 #include "session.h"
 
 /* How often suppressed log lines are counted out. */
 #define LOG_CATCH_UP_MS 1000
+/* How often it is looked whether those who are expected are still alive. */
+#define GRACE_LOOK_MS 50
 
 enum broker_state {
     BROKER_SERVING,
@@ -35,6 +38,7 @@ struct broker {
     struct loop loop;
     struct router *router;
     struct sessions sessions;
+    struct roster roster; /* who would come back */
     struct listener listeners[ACCEPTOR_SOCKETS_MAX];
     size_t n_listeners;
     struct acceptor acceptor;
@@ -42,6 +46,7 @@ struct broker {
     uint64_t deadline_ns; /* what the timer is set to; UINT64_MAX: not set */
     uv_timer_t drain;     /* stopping takes too long */
     uv_timer_t catch_up;  /* log_catch_up() is due */
+    uv_timer_t grace;     /* runs while the router holds what is published */
     uv_signal_t signals[ARRAY_LEN(signals)];
 };
 
@@ -60,6 +65,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->deadline, NULL);
     uv_close((uv_handle_t *) &b->drain, NULL);
     uv_close((uv_handle_t *) &b->catch_up, NULL);
+    uv_close((uv_handle_t *) &b->grace, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
@@ -117,6 +123,8 @@ static void broker_stop(struct broker *b)
 
     log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
     b->state = BROKER_DRAINING;
+    roster_freeze(&b->roster); /* before the next router can read it */
+    (void) uv_timer_stop(&b->grace);
     broker_stop_listening(b);
     router_drain(b->router, now.monotonic_ns + timeout_ms * NS_PER_MS, &now);
     (void) uv_timer_start(&b->drain, on_drain_timeout, timeout_ms, 0);
@@ -178,6 +186,17 @@ static void broker_watch_log(struct broker *b)
 {
     if (log_is_behind() && !uv_is_active((const uv_handle_t *) &b->catch_up)) {
         (void) uv_timer_start(&b->catch_up, on_catch_up, LOG_CATCH_UP_MS, LOG_CATCH_UP_MS);
+    }
+}
+
+static void on_grace(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, grace);
+    size_t n_missing = 0;
+
+    if (!roster_check_expected(&b->roster, b->router, &n_missing)) {
+        (void) uv_timer_stop(handle);
+        log(LOG_INFO, LOG_SESSIONS_BACK, log_number("missing", n_missing));
     }
 }
 
@@ -269,6 +288,8 @@ static int broker_open_router(struct broker *b)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
     const struct router_config config = {
+        .sessions = &roster_ops,
+        .sessions_userdata = &b->roster,
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
@@ -299,6 +320,7 @@ static int broker_open_loop(struct broker *b)
     (void) uv_timer_init(&b->uv, &b->deadline);
     (void) uv_timer_init(&b->uv, &b->drain);
     (void) uv_timer_init(&b->uv, &b->catch_up);
+    (void) uv_timer_init(&b->uv, &b->grace);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         (void) uv_signal_init(&b->uv, &b->signals[i]);
         b->signals[i].data = b;
@@ -370,6 +392,27 @@ static void broker_say_ready(struct broker *b)
     }
 }
 
+/* The file beside the first socket that is one: its lock is this router's. Nobody is accepted yet.
+ */
+static void broker_open_roster(struct broker *b)
+{
+    uint64_t grace_ms = b->options->restart_grace_ms;
+    const char *path = NULL;
+    size_t n;
+
+    for (size_t i = b->n_listeners; i > 0 && grace_ms > 0; i--) {
+        const struct address *a = &b->listeners[i - 1].address;
+
+        path = a->abstract ? path : a->path;
+    }
+    roster_init(&b->roster, path, b->options->limits.clients_max, random_number());
+    n = roster_load(&b->roster, b->router, clock_monotonic_ns() + grace_ms * NS_PER_MS);
+    if (n > 0) {
+        log(LOG_INFO, LOG_SESSIONS_EXPECTED, log_number("sessions", n));
+        (void) uv_timer_start(&b->grace, on_grace, GRACE_LOOK_MS, GRACE_LOOK_MS);
+    }
+}
+
 static int broker_start(struct broker *b, struct failure *f)
 {
     int r = broker_open_signals(b);
@@ -379,6 +422,7 @@ static int broker_start(struct broker *b, struct failure *f)
     }
     r = broker_open_listeners(b, f);
     if (r == 0) {
+        broker_open_roster(b);
         broker_say_ready(b);
     }
     return r;
@@ -394,6 +438,7 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     }
     b->options = o;
     b->deadline_ns = UINT64_MAX;
+    b->roster.fd = -1;
     raise_descriptor_limit();
     r = broker_open_router(b);
     r = r < 0 ? r : broker_open_loop(b);
@@ -457,6 +502,7 @@ struct broker *broker_free(struct broker *b)
     }
     closer_abandon();
     (void) router_free(b->router);
+    roster_fini(&b->roster);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }

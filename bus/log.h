@@ -24,6 +24,9 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(CLIENT_CLOSED, "client.closed", true)                                                        \
     X(ACCEPT_PAUSED, "accept.paused", true)                                                        \
     X(ACCEPT_RESUMED, "accept.resumed", true)                                                      \
+    X(SESSIONS_EXPECTED, "sessions.expected", false)                                               \
+    X(SESSIONS_BACK, "sessions.back", false)                                                       \
+    X(SESSIONS_FILE, "sessions.file", false)                                                       \
     X(LOG_DROPPED, "log.dropped", false)
 
 #define LOG_BURST 10u

@@ -286,6 +286,9 @@ static const struct option_def options_general[] = {
      0, 0, 0},
     {"General", "drain-timeout", VALUE_MS, "time to hand over what waits when stopping", parse_ms,
      offsetof(struct options, drain_timeout_ms), 0, 3600000},
+    {"General", "restart-grace", VALUE_MS,
+     "time for clients of the router before this one to return; 0 waits for nobody", parse_ms,
+     offsetof(struct options, restart_grace_ms), 0, 30000},
     {"General", "spin", VALUE_US,
      "longest time to look for input before sleeping, while that pays; 0 saves power", parse_us,
      offsetof(struct options, spin_us), 0, SPIN_US_MAX},
@@ -398,7 +401,9 @@ static void print_help(FILE *out, const struct option_table *t, const struct opt
         "is an abstract name. Without --listen it is $BUS_ADDRESS, else\n"
         "$XDG_RUNTIME_DIR/bus-router/bus.sock, else /run/bus-router/bus.sock for root and\n"
         "/tmp/bus-router-UID/bus.sock for others. Missing directories are created with mode 0700.\n"
-        "PATH.lock beside a socket keeps a second router away.\n"
+        "PATH.lock beside a socket keeps a second router away; PATH.sessions beside the first one "
+        "says\n"
+        "who will come back if this router is gone.\n"
         "TIME is in milliseconds, or a number with ms or s. BYTES may end in K, M or G.\n"
         "\nSIGTERM and SIGINT stop the router when its clients have read what was on its way, a "
         "second\n"
@@ -529,6 +534,7 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
     *ret = (struct options){
         .access = {.mode = 0600, .owner = LISTENER_KEEP_ID, .group = LISTENER_KEEP_ID},
         .drain_timeout_ms = 5000,
+        .restart_grace_ms = 2000,
         .spin_us = SPIN_US_DEFAULT,
         .log_level = LOG_INFO,
         .ready_fd = -1,
@@ -538,8 +544,10 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
     r = parse_all(ret, &t, argc, argv, err);
     if (r >= 0x100) {
         if (strcmp(t.defs[r - 0x100].name, "help") == 0) {
-            const struct options defaults = {
-                .drain_timeout_ms = 5000, .spin_us = SPIN_US_DEFAULT, .limits = LIMITS_DEFAULT};
+            const struct options defaults = {.drain_timeout_ms = 5000,
+                                             .restart_grace_ms = 2000,
+                                             .spin_us = SPIN_US_DEFAULT,
+                                             .limits = LIMITS_DEFAULT};
 
             print_help(out, &t, &defaults);
         } else {

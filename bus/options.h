@@ -22,9 +22,10 @@ struct options {
     size_t n_addresses;
     struct listener_access access;
     uint64_t drain_timeout_ms;
-    uint64_t spin_us;   /* how long to look for input before sleeping */
-    uint64_t log_level; /* enum log_level */
-    int ready_fd;       /* -1: none */
+    uint64_t restart_grace_ms; /* 0: nobody is waited for */
+    uint64_t spin_us;          /* how long to look for input before sleeping */
+    uint64_t log_level;        /* enum log_level */
+    int ready_fd;              /* -1: none */
     struct limits limits;
 };
 

@@ -7,6 +7,7 @@
 #include "core/cargo.h"
 #include "core/group.h"
 #include "core/member.h"
+#include "core/reliance.h"
 #include "wire/hot.h"
 
 /* Dead letters that are published in a turn. */
@@ -23,7 +24,13 @@ uint64_t delivery_memory(const struct delivery *d)
 
 void delivery_free(struct delivery *d)
 {
-    quota_release(&d->group->peer.quota, delivery_memory(d));
+    struct group *g = d->group;
+
+    g->n_deliveries--;
+    if (g->face && UNLIKELY(sub_reliance(g->face) != NULL)) {
+        reliance_delivery_ended(g->face->queue->reliance, d);
+    }
+    quota_release(&g->peer.quota, delivery_memory(d));
     message_unref(d->message);
     free(d);
 }
@@ -42,12 +49,14 @@ static struct delivery *delivery_new(struct group *g, const struct offering *o)
     }
     d->message = *o->message;
     d->group = g;
+    d->round = g->round;
     if (!o->is_paid && !quota_allows(&g->peer.quota, delivery_memory(d))) {
         free(d);
         return NULL;
     }
     quota_force(&g->peer.quota, delivery_memory(d));
     (void) message_ref(d->message);
+    g->n_deliveries++;
     return d;
 }
 
@@ -74,10 +83,11 @@ static uint32_t number_next(const struct member *m)
 
 static struct message_extra extra_of(const struct delivery *d, uint32_t number)
 {
+    uint32_t flags = d->message->flags & MESSAGE_SHARED_FLAGS;
     struct message_extra extra;
 
-    extra.n = (uint8_t) hot_put_delivery(extra.bytes, d->deliveries > 0 ? MESSAGE_REDELIVERED : 0,
-                                         number, d->deliveries);
+    flags |= d->deliveries > 0 ? MESSAGE_REDELIVERED : 0;
+    extra.n = (uint8_t) hot_put_delivery(extra.bytes, flags, number, d->deliveries);
     return extra;
 }
 

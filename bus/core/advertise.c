@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ADVERTISE and UNADVERTISE: the aliases of a client. docs/protocol.md, section 5. */
+#include "core/reliance.h"
 #include "core/state.h"
 
 static const char *refuse(enum bus_status *ret, enum bus_status code, const char *why)
@@ -35,6 +36,13 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
         charge_release(&p->charge, memory);
         return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
     }
+    if ((m->flags & ADVERTISE_RELIABLE) && !reliable_add(p, t, m->alias)) {
+        interest_drop(p, t, m->alias);
+        (void) keep_unwish(p, m->alias, t);
+        topic_unref(t);
+        charge_release(&p->charge, memory);
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
     t->n_publishers++;
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
@@ -54,8 +62,11 @@ static const char *advertise(struct peer *p, const struct wire_advertise *m, enu
     if (m->alias > p->router->config.limits.aliases_max) {
         return refuse(ret, BUS_STATUS_LIMIT, "aliases_max");
     }
-    if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST)) {
+    if (m->flags & ~(uint32_t) (ADVERTISE_OWNED | ADVERTISE_INTEREST | ADVERTISE_RELIABLE)) {
         return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "flags");
+    }
+    if ((m->flags & ADVERTISE_RELIABLE) && p->sender->session == 0) {
+        return refuse(ret, BUS_STATUS_INVALID_ARGUMENT, "flags: RELIABLE needs HELLO {session}");
     }
     if (alias_topic(p, m->alias)) {
         return refuse(ret, BUS_STATUS_IN_USE, "that alias is in use");
@@ -83,6 +94,7 @@ unsigned alias_drop(struct peer *p, uint32_t alias)
     unsigned more = keep_unwish(p, alias, t);
 
     interest_drop(p, t, alias);
+    reliable_remove(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
     t->n_publishers--;

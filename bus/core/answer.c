@@ -42,7 +42,7 @@ static bool has_room(const struct peer *p)
 static int answer_put(struct peer *p, const struct answer_lead *lead, bool wants_fds,
                       const struct message_parts *parts)
 {
-    const struct envelope e = {p, VERB_ANSWER, lead->bytes, lead->n, lead->n, wants_fds};
+    const struct envelope e = {p, VERB_ANSWER, lead->bytes, lead->n, lead->n, wants_fds, 0};
 
     if (!has_room(p) || (has_cargo(parts) && !cargo_may_go(&e, parts->whole))) {
         return 0;

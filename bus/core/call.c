@@ -110,7 +110,7 @@ static bool call_put(struct call *c, const struct message_parts *parts)
     struct peer *p = s->peer;
     uint8_t lead[CALL_LEAD_MAX];
     size_t n = lead_write(lead, c, s);
-    const struct envelope e = {p, VERB_CALL, lead, n, n, s->flags & SUB_DESCRIPTORS};
+    const struct envelope e = {p, VERB_CALL, lead, n, n, s->flags & SUB_DESCRIPTORS, 0};
 
     if (!sub_introduce(s, c->match, parts->sender)) {
         return false;

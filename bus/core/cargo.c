@@ -310,8 +310,8 @@ static size_t put_header(uint8_t *dst, const struct envelope *e, const struct me
     size_t n = e->lead_bytes;
 
     memcpy(dst, e->lead, n);
-    memcpy(dst + n, m->data, m->header_bytes);
-    n += m->header_bytes;
+    memcpy(dst + n, m->data + e->skip, m->header_bytes - e->skip);
+    n += m->header_bytes - e->skip;
     if (lease) {
         const struct cargo *c = m->cargo;
         struct hot_place place = {c->buffer->id, lease, c->offset, c->bytes};
@@ -344,7 +344,7 @@ static bool put_inline(const struct envelope *e, const struct message *m, struct
 {
     const struct cargo *c = m->cargo;
     size_t body_bytes = c->buffer ? c->bytes : m->body_bytes;
-    size_t header_bytes = e->lead_bytes + m->header_bytes;
+    size_t header_bytes = e->lead_bytes + m->header_bytes - e->skip;
     size_t bytes = FRAME_PREFIX_BYTES + header_bytes + body_bytes;
     uint8_t *dst = outq_reserve_with(&e->peer->out, bytes, parcel);
 

@@ -5,6 +5,7 @@
 #include "core/drain.h"
 #include "core/member.h"
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -143,6 +144,7 @@ static uint64_t sub_check(const struct peer *p, const struct sub *s, uint32_t nu
         assert(s->policy == BUS_POLICY_BLOCK || !sq->is_stalling);
         assert(s->is_ended || !sq->is_stalling == !subq_has_held(&sq->q));
     }
+    reliance_check(s);
     assert(server || s->is_ended || !(s->flags & SUB_SERVE));
     /* what is over is noted */
     assert(!(s->flags & SUB_DRAINING) || p->state != PEER_READY || !drain_is_over(s) ||
@@ -308,6 +310,8 @@ static uint64_t peer_check(const struct peer *p)
     }
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
     charged += requests_check(p, &n_calls);
+    reliable_check(p);
+    assert(!p->is_held || p->state == PEER_CLOSING || router_is_holding(p->router));
     assert(queued == p->queued_messages);
     assert(charged == p->quota.used);
     assert(p->free_messages <= p->used_messages && p->free_bytes <= p->used_bytes);

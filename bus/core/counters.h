@@ -45,6 +45,8 @@
     X(messages_redelivered, "messages", "of these, delivered again")                               \
     X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
+    X(reliable_stalls, "", "subscriptions that publishers of reliable topics ceased to wait for")  \
+    X(acknowledgements, "", "times a publisher was told how far reliable topics are consumed")     \
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \
     X(requests_failed, "requests", "that ended without their answer, or were refused")             \

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <utlist.h>
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -19,7 +20,7 @@ static uint64_t stall_deadline(const struct router *r)
 
 uint64_t router_deadline(const struct router *r)
 {
-    uint64_t deadline = stall_deadline(r);
+    uint64_t deadline = MIN(stall_deadline(r), reliance_deadline(r));
 
     if (r->doomed || r->draining || presence_is_due(r) || groups_have_work(&r->groups)) {
         return 0; /* at once, and then the next part */
@@ -33,6 +34,7 @@ uint64_t router_deadline(const struct router *r)
     if (r->lingering) {
         deadline = MIN(deadline, r->lingering->deadline_ns);
     }
+    deadline = MIN(deadline, hold_deadline(r));
     deadline = MIN(deadline, timers_next_ns(&r->timers));
     if (r->retry_ns) {
         deadline = MIN(deadline, r->retry_ns);
@@ -55,6 +57,7 @@ static void retry_all(struct router *r)
             peer_pump_waiting(p);
             tap_flush_loss(p);
             publish_retry(p);
+            reliable_retry(p);
             cargo_return_all(p);
         }
     }
@@ -93,12 +96,15 @@ void router_tick(struct router *r, const struct now *now)
     while (stall_deadline(r) <= t) {
         sub_end_blocking(r->stalling->sub);
     }
+    hold_expire(r, t);
+    reliance_expire(r, t);
     timers_run(&r->timers, r, t, TIMERS_IN_A_TURN);
     if (r->retry_ns && r->retry_ns <= t) {
         retry_all(r);
     }
     reap_turn(r);
     presence_turn(r);
+    reliable_tell_all(r);
 }
 
 void router_tell_stopping(struct peer *p)

@@ -19,6 +19,7 @@ struct envelope {
     size_t lead_bytes;
     size_t lead_copied; /* at least lead_bytes; a constant makes it one store. There is slack. */
     bool wants_fds;
+    size_t skip; /* bytes at the front of the message's header that lead has, or replaces */
 };
 
 /* Bodies from here on are not copied into each output. A shorter one is copied in less time than a

@@ -8,6 +8,7 @@
 #include <utlist.h>
 #include "core/drain.h"
 #include "core/member.h"
+#include "core/reliance.h"
 #include "wire/topic.h"
 
 #define READY_MIN 4u
@@ -436,6 +437,21 @@ static void keys_give_up(struct member *m)
 }
 
 /* Something has been handed on. */
+/* While what waits goes from hand to hand nothing of it counts as consumed. */
+static void places_freeze(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_freeze(g->face->queue->reliance);
+    }
+}
+
+static void places_thaw(struct group *g)
+{
+    if (sub_reliance(g->face)) {
+        reliance_thaw(g->face->queue->reliance);
+    }
+}
+
 static void members_pump(struct group *g)
 {
     struct member *m;
@@ -467,6 +483,7 @@ void member_leave(struct sub *s)
     struct member *m = member_of(s);
     struct group *g = m->group;
 
+    places_freeze(g);
     DL_DELETE(g->members, m);
     g->n_members--;
     g->n_draining -= (s->flags & SUB_DRAINING) != 0;
@@ -483,6 +500,7 @@ void member_leave(struct sub *s)
         group_note_draining(g);
     }
     members_pump(g);
+    places_thaw(g);
 }
 
 void member_drain(struct sub *s)
@@ -490,6 +508,7 @@ void member_drain(struct sub *s)
     struct member *m = member_of(s);
     struct group *g = m->group;
 
+    places_freeze(g);
     g->n_draining++;
     member_refresh(m);
     if (group_drains(g)) {
@@ -498,6 +517,7 @@ void member_drain(struct sub *s)
         keys_give_up(m);
     }
     members_pump(g);
+    places_thaw(g);
 }
 
 void member_welcome(struct sub *s)
@@ -508,6 +528,7 @@ void member_welcome(struct sub *s)
     if (g->n_draining == 0 || g->n_draining + 1 < g->n_members) {
         return;
     }
+    places_freeze(g);
     interest_note_sub(g->face);
     DL_FOREACH (g->members, m) {
         if (m->sub.flags & SUB_DRAINING) {
@@ -517,6 +538,7 @@ void member_welcome(struct sub *s)
         }
     }
     members_pump(g);
+    places_thaw(g);
 }
 
 bool group_is_draining(const struct group *g)

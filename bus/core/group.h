@@ -70,8 +70,8 @@ struct sub *group_lose(struct sub *face, uint64_t size);
 void member_pump(struct sub *s);
 /* MESSAGE with what a member that acknowledges needs. False if out of memory. */
 bool member_put(struct sub *s, struct match *match, const struct message_parts *parts);
-/* A member has given credit back. */
-void member_note_progress(struct sub *s);
+/* A member has given credit back, for so many messages. */
+void member_note_progress(struct sub *s, uint32_t messages);
 /* It may no longer block publishers. */
 void group_tell_stalled(struct group *g);
 

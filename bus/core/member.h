@@ -17,6 +17,7 @@ struct delivery {
     uint32_t number;     /* MESSAGE.delivery of the last time */
     uint32_t deliveries; /* how many times that was */
     uint32_t refused_by; /* member.number; 0: nobody */
+    uint32_t round;      /* group.round when it became one */
 };
 
 /* A subscription that is in a group. */
@@ -32,9 +33,12 @@ struct member {
     uint32_t last_delivery;     /* number */
     uint32_t n_unacked;         /* length of unacked */
     uint64_t unacked_bytes;     /* sizes of these */
-    struct table deliveries;    /* unacked, by number */
-    struct delivery *unacked;   /* of delivery.next, in the order in which they were delivered */
-    struct delivery *returned;  /* of delivery.next: came back from others, and waits for it */
+    uint64_t old_end;           /* for reliance.c: what of its queue is old, if is_old; */
+    uint32_t n_old;             /* and how much of what it was sent and has not consumed */
+    bool is_old;
+    struct table deliveries;   /* unacked, by number */
+    struct delivery *unacked;  /* of delivery.next, in the order in which they were delivered */
+    struct delivery *returned; /* of delivery.next: came back from others, and waits for it */
 };
 
 /* Topics know a group as one subscription, its face, whose queue is the group's. The face belongs
@@ -53,7 +57,9 @@ struct group {
     uint64_t turn;                 /* counts what members get */
     struct charge charge;          /* itself, ready and slots */
     struct subq_bounds bounds;
-    uint32_t n_returned; /* also those of members */
+    uint32_t n_returned;   /* also those of members */
+    uint32_t n_deliveries; /* that exist, wherever they are */
+    uint32_t round;        /* of its reliance: those of an earlier one are old */
     uint32_t n_members;
     uint32_t n_draining; /* of n_members */
     uint32_t n_ready;

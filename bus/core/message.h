@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "core/idpool.h"
 #include "core/quota.h"
+#include "wire/frame.h"
 
 struct cargo;
 struct identity;
@@ -43,8 +44,9 @@ struct sender {
     char name[BUS_NAME_MAX + 1];
 };
 
-/* The router made it: its publisher has used no credit for it. */
-enum { MESSAGE_UNCREDITED = 128 };
+/* Flags of messages: the router made it, so its publisher has used no credit for it; and those that
+ * are in its header, too. */
+enum { MESSAGE_UNCREDITED = 128, MESSAGE_SHARED_FLAGS = MESSAGE_RELIABLE | MESSAGE_RESENT };
 
 struct message {
     uint32_t refs;

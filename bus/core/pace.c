@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/reliance.h"
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -62,6 +63,7 @@ static void waiting_set(struct pace *pace, struct message *m)
     struct pacer *pacer = pace->sub->queue->pacer;
 
     pace->waiting = message_ref(m);
+    pace->round = pacer->round;
     pacer->n_waiting++;
     pace->sub->peer->router->n_paced++;
     pacer->waiting_bytes += m->size;
@@ -79,6 +81,7 @@ static struct message *waiting_take(struct pace *pace)
     struct message *m = pace->waiting;
 
     pace->waiting = NULL;
+    pacer->n_old -= pace->round != pacer->round;
     pacer->n_waiting--;
     pace->sub->peer->router->n_paced--;
     pacer->waiting_bytes -= m->size;
@@ -182,6 +185,9 @@ static void pace_go(struct pace *pace)
     }
     outcome_count(s, m, &o);
     waiting_put(s, m);
+    if (UNLIKELY(s->queue->reliance != NULL)) {
+        reliance_look(s->queue->reliance);
+    }
 }
 
 static void on_interval(struct router *r, struct timer *t)
@@ -222,6 +228,9 @@ static struct sub_outcome pace_wait(struct pace *pace, const struct message_part
     }
     if (*message && waiting_allowed(pace, *message)) {
         waiting_set(pace, *message);
+        if (UNLIKELY(pace->sub->queue->reliance != NULL)) {
+            reliance_look(pace->sub->queue->reliance);
+        }
         return o;
     }
     conflated_note(pace);
@@ -250,6 +259,12 @@ struct sub_outcome pace_message(struct sub *s, struct match *match,
 }
 
 /* ---- all of them ---- */
+
+void pacer_begin_round(struct pacer *pacer)
+{
+    pacer->round++;
+    pacer->n_old = pacer->n_waiting;
+}
 
 void pacer_flush(struct sub *s)
 {
@@ -286,7 +301,7 @@ bool pacer_drop(struct sub *s, unsigned *budget)
 void pacer_check(const struct pacer *pacer)
 {
     const struct pace *pace;
-    uint32_t n = 0, n_waiting = 0;
+    uint32_t n = 0, n_waiting = 0, n_old = 0;
     uint64_t bytes = 0;
 
     DL_FOREACH (pacer->list, pace) {
@@ -295,10 +310,11 @@ void pacer_check(const struct pacer *pacer)
         assert(pace->waiting || pace->conflated.count == 0);
         if (pace->waiting) {
             n_waiting++;
+            n_old += pace->round != pacer->round;
             bytes += pace->waiting->size;
             assert(pace->waiting->topic == pace->match->topic);
         }
     }
-    assert(n == pacer->by_topic.n);
+    assert(n == pacer->by_topic.n && n_old == pacer->n_old);
     assert(n_waiting == pacer->n_waiting && bytes == pacer->waiting_bytes);
 }

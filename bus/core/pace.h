@@ -17,6 +17,7 @@ struct pace {
     struct match *match;      /* of its topic, to which this is a reference */
     struct pace *prev, *next; /* pacer.list */
     struct message *waiting;  /* the newest, or NULL */
+    uint32_t round;           /* pacer.round when that came */
     struct gap conflated;     /* those it has replaced: lost, and not yet told */
     struct timer timer;       /* the end of the interval */
 };
@@ -27,6 +28,8 @@ struct pacer {
     uint64_t interval_ns;
     uint64_t waiting_bytes;
     uint32_t n_waiting;
+    uint32_t round; /* for reliance.c: what came in an earlier one is old, */
+    uint32_t n_old; /* so many of those that wait */
     uint32_t n_fds; /* descriptors that wait with these */
 };
 
@@ -38,6 +41,8 @@ bool pacer_drop(struct sub *s, unsigned *budget);
 /* A message is published: it goes now, or waits and replaces the one before. */
 struct sub_outcome pace_message(struct sub *s, struct match *match,
                                 const struct message_parts *parts, struct message **message);
+/* What waits is old from now on. */
+void pacer_begin_round(struct pacer *pacer);
 /* What waits goes now. There may be no pacer. */
 void pacer_flush(struct sub *s);
 /* Asserts the invariants; for tests. */

@@ -91,6 +91,7 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
     p->state = PEER_CLOSING;
     p->goodbye = reason;
     p->goodbye_text = text;
+    returns_ended(p);
     presence_left(p, reason, text);
     p->deadline_ns = r->now.monotonic_ns + r->config.limits.linger_ms * UINT64_C(1000000);
     DL_APPEND2(r->lingering, p, timed_prev, timed_next);
@@ -248,7 +249,7 @@ bool peer_wants_input(const struct peer *p)
     if (p->state == PEER_CLOSING) {
         return p->out.bytes == 0 && p->leases.n_used > 0; /* for its end of file: peer_is_over() */
     }
-    return p->out.bytes <= 2 * p->output_max;
+    return !p->is_held && p->out.bytes <= 2 * p->output_max;
 }
 
 bool peer_is_closing(const struct peer *p)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/fan_out.h"
+#include "core/reliance.h"
 #include "core/state.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -183,6 +184,7 @@ static bool shared_header(struct peer *p, struct publish *pub, struct message_pa
                              .sender = p->sender->id,
                              .sequence = p->sequence,
                              .time = r->now.realtime_ns,
+                             .flags = parts->flags,
                              .descriptors = pub->n_fds,
                              .headers = pub->m.headers,
                              .n_headers = pub->m.n_headers};
@@ -316,6 +318,9 @@ static void publish_deliver(struct peer *p, struct publish *pub, struct message_
         (void) message_ref(parts->whole); /* for the record */
     }
     fan_out_credited(&out);
+    if (parts->flags & MESSAGE_RELIABLE) {
+        reliable_note(p, pub->m.alias);
+    }
     if (pub->kept) {
         keep_commit(pub->kept, parts->whole);
     }
@@ -340,6 +345,15 @@ static uint32_t key_hash(const struct router *r, struct text key)
     return key.len > 0 && hash == 0 ? 1 : hash;
 }
 
+/* MESSAGE.flags */
+static uint8_t message_flags(const struct peer *p, const struct wire_publish *m)
+{
+    if (!alias_is_reliable(p, m->alias)) {
+        return 0;
+    }
+    return MESSAGE_RELIABLE | (m->flags & PUBLISH_RESENT ? MESSAGE_RESENT : 0);
+}
+
 /* What every refusal, and every publish that is not plain, goes through. */
 static void publish_full(struct peer *p, struct publish *pub, const struct frame *f)
 {
@@ -353,6 +367,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
         return;
     }
     parts.topic = t;
+    parts.flags = message_flags(p, &pub->m);
     if (!publish_check(p, pub, f) || !shared_header(p, pub, &parts) ||
         (!(header = malloc(parts.header_bytes + OUTQ_SLACK_BYTES)) &&
          !publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory"))) {
@@ -376,13 +391,13 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     topic_unref(t);
 }
 
-/* An alias and nothing else, credit, no monitor, nothing to be kept: the topic, or NULL if it is
- * not that plain. */
+/* An alias and nothing else, credit, no monitor, nothing to be kept, nobody who publishes reliably
+ * to it: the topic, or NULL if it is not that plain. */
 static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
 {
     struct topic *t = credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
 
-    return LIKELY(t && !t->keep) ? t : NULL;
+    return LIKELY(t && !((uintptr_t) t->keep | t->n_reliable)) ? t : NULL;
 }
 
 /* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
@@ -418,6 +433,33 @@ static bool publish_plain_place(struct peer *p, const struct frame *f)
     return true;
 }
 
+/* The same for a topic to which somebody publishes reliably: this one, or another. */
+static bool publish_plain_reliable(struct peer *p, const struct frame *f, uint32_t alias)
+{
+    uint8_t header[HOT_MESSAGE_MAX + HOT_FLAGS_BYTES + OUTQ_SLACK_BYTES];
+    struct router *r = p->router;
+    struct topic *t = credit_left(p) && !tap_wants(r) ? alias_topic(p, alias) : NULL;
+
+    if (!t || t->keep) {
+        return false;
+    }
+
+    struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
+                                  NULL, r->slab,   0,      0};
+    struct fan_out out = {.router = r, .from = p, .parts = &parts};
+    size_t n = hot_put_message(header, t->id, p->sender->id, p->sequence, r->now.realtime_ns);
+
+    parts.header_bytes = n;
+    if (alias_is_reliable(p, alias)) {
+        parts.flags = MESSAGE_RELIABLE;
+        parts.header_bytes =
+            (size_t) (hot_put_field(header + n, HOT_MESSAGE_FLAGS, MESSAGE_RELIABLE) - header);
+        reliable_note(p, alias);
+    }
+    fan_out_credited(&out);
+    return true;
+}
+
 /* The usual case, with the body in the frame. False if it is not that. */
 static inline bool publish_plain(struct peer *p, const struct frame *f)
 {
@@ -431,7 +473,7 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     }
     t = plain_topic(p, alias);
     if (!t) {
-        return false;
+        return publish_plain_reliable(p, f, alias);
     }
 
     struct message_parts parts = {t,    p->sender, header, 0, f->body, f->body_bytes, f->body_bytes,
@@ -441,6 +483,24 @@ static inline bool publish_plain(struct peer *p, const struct frame *f)
     parts.header_bytes =
         hot_put_message(header, t->id, p->sender->id, p->sequence, r->now.realtime_ns);
     fan_out_credited(&out);
+    return true;
+}
+
+/* From here on it can be counted for ever, and hot headers can be read. */
+#define SEQUENCE_MAX ((UINT64_C(1) << 62) - 1)
+
+/* The number that its publisher gives it in place of the next one, from which the count goes on. */
+static bool sequence_take(struct peer *p, const struct publish *pub)
+{
+    uint64_t given = pub->m.sequence;
+
+    if (given == 0) {
+        return true;
+    }
+    if (p->sender->session == 0 || given < p->sequence || given > SEQUENCE_MAX) {
+        return false;
+    }
+    p->sequence = given;
     return true;
 }
 
@@ -455,11 +515,13 @@ static void publish_decoded(struct peer *p, const struct frame *f, struct parcel
         publish_fail(&pub, BUS_STATUS_MALFORMED, "PUBLISH");
     } else {
         pub.m = any.publish; /* also if it is refused: its place is returned */
-        if (!fds_allowed) {
+        if (!sequence_take(p, &pub)) {
+            publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "sequence");
+        } else if (!fds_allowed) {
             publish_fail(&pub, BUS_STATUS_UNSUPPORTED, "more descriptors than descriptors_max");
         } else if (p->tap) {
             publish_fail(&pub, BUS_STATUS_UNEXPECTED, "a monitor cannot publish");
-        } else if (pub.m.flags & ~(uint32_t) PUBLISH_CONFIRM) {
+        } else if (pub.m.flags & ~(uint32_t) (PUBLISH_CONFIRM | PUBLISH_RESENT)) {
             publish_fail(&pub, BUS_STATUS_INVALID_ARGUMENT, "flags");
         }
     }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/topic.h"
@@ -79,6 +80,7 @@ struct router *router_free(struct router *r)
         }
     }
     presence_fini(r);
+    expected_forget(r);
     keep_clear_all(r);
     groups_fini(r);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
@@ -253,9 +255,10 @@ static bool peer_drop(struct peer *p, unsigned *budget)
     tap_free(p);
     cargo_drop_all(p);
     if (!answers_drop(p, budget) || !requests_drop(p, budget) || !subs_drop(p, budget) ||
-        !aliases_drop(p, budget)) {
+        !reliable_drop(p, budget) || !aliases_drop(p, budget)) {
         return false;
     }
+    reliable_fini(p);
     interests_fini(p);
     alarms_fini(p);
     windows_fini(&p->windows);
@@ -302,6 +305,7 @@ void router_reap(struct router *r, unsigned budget)
         }
     }
     groups_work(r);
+    reliable_tell_all(r);
 }
 
 static void dirty_remove(struct router *r, struct peer *p)
@@ -322,6 +326,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     }
     parcels_unwatch(p);
     if (p->state != PEER_CLOSING) {
+        returns_ended(p);
         presence_left(p, BUS_GOODBYE_NONE, "");
     }
     p->state = PEER_CLOSING;
@@ -385,6 +390,7 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
     p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
     p->state = PEER_READY;
+    returns_greeted(p, m);
     parcels_watch(p);
     peer_send(p, VERB_WELCOME, &welcome);
     if (p->state == PEER_READY) {
@@ -464,6 +470,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
         return;
     case VERB_CANCEL:
         cancel_handle(p, &m->cancel);
+        return;
+    case VERB_RESTORED:
+        restored_handle(p, &m->restored);
         return;
     default:
         refuse_frame(p, f, BUS_STATUS_UNEXPECTED, "not in this direction, or not now");
@@ -599,6 +608,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
                                  unsigned budget, const struct now *now)
 {
     struct input_result result = {0};
+    bool holds = router_is_holding(r); /* it may cease to */
     uint64_t work_end;
 
     r->now = *now;
@@ -612,6 +622,11 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
             result.more = true;
             break;
         }
+        if (UNLIKELY(holds) &&
+            hold_begins(p, in->data + result.consumed, in->len - result.consumed)) {
+            result.more = true; /* as soon as peer_wants_input() */
+            break;
+        }
         result.consumed +=
             input_one(p, in->data + result.consumed, in->len - result.consumed, &result.need);
     }
@@ -619,6 +634,9 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
         result = (struct input_result){.consumed = in->len};
     }
     r->slab = NULL;
+    if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
+        reliable_settle(p);
+    }
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -643,6 +661,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         peer_pump_waiting(p);
         tap_flush_loss(p);
         interest_resume(p);
+        reliable_retry(p);
     }
     output_charge(p);
     router_reap(r, REAP_AT_ONCE);

@@ -35,6 +35,20 @@ struct descriptor_ops {
     bool (*read)(int fd, uint64_t offset, void *dst, size_t bytes); /* all of it, or false */
 };
 
+/* Who a session is: docs/protocol.md, section 16. */
+struct session_id {
+    uint32_t uid;
+    uint32_t pid;
+    uint64_t session; /* not 0 */
+};
+
+/* Told of the connections of sessions that would come back to a router that is started again: each
+ * begins once and ends once, unless the router is freed before. Nothing may be called from here. */
+struct session_ops {
+    void (*begun)(void *userdata, const struct session_id *id);
+    void (*ended)(void *userdata, const struct session_id *id);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
@@ -42,7 +56,9 @@ struct router_config {
     uint32_t owner_uid;  /* may monitor, besides root */
     const char *version; /* static text */
     const struct descriptor_ops
-        *descriptors; /* static; NULL: buffers and descriptors are refused */
+        *descriptors;                   /* static; NULL: buffers and descriptors are refused */
+    const struct session_ops *sessions; /* static; NULL: nobody wants to know */
+    void *sessions_userdata;
 };
 
 /* What the kernel knows about a client, and its kind of link. */
@@ -75,6 +91,14 @@ void router_starve_peer(struct router *r, struct peer *p, const struct now *now)
 /* The link is gone, or will never be read or written again. What the peer owned may take some
  * turns to be dropped: router_deadline(). */
 void router_remove_peer(struct router *r, struct peer *p);
+
+/* Who is expected to come back, said before the first peer: until all of them have said RESTORED,
+ * or are not expected any more, or until_ns is over (router_tick()), what is published is held. 0,
+ * or -ENOMEM: then nobody is expected. */
+int router_expect(struct router *r, const struct session_id *ids, size_t n, uint64_t until_ns);
+/* It will not come. Does nothing if it is not expected. */
+void router_unexpect(struct router *r, const struct session_id *id);
+bool router_is_holding(const struct router *r);
 
 /* What a link has received. */
 struct received {
@@ -120,8 +144,8 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes);
 bool peer_charge_input(struct peer *p, size_t bytes);
 void peer_release_input(struct peer *p, size_t bytes);
 
-/* Whether the link should be read: false while the peer does not read our answers, and when it is
- * closing, unless its end of file is waited for. */
+/* Whether the link should be read: false while the peer does not read our answers or is held, and
+ * when it is closing, unless its end of file is waited for. It gets dirty when that is over. */
 bool peer_wants_input(const struct peer *p);
 /* Closing: nothing more will be added to the output. When it is over, close the link: its output is
  * empty and it holds nothing, or the linger deadline has passed. */

@@ -6,6 +6,7 @@
 #include "core/drain.h"
 #include "core/group.h"
 #include "core/member.h"
+#include "core/reliance.h"
 
 /* ---- who can take something: a heap ---- */
 
@@ -418,6 +419,9 @@ void group_pump(struct group *g)
             moves = pump_queue(g);
         }
     }
+    if (g->members && UNLIKELY(sub_reliance(g->face) != NULL)) {
+        reliance_look(g->face->queue->reliance);
+    }
     if (UNLIKELY(g->n_draining > 0) && group_drains(g) && !group_waits(g)) {
         members_note(g);
     }
@@ -443,6 +447,9 @@ void member_pump(struct sub *s)
         sub_wait(s);
     }
     member_refresh(m);
+    if (UNLIKELY(sub_reliance(m->group->face) != NULL)) {
+        reliance_look_member(m->group->face->queue->reliance, m);
+    }
     group_pump(m->group);
 }
 
@@ -454,9 +461,15 @@ bool member_put(struct sub *s, struct match *match, const struct message_parts *
     return delivery_put(member_of(s), &o);
 }
 
-void member_note_progress(struct sub *s)
+void member_note_progress(struct sub *s, uint32_t messages)
 {
-    sub_note_progress(member_of(s)->group->face);
+    struct member *m = member_of(s);
+    struct sub *face = m->group->face;
+
+    sub_note_progress(face);
+    if (UNLIKELY(sub_reliance(face) != NULL)) {
+        reliance_credit_member(face->queue->reliance, m, messages);
+    }
 }
 
 /* ---- what is published ---- */

@@ -21,6 +21,8 @@ struct envelope;
 struct request;
 struct answer;
 struct call_queue;
+struct reliable;
+struct reliance;
 
 /* A monitor's own state: docs/protocol.md, section 9. */
 struct tap {
@@ -73,6 +75,7 @@ struct peer {
     struct windows windows;    /* of its subscriptions */
     struct request **requests; /* by number - 1 */
     struct answer *answers;    /* of answer.next: what it is to be told, and has no room for */
+    struct reliable *reliable; /* NULL before it has advertised a reliable topic */
     struct tap *tap;           /* if it is a monitor */
     struct group *group;       /* it is no client, but stands for that group */
     struct peer *tap_next;     /* router.taps */
@@ -107,6 +110,8 @@ struct peer {
     bool is_draining; /* on router.draining */
     bool is_gone;     /* its link is: freed as soon as nothing is left to be dropped */
     bool is_expired;
+    bool is_held;         /* what comes next is held until those who are expected have come back */
+    bool comes_back;      /* config.sessions was told of it */
     bool is_over_limit;   /* why the parcel that was claimed last was empty */
     bool is_claiming;     /* on router.claiming */
     bool has_spoken;      /* a whole frame has come */
@@ -135,6 +140,9 @@ struct router {
     struct peer *draining;      /* of peer.draining_next: what is in their drained may be over */
     struct peer *taps;          /* of peer.tap_next */
     struct sub_queue *stalling; /* of sub_queue.stalling_next, by progress */
+    struct reliance *awaited;   /* of reliance.late_next, by progress */
+    struct reliable *telling;   /* of reliable.telling_next: who is to get ACKED */
+    uint64_t n_settles;         /* marks that were tried to be made */
     struct timers timers;       /* all other deadlines */
     struct topics topics;
     struct keeper keeper; /* what these keep */
@@ -147,6 +155,9 @@ struct router {
     struct users users;
     struct groups groups;
     struct quota descriptors; /* of all users */
+    struct table expected;    /* of struct session_id: those who have not come back yet */
+    struct session_id *expected_ids;
+    uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
@@ -180,6 +191,19 @@ void router_reap(struct router *r, unsigned budget);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- returns.c ---- */
+
+void restored_handle(struct peer *p, const struct wire_restored *m);
+/* Whether the frame at the front must wait, and with it all that comes from this peer. */
+bool hold_begins(struct peer *p, const uint8_t *data, size_t len);
+/* Those who do not come in time are not waited for. */
+uint64_t hold_deadline(const struct router *r);
+void hold_expire(struct router *r, uint64_t now_ns);
+void expected_forget(struct router *r);
+/* For config.sessions. */
+void returns_greeted(struct peer *p, const struct wire_hello *m);
+void returns_ended(struct peer *p);
 
 /* ---- deadlines.c ---- */
 

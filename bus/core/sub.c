@@ -7,10 +7,12 @@
 #include "core/envelope.h"
 #include "core/group.h"
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/replay.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "core/sub_queue.h"
+#include "wire/hot.h"
 
 /* ---- onto the link ---- */
 
@@ -36,9 +38,13 @@ bool sub_introduce(struct sub *s, struct match *match, struct sender *sender)
 
 static inline struct envelope sub_envelope(const struct sub *s)
 {
-    return (struct envelope){s->peer,         VERB_MESSAGE,
-                             s->field,        s->field_bytes,
-                             SUB_FIELD_BYTES, (s->flags & SUB_DESCRIPTORS) && !sub_is_replaying(s)};
+    return (struct envelope){s->peer,
+                             VERB_MESSAGE,
+                             s->field,
+                             s->field_bytes,
+                             SUB_FIELD_BYTES,
+                             (s->flags & SUB_DESCRIPTORS) && !sub_is_replaying(s),
+                             0};
 }
 
 /* What is not the usual frame: with cargo, or kept. */
@@ -47,19 +53,30 @@ static inline bool is_special(const struct sub *s, const struct message_parts *p
     return UNLIKELY(parts->whole != NULL) && (parts->whole->cargo || sub_is_replaying(s));
 }
 
-/* With further fields that the other subscribers do not get. */
+/* With further fields that the other subscribers do not get. They have the flags, if there are
+ * any, so what comes before these in the header comes before the further fields, too. */
 static bool put_with(struct sub *s, const struct message_parts *parts,
                      const struct message_extra *extra)
 {
-    uint8_t lead[SUB_FIELD_BYTES + MESSAGE_EXTRA_MAX];
+    uint8_t lead[SUB_FIELD_BYTES + HOT_MESSAGE_MAX + MESSAGE_EXTRA_MAX];
+    struct message_parts rest = *parts;
     struct envelope e = sub_envelope(s);
 
     memcpy(lead, s->field, s->field_bytes);
-    memcpy(lead + s->field_bytes, extra->bytes, extra->n);
+    if ((parts->flags & MESSAGE_SHARED_FLAGS) && extra->n > 0) {
+        size_t n = hot_message_end(parts->header, parts->header_bytes);
+
+        memcpy(lead + e.lead_bytes, parts->header, n);
+        e.lead_bytes += n;
+        e.skip = n + HOT_FLAGS_BYTES;
+        rest.header += e.skip;
+        rest.header_bytes -= e.skip;
+    }
+    memcpy(lead + e.lead_bytes, extra->bytes, extra->n);
     e.lead_bytes += extra->n;
     e.lead = lead;
     e.lead_copied = e.lead_bytes;
-    return has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&s->peer->out, &e, parts);
+    return has_cargo(parts) ? cargo_put(&e, parts->whole) : envelope_put(&s->peer->out, &e, &rest);
 }
 
 static bool special_put(struct sub *s, const struct message_parts *parts)
@@ -418,9 +435,9 @@ void sub_pump_queue(struct sub *s)
     if (step == PUMP_NO_MEMORY) {
         peer_retry_later(s->peer);
     }
-    if (step == PUMP_DONE && sub_queue(s) && !s->queue->pacer &&
+    if (step == PUMP_DONE && sub_queue(s) &&
         (s->queue->q.capacity > QUEUE_KEEP_ITEMS || s->queue->q.capacity == 0)) {
-        queue_free(s); /* it is empty, and large, or was there for a replay alone */
+        queue_trim(s); /* it is empty, and large, or was there for a replay alone */
     }
 }
 
@@ -435,6 +452,9 @@ void sub_pump(struct sub *s)
         member_pump(s);
     } else {
         sub_pump_queue(s);
+        if (UNLIKELY(sub_reliance(s) != NULL)) {
+            reliance_look(s->queue->reliance);
+        }
     }
     if (UNLIKELY(s->flags & SUB_DRAINING)) {
         drain_note(s);
@@ -457,7 +477,7 @@ void sub_pop(struct sub *s)
 {
     starved_or_pop(s);
     if (!sub_has_backlog(s) && s->queue && s->queue->q.capacity > QUEUE_KEEP_ITEMS) {
-        queue_free(s);
+        queue_trim(s);
     }
 }
 
@@ -474,7 +494,9 @@ void sub_add_credit(struct sub *s, uint32_t messages, uint64_t bytes)
     if (messages > 0 || bytes > 0) {
         sub_note_progress(s);
         if (s->flags & SUB_MEMBER) {
-            member_note_progress(s);
+            member_note_progress(s, messages);
+        } else if (UNLIKELY(sub_reliance(s) != NULL)) {
+            reliance_credit(s->queue->reliance, messages);
         }
     }
     sub_pump(s);
@@ -546,7 +568,7 @@ bool sub_end(struct sub *s, unsigned *budget)
         return false;
     }
     /* what waits names matches, so it goes first */
-    if (!queue_drop(s, budget) || !topics_forget_sub(s, budget) ||
+    if (!reliance_end(s, budget) || !queue_drop(s, budget) || !topics_forget_sub(s, budget) ||
         ((s->flags & SUB_MEMBER) && !member_end(s, budget))) {
         return false;
     }

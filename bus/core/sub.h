@@ -16,6 +16,7 @@ struct message_extra;
 struct message_parts;
 struct pacer;
 struct peer;
+struct reliance;
 struct sender;
 struct server;
 struct replay;
@@ -25,6 +26,7 @@ struct sub_queue {
     struct subq q;
     struct replay *replay;           /* what was kept, and goes first; NULL when that is done */
     struct pacer *pacer;             /* NULL: no min_interval_ms */
+    struct reliance *reliance;       /* NULL before it has got reliable messages */
     struct charge charge;            /* itself and the queue */
     struct sub *sub;                 /* owner */
     struct sub_queue *stalling_prev; /* router.stalling, in order of progress_ns */
@@ -112,6 +114,11 @@ static inline struct pacer *sub_pacer(const struct sub *s)
     return sub_queue(s) ? s->queue->pacer : NULL;
 }
 
+static inline struct reliance *sub_reliance(const struct sub *s)
+{
+    return sub_queue(s) ? s->queue->reliance : NULL;
+}
+
 /* Whether a new message may pass by the queue. */
 static inline bool sub_is_open(const struct sub *s)
 {
@@ -156,6 +163,8 @@ bool sub_takes(const struct sub *s, const struct message *m);
 /* What a queue needs that has a replay or a pacer: 0 messages and none of both yet. False if limits
  * or memory forbid. */
 bool sub_make_queue(struct sub *s);
+/* The same whatever the limits are. */
+bool sub_force_queue(struct sub *s);
 /* Takes that back. */
 void sub_drop_queue(struct sub *s);
 /* Notes a loss and sends the notice as soon as its place has come. Cannot fail. */

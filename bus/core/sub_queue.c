@@ -5,21 +5,18 @@
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/pace.h"
+#include "core/reliance.h"
 #include "core/replay.h"
 #include "core/state.h"
 
 static struct sub_queue *queue_new(struct sub *s)
 {
-    struct sub_queue *sq;
+    struct sub_queue *sq = calloc(1, sizeof(*sq));
 
-    if (!quota_allows(&s->peer->quota, sizeof(*sq))) {
-        return NULL;
-    }
-    sq = calloc(1, sizeof(*sq));
     if (sq) {
         sq->sub = s;
         charge_init(&sq->charge, &s->peer->quota);
-        charge_force(&sq->charge, sizeof(*sq)); /* allowed, as was seen above */
+        charge_force(&sq->charge, sizeof(*sq)); /* allowed, as the caller has seen */
         subq_init(&sq->q, &sq->charge);
         sq->q.wants_fds = s->flags & SUB_DESCRIPTORS;
         sq->q.bounds_fds = s->policy != BUS_POLICY_BLOCK;
@@ -27,20 +24,29 @@ static struct sub_queue *queue_new(struct sub *s)
     return sq;
 }
 
-struct sub_queue *queue_get(struct sub *s)
+static struct sub_queue *queue_make(struct sub *s)
 {
-    struct sub_queue *sq = sub_queue(s);
+    struct sub_queue *sq = queue_new(s);
 
-    if (sq) {
-        return sq;
-    }
-    sq = queue_new(s);
     if (sq) {
         sq->q.starved = (struct gap){s->starved_count, s->starved_count > 0 ? s->starved_bytes : 0};
         s->starved_count = 0;
         s->queue = sq;
     }
     return sq;
+}
+
+struct sub_queue *queue_get(struct sub *s)
+{
+    if (sub_queue(s)) {
+        return s->queue;
+    }
+    return quota_allows(&s->peer->quota, sizeof(struct sub_queue)) ? queue_make(s) : NULL;
+}
+
+bool sub_force_queue(struct sub *s)
+{
+    return sub_queue(s) || queue_make(s);
 }
 
 bool sub_make_queue(struct sub *s)
@@ -71,6 +77,9 @@ void sub_note_progress(struct sub *s)
     if (sub_queue(s) && s->queue->is_stalling) {
         stalling_append(s->queue);
     }
+    if (UNLIKELY(sub_reliance(s) != NULL)) {
+        reliance_progress(s->queue->reliance);
+    }
 }
 
 void queue_free(struct sub *s)
@@ -78,13 +87,24 @@ void queue_free(struct sub *s)
     struct sub_queue *sq = s->queue;
 
     stalling_remove(sq);
-    assert(!sq->replay && !sq->pacer);
+    assert(!sq->replay && !sq->pacer && !sq->reliance);
     sub_count_queued(s, -(int64_t) sq->q.n_messages, -(int64_t) sq->q.bytes);
     s->peer->router->counters.messages_discarded += sq->q.n_messages;
     subq_fini(&sq->q, publish_release);
     charge_fini(&sq->charge);
     free(sq);
     s->queue = NULL;
+}
+
+void queue_trim(struct sub *s)
+{
+    struct sub_queue *sq = s->queue;
+
+    if (!sq->pacer && !sq->reliance) {
+        queue_free(s);
+    } else if (!sq->pacer) {
+        subq_fini(&sq->q, publish_release); /* which leaves an empty one */
+    }
 }
 
 /* The field of a neighbour, or of the peer, that names the one before or after. */

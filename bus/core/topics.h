@@ -38,8 +38,9 @@ struct topic {
     struct match *first; /* where matches points while one place is enough */
     uint32_t n_matches;
     uint32_t n_matches_max;
-    uint64_t epoch;    /* topics.epoch up to which matches is complete */
-    struct keep *keep; /* what it keeps; NULL: nobody asked for it */
+    uint64_t epoch;      /* topics.epoch up to which matches is complete */
+    struct keep *keep;   /* what it keeps; NULL: nobody asked for it */
+    uint64_t n_reliable; /* aliases with ADVERTISE_RELIABLE */
     uint64_t published_messages;
     uint64_t published_bytes;
     uint64_t delivered_messages;

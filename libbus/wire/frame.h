@@ -141,6 +141,12 @@ static inline void frame_write_prefix(uint8_t *dst, enum verb verb, size_t heade
     frame_write_prefix_fds(dst, verb, header_bytes, body_bytes, 0);
 }
 
+/* Of the frame whose prefix begins there. */
+static inline uint8_t frame_peek_verb(const uint8_t prefix[FRAME_PREFIX_BYTES])
+{
+    return prefix[6];
+}
+
 /* First frame in data. *ret_bytes: its length, or what is needed for FRAME_PARTIAL. */
 static inline enum frame_verdict frame_parse(const uint8_t *data, size_t len, uint32_t body_max,
                                              struct frame *ret, size_t *ret_bytes)

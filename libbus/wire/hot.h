@@ -190,6 +190,25 @@ static inline size_t hot_put_delivery(uint8_t dst[HOT_DELIVERY_MAX], uint32_t fl
     return (size_t) (hot_put_field(p, HOT_MESSAGE_DELIVERIES, deliveries) - dst);
 }
 
+/* Where fields 2 to 5 of a MESSAGE header end that was written here, with or without a subscription
+ * in front: field 6 is next if it is there. */
+static inline size_t hot_message_end(const uint8_t *header, size_t bytes)
+{
+    const uint8_t *p = header, *end = header + bytes;
+    uint64_t v;
+
+    while (p && p < end && *p <= HOT_TAG_4_VARINT) {
+        p = hot_get_varint(p + 1, end, &v);
+    }
+    if (p && end - p >= 9 && *p == HOT_TAG_5_FIXED64) {
+        p += 9;
+    }
+    return p ? (size_t) (p - header) : 0;
+}
+
+/* MESSAGE {flags} as it stands behind field 5: below 128. */
+#define HOT_FLAGS_BYTES 2u
+
 struct hot_message {
     uint32_t subscription, topic, sender;
     uint64_t sequence, time_ns;

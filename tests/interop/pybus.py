@@ -35,6 +35,7 @@ GOODBYE = [None] + "NORMAL SHUTDOWN PROTOCOL_ERROR HELLO_TIMEOUT SLOW_CONSUMER L
 POLICY = "drop_oldest drop_newest latest block disconnect".split()
 LOSS = [None] + "QUEUE_FULL CONFLATED NO_MEMORY TOO_LARGE NO_DESCRIPTORS EXPIRED ROUTER_RESTART".split()
 BUFFERS, DESCRIPTORS = 1, 2  # features; DESCRIPTORS also as a flag of SUBSCRIBE
+RETURNS = 4  # features
 SERVE = 32  # SUBSCRIBE.flags
 ALL, MORE = 1, 1  # REQUEST.flags, REPLY.flags and ANSWER.flags
 FDS_MAX = 17  # descriptors received at a time
@@ -203,7 +204,7 @@ class Closed(Exception):
 class Client:
     """A connection. Addresses as in section 1: seqpacket:PATH or stream:PATH."""
 
-    def __init__(self, address, hello=True, name="pybus", features=0):
+    def __init__(self, address, hello=True, name="pybus", features=0, session=0):
         kind, path = address.split(":", 1)
         self.packets = kind == "seqpacket"
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET if self.packets else socket.SOCK_STREAM)
@@ -216,7 +217,7 @@ class Client:
         self.token = 0
         self.welcome = None
         if hello:
-            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name, features=features)
+            self.send("HELLO", protocol_min=1, protocol_max=1, client_name=name, features=features, session=session)
             self.welcome = self.expect("WELCOME")
 
     def __enter__(self):

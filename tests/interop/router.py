@@ -14,16 +14,21 @@ class Router:
     """A router that listens on both kinds of link, with extra options."""
 
     def __init__(self, *options):
-        self.is_terminated = False
+        self.options = options
         self.dir = tempfile.mkdtemp(prefix="bus-interop-")
         os.chmod(self.dir, 0o755)
         self.addresses = {kind: f"{kind}:{self.dir}/{kind}.sock" for kind in ("seqpacket", "stream")}
         self.log_path = pathlib.Path(self.dir, "log")
+        self.start()
+
+    def start(self):
+        """At the beginning, and again after kill() or end()."""
+        self.is_terminated = False
         ready, writable = os.pipe()
         listen = [word for address in self.addresses.values() for word in ("--listen", address)]
-        with open(self.log_path, "wb") as log:
+        with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [os.environ["BUS_ROUTER"], "--ready-fd", str(writable), "--mode", "0666", *listen, *options],
+                [os.environ["BUS_ROUTER"], "--ready-fd", str(writable), "--mode", "0666", *listen, *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writable])
         os.close(writable)
         is_ready = pybus.wait_ready(ready)
@@ -41,7 +46,19 @@ class Router:
             self.process.send_signal(signal.SIGTERM)
         self.is_terminated = True
 
+    def kill(self):
+        """As a crash does."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
+        """Stops it for good."""
+        try:
+            self.end()
+        finally:
+            shutil.rmtree(self.dir)
+
+    def end(self):
         """Stops it and insists on a good end, so that every test also finds leaks and failed assertions."""
         self.terminate()
         try:
@@ -51,7 +68,6 @@ class Router:
             self.process.wait()
             code = "none in time"
         log = self.log_path.read_text(errors="replace")
-        shutil.rmtree(self.dir)
         assert code == 0, f"the router ended with {code}:\n{log}"
 
     def __enter__(self):

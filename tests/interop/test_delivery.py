@@ -80,7 +80,7 @@ class Publishing(OnBothLinks):
         self.refuse("UNKNOWN_ALIAS", alias=1)
         self.refuse("INVALID_ARGUMENT")
         self.refuse("INVALID_ARGUMENT", topic="a", alias=1)
-        self.refuse("INVALID_ARGUMENT", topic="a", flags=2)
+        self.refuse("INVALID_ARGUMENT", topic="a", flags=4)
         for bad in (("", "v"), ("x" * 256, "v"), ("a\n", "v"), (b"\xff", "v"), ("k", b"\xff"), ("k", "\0")):
             self.refuse("INVALID_ARGUMENT", topic="a", headers=[bad])
 

@@ -177,7 +177,7 @@ static void test_places_are_checked(void **state)
     publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 8193}, 0);
     publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 4097}, 0);
     publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 10}, 1);
-    publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 10, .flags = 2}, 0);
+    publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 10, .flags = 4}, 0);
     publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 10, .alias = 3}, 0);
     publish_raw(w, p, (struct wire_publish){.buffer = 1, .bytes = 10, .topic = text_from("$bus/x")},
                 0);

@@ -213,7 +213,7 @@ static void test_publish_gives_alias_or_topic_and_known_flags_only(void **state)
     sim_send(&w->s, c, VERB_PUBLISH, &m, NULL, 0);
     m = (struct wire_publish){.alias = 1, .topic = text_from("a")};
     sim_send(&w->s, c, VERB_PUBLISH, &m, NULL, 0);
-    m = (struct wire_publish){.alias = 1, .topic = text_from(""), .flags = 2};
+    m = (struct wire_publish){.alias = 1, .topic = text_from(""), .flags = 4};
     sim_send(&w->s, c, VERB_PUBLISH, &m, NULL, 0);
     m = (struct wire_publish){.alias = 2, .topic = text_from("")};
     sim_send(&w->s, c, VERB_PUBLISH, &m, NULL, 0);

@@ -143,7 +143,7 @@ struct sim_client *sim_attach(struct sim *s, bool packets)
 
 struct sim_client *sim_connect(struct sim *s, bool packets)
 {
-    struct wire_hello hello = {1, 1, text_from("sim"), s->features, {"", 0}};
+    struct wire_hello hello = {1, 1, text_from("sim"), s->features, {"", 0}, s->session};
     struct sim_client *c = sim_attach(s, packets);
 
     if (c) {
@@ -211,8 +211,14 @@ void sim_drain(struct sim *s, struct sim_client *c, unsigned index)
 
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic)
 {
+    sim_advertise_with(s, c, index, topic, 0);
+}
+
+void sim_advertise_with(struct sim *s, struct sim_client *c, unsigned index, const char *topic,
+                        uint32_t flags)
+{
     struct wire_unadvertise un = {index + 1};
-    struct wire_advertise m = {index + 1, text_from(topic)};
+    struct wire_advertise m = {index + 1, text_from(topic), flags};
 
     if (*c->aliases[index]) {
         sim_send(s, c, VERB_UNADVERTISE, &un, NULL, 0);
@@ -263,7 +269,8 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
                                      {text_from("\xc3\xa4"), text_from("x")}};
     struct wire_publish m = {.alias = p->topic ? 0 : p->alias + 1,
                              .topic = text_from(p->topic ? p->topic : ""),
-                             .flags = p->confirm,
+                             .flags = (p->confirm ? 1u : 0) | (p->resent ? PUBLISH_RESENT : 0u),
+                             .sequence = p->sequence,
                              .ttl_ms = p->ttl_ms,
                              .key = text_from(p->key ? p->key : ""),
                              .headers = headers,
@@ -283,7 +290,7 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
     }
     memset(body, (int) (number & 0xff), p->body_bytes);
     memcpy(body, &number, sizeof(number));
-    c->sequence++;
+    c->sequence = p->sequence ? p->sequence : c->sequence + 1;
     /* expected before it happens: a subscriber ended by this very message no longer counts */
     s->n_published = number;
     (void) publish_expect(s, c, topic);
@@ -294,7 +301,7 @@ bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *
         for (unsigned i = 0; i < SIM_CLIENTS * SIM_SUBS; i++) {
             struct sim_sub *sub = &s->clients[i / SIM_SUBS].subs[i % SIM_SUBS];
 
-            if (sub->n_due > 0 && sub->due[sub->n_due - 1] == number) {
+            if (!sub->grouped && sub->n_due > 0 && sub->due[sub->n_due - 1] == number) {
                 sub->n_due--;
             }
         }

@@ -113,6 +113,7 @@ struct sim {
     bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
     uint32_t uid;         /* of those who connect */
     uint64_t features;    /* the same */
+    uint64_t session;     /* the same */
     unsigned n_fds;       /* that the next frame announces */
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
@@ -146,6 +147,8 @@ void sim_unsubscribe(struct sim *s, struct sim_client *c, unsigned index);
 /* It ends with the STATUS {OK} that comes behind what waits. */
 void sim_drain(struct sim *s, struct sim_client *c, unsigned index);
 void sim_advertise(struct sim *s, struct sim_client *c, unsigned index, const char *topic);
+void sim_advertise_with(struct sim *s, struct sim_client *c, unsigned index, const char *topic,
+                        uint32_t flags);
 
 /* For the oracle: that message is the next one that the subscription must get. */
 void sim_due(struct sim_sub *sub, uint64_t number);
@@ -160,7 +163,9 @@ struct sim_publish {
     unsigned slot;
     unsigned n_fds;
     uint32_t ttl_ms;
-    const char *key; /* or NULL */
+    const char *key;   /* or NULL */
+    uint64_t sequence; /* given, or 0 */
+    bool resent;
 };
 /* Returns whether the router accepted it. */
 bool sim_publish(struct sim *s, struct sim_client *c, const struct sim_publish *p);

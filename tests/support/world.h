@@ -3,7 +3,9 @@
 /* Directed tests on support/sim: a few clients, and for each the transcript of what it received,
  * one line a frame. The oracle of sim looks on. At the end everything is gone and paid back.
  *
- *     MESSAGE subscription topic connection.sequence [#delivery [again deliveries]]
+ *     MESSAGE subscription topic connection.sequence [#delivery [again deliveries]] [reliable]
+ * [resent]
+ *     ACKED sequence
  *     LOSS subscription count bytes REASON
  *     INTEREST alias subscriptions
  *     SILENCE subscription since_ms
@@ -205,6 +207,10 @@ static inline void world_print_place(struct world *w, struct sim_client *c,
     if (m->flags & MESSAGE_REDELIVERED) {
         world_print(w, c, " again %u", m->deliveries);
     }
+    if (m->flags & (MESSAGE_RELIABLE | MESSAGE_RESENT)) {
+        world_print(w, c, "%s%s", m->flags & MESSAGE_RELIABLE ? " reliable" : "",
+                    m->flags & MESSAGE_RESENT ? " resent" : "");
+    }
     world_print(w, c, "\n");
 }
 
@@ -325,6 +331,9 @@ static inline void world_on_frame(struct sim *s, struct sim_client *c, const str
         if (!w->hides_pongs) {
             world_print(w, c, "PONG %llu\n", (unsigned long long) m->pong.token);
         }
+        break;
+    case VERB_ACKED:
+        world_print(w, c, "ACKED %llu\n", (unsigned long long) m->acked.sequence);
         break;
     case VERB_PUBLISH_CREDIT:
         world_print(w, c, "PUBLISH_CREDIT %u %llu\n", m->publish_credit.messages,

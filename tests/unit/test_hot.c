@@ -59,6 +59,36 @@ static void test_message_is_written_as_the_codec_writes_it(void **state)
     }
 }
 
+/* The flags can be replaced without looking at anything else. */
+static void test_flags_of_a_message_are_found_where_the_codec_writes_them(void **state)
+{
+    struct rng r = rng_from_env();
+    struct wire_header text = {{"k", 1}, {"v", 1}};
+
+    for (unsigned i = 0; i < 100000; i++) {
+        struct wire_message m = random_message(&r);
+        uint8_t with[96], without[96];
+        long n_with, n;
+        size_t at;
+
+        m.subscription = 0; /* the header that all share has none */
+        m.sequence = m.sequence >> 2 | 1;
+        m.time = i % 8 ? m.time : 0;
+        m.descriptors = i % 3;
+        m.headers = &text;
+        m.n_headers = i % 2;
+        n = codec_encode(*state, VERB_MESSAGE, &m, without, sizeof(without));
+        m.flags = 1 + i % 127;
+        n_with = codec_encode(*state, VERB_MESSAGE, &m, with, sizeof(with));
+        at = hot_message_end(with, (size_t) n_with);
+        assert_int_equal(n_with, n + (long) HOT_FLAGS_BYTES);
+        assert_int_equal(with[at], HOT_MESSAGE_FLAGS << 3);
+        assert_int_equal(with[at + 1], m.flags);
+        assert_memory_equal(with, without, at);
+        assert_memory_equal(with + at + HOT_FLAGS_BYTES, without + at, (size_t) n - at);
+    }
+}
+
 static void test_message_is_read_as_the_codec_reads_it(void **state)
 {
     struct rng r = rng_from_env();
@@ -404,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(message_is_written_as_the_codec_writes_it),
+        CASE(flags_of_a_message_are_found_where_the_codec_writes_them),
         CASE(message_is_read_as_the_codec_reads_it),
         CASE(publish_by_alias_is_read_as_the_codec_reads_it),
         CASE(places_are_written_and_read_as_the_codec_does),

@@ -97,6 +97,9 @@ def subscribing():
            time=1700000000000000000)
     accept("MESSAGE", "headers", "section 6: headers as published", b"", subscription=BIG32, topic=BIG32,
            sender=BIG32, sequence=BIG64, time=BIG64, flags=BIG32, headers=HEADERS)
+    accept("MESSAGE", "reliable", "section 17: published reliably, and once more", b"body", subscription=1, topic=2,
+           sender=3, sequence=2 ** 62 - 1, time=5, flags=12)
+    accept("ADVERTISE", "reliable", "section 17: what is consumed is to be told", alias=1, topic="a", flags=4)
     accept("TOPIC", "plain", "section 6: binds an id", id=1, name="a/b")
     accept("PEER", "all", "section 6: who a sender is", id=1, connection_id=2, uid=1000, gid=1000, pid=4242,
            name="sensor")
