@@ -59,10 +59,10 @@ static bool kill_router(struct stage *s)
 }
 
 /* It drains, and another one is started. */
-static bool replace_router(struct stage *s)
+static bool end_router(struct stage *s)
 {
     process_continue(&s->router);
-    return router_stop(s);
+    return !s->router.is_killed && router_stop(s);
 }
 
 static const struct fault {
@@ -70,9 +70,10 @@ static const struct fault {
     unsigned weight;
     bool (*strike)(struct stage *s); /* false: not now */
 } faults[] = {
-    {"client killed", 20, kill_client}, {"client stopped", 40, stop_client},
-    {"hostile client", 12, flood},      {"router stopped", 6, stop_router},
-    {"router killed", 1, kill_router},  {"router told to end", 1, replace_router},
+    {"client killed", 20, kill_client},     {"client stopped", 40, stop_client},
+    {"hostile client", 12, flood},          {"router stopped", 6, stop_router},
+    {"router killed", 1, kill_router},      {"router told to end", 1, end_router},
+    {"router replaced", 3, router_replace},
 };
 
 const unsigned n_faults = sizeof(faults) / sizeof(faults[0]);

@@ -68,10 +68,14 @@ static unsigned count_fds(pid_t pid)
 /* With the descriptors of the router while this connection is there. */
 static bool probe(struct stage *s, struct probe *p, unsigned *ret_fds)
 {
+    struct bus_opts opts = BUS_OPTS_INIT;
     struct bus_conn *conn;
 
     *p = (struct probe){0};
-    if (bus_open(s->addresses[0], NULL, &conn) < 0) {
+    opts.flags =
+        BUS_OPEN_RECONNECT; /* the router opens its file of sessions for the first of them */
+    opts.reconnect_timeout_ms = 1000;
+    if (bus_open(s->addresses[0], &opts, &conn) < 0) {
         return false;
     }
     if (bus_snapshot(conn, BUS_SNAPSHOT_COUNTERS, on_entry, p) == 0) {

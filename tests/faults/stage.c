@@ -107,32 +107,40 @@ bool hostile_start(struct stage *s)
     return false;
 }
 
-bool router_start(struct stage *s)
+/* In the child: never returns. */
+__attribute__((noreturn)) static void become_router(const struct stage *s, int ready_fd,
+                                                    bool replaces, uint64_t seed)
 {
-    struct process *p = &s->router;
-    uint64_t seed = s->settings.seed ^ (UINT64_C(77) << 32) ^ p->n_started++;
-    char listen[2][112], ready[24], text[8];
+    char listen[2][112], ready[24];
+
+    (void) snprintf(ready, sizeof(ready), "--ready-fd=%d", dup(ready_fd));
+    for (unsigned i = 0; i < 2; i++) {
+        (void) snprintf(listen[i], sizeof(listen[i]), "--listen=%s", s->addresses[i]);
+    }
+    log_to(s, "log-router");
+    shim_load(s, seed, s->settings.router_one_in);
+    /* --linger: longer than any stop, or bodies in buffers would be used again that a stopped
+     * client has not looked at */
+    (void) execl(s->settings.router, s->settings.router, listen[0], listen[1], ready,
+                 "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=30s",
+                 replaces ? "--replace" : NULL, NULL);
+    _exit(127);
+}
+
+/* Whether it says that it is ready. */
+static bool router_spawn(struct stage *s, bool replaces, pid_t *ret)
+{
+    uint64_t seed = s->settings.seed ^ (UINT64_C(77) << 32) ^ s->router.n_started++;
+    char text[8];
     int fds[2];
     ssize_t n;
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
         return false;
     }
-    p->is_killed = false;
-    p->stopped_ns = 0;
-    p->pid = spawn();
-    if (p->pid == 0) {
-        (void) snprintf(ready, sizeof(ready), "--ready-fd=%d", dup(fds[1]));
-        for (unsigned i = 0; i < 2; i++) {
-            (void) snprintf(listen[i], sizeof(listen[i]), "--listen=%s", s->addresses[i]);
-        }
-        log_to(s, "log-router");
-        /* --linger: longer than any stop, or bodies in buffers would be used again that a stopped
-         * client has not looked at */
-        shim_load(s, seed, s->settings.router_one_in);
-        (void) execl(s->settings.router, s->settings.router, listen[0], listen[1], ready,
-                     "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=30s", NULL);
-        _exit(127);
+    *ret = spawn();
+    if (*ret == 0) {
+        become_router(s, fds[1], replaces, seed);
     }
     (void) close(fds[1]);
     do {
@@ -140,6 +148,54 @@ bool router_start(struct stage *s)
     } while (n < 0 && errno == EINTR);
     (void) close(fds[0]);
     return n > 0;
+}
+
+bool router_start(struct stage *s)
+{
+    s->router.is_killed = false;
+    s->router.stopped_ns = 0;
+    return router_spawn(s, false, &s->router.pid);
+}
+
+/* Its end, with 0. */
+static bool router_await(struct stage *s)
+{
+    uint64_t until_ns = now_ns() + PATIENCE_NS;
+    int status = -1;
+    pid_t pid = 0;
+
+    while (pid == 0 && now_ns() < until_ns) {
+        pid = waitpid(s->router.pid, &status, WNOHANG);
+        (void) poll(NULL, 0, TURN_MS);
+    }
+    if (pid != s->router.pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        (void) fprintf(stderr, "bus-faults: WRONG: the router does not end with 0: status %x\n",
+                       (unsigned) status);
+        s->n_wrong++;
+        process_kill(&s->router);
+        return false;
+    }
+    s->router.pid = 0;
+    return true;
+}
+
+bool router_replace(struct stage *s)
+{
+    pid_t new;
+
+    if (!s->can_replace || s->router.is_killed) {
+        return false;
+    }
+    process_continue(&s->router);
+    if (!router_spawn(s, true, &new)) { /* a call has failed it: the old one goes on */
+        (void) waitpid(new, NULL, 0);
+        return false;
+    }
+    if (!router_await(s)) {
+        return false;
+    }
+    s->router.pid = new;
+    return true;
 }
 
 void process_kill(struct process *p)
@@ -288,24 +344,26 @@ void hostiles_end(struct stage *s)
 
 bool router_stop(struct stage *s)
 {
-    uint64_t until_ns = now_ns() + PATIENCE_NS;
-    int status = -1;
-    pid_t pid = 0;
-
     (void) kill(s->router.pid, SIGTERM);
-    while (pid == 0 && now_ns() < until_ns) {
-        pid = waitpid(s->router.pid, &status, WNOHANG);
-        (void) poll(NULL, 0, TURN_MS);
+    return router_await(s);
+}
+
+/* Whether it can take the place of another. */
+static bool knows_replace(const char *router)
+{
+    char command[600], line[256];
+    bool does = false;
+    FILE *help;
+
+    (void) snprintf(command, sizeof(command), "'%s' --help", router);
+    help = popen(command, "r");
+    while (help && fgets(line, sizeof(line), help)) {
+        does = does || strstr(line, "--replace\n");
     }
-    if (pid != s->router.pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        (void) fprintf(stderr, "bus-faults: WRONG: the router does not stop with 0: status %x\n",
-                       (unsigned) status);
-        s->n_wrong++;
-        process_kill(&s->router);
-        return false;
+    if (help) {
+        (void) pclose(help);
     }
-    s->router.pid = 0;
-    return true;
+    return does;
 }
 
 static void clients_plan(struct stage *s)
@@ -336,6 +394,7 @@ int stage_open(struct stage *s, const struct settings *settings)
     (void) snprintf(s->addresses[0], sizeof(s->addresses[0]), "seqpacket:%s/s", s->dir);
     (void) snprintf(s->addresses[1], sizeof(s->addresses[1]), "stream:%s/t", s->dir);
     clients_plan(s);
+    s->can_replace = knows_replace(settings->router);
     s->control = control_map(s->dir);
     for (unsigned i = 0; i < s->n_clients; i++) {
         s->records[i] = records_map(s->dir, i);

@@ -41,6 +41,7 @@ struct stage {
     unsigned n_clients, anchor;
     struct process hostiles[HOSTILES_MAX];
     struct process router;
+    bool can_replace;      /* the router knows --replace */
     unsigned n_router_fds; /* at rest */
     unsigned n_wrong;      /* processes that have ended by themselves */
 };
@@ -51,6 +52,8 @@ int stage_open(struct stage *s, const struct settings *settings);
 void stage_close(struct stage *s, bool is_good);
 
 bool router_start(struct stage *s);
+/* Another one takes its place, if it can. */
+bool router_replace(struct stage *s);
 /* SIGTERM: whether it exits with 0. */
 bool router_stop(struct stage *s);
 /* Starts what has been made to end, and ends stops that are over. */
@@ -64,8 +67,6 @@ void process_continue(struct process *p);
 bool hostile_start(struct stage *s);
 /* Waits for them. */
 void hostiles_end(struct stage *s);
-/* Those that are called by their clients alone. */
-bool all_run(const struct stage *s);
 
 /* ---- probe.c ---- */
 
