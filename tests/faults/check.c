@@ -28,8 +28,8 @@ struct life {
     bool is_closed;
     struct sent *sent;
     uint32_t n_sent, n_sent_max;
-    uint32_t *number[2]; /* of messages and jobs, by n */
-    uint32_t n_number[2], n_number_max[2];
+    uint32_t *number[N_CLASSES]; /* by n */
+    uint32_t n_number[N_CLASSES], n_number_max[N_CLASSES];
     struct asked *asked;
     uint32_t n_asked, n_asked_max;
     /* for the subscription that is being looked at */
@@ -210,10 +210,23 @@ struct subscription {
     uint8_t topic;
 };
 
+static unsigned class_of(const struct subscription *s)
+{
+    return s->topic == TOPIC_RELIABLE ? CLASS_RELIABLE : CLASS_MESSAGE;
+}
+
 static bool is_for(const struct subscription *s, const struct sent *m)
 {
-    return m->is_sent && m->class == CLASS_MESSAGE &&
-           (s->topic == TOPIC_ALL || s->topic == m->topic);
+    return m->is_sent && m->class == class_of(s) &&
+           (s->topic == TOPIC_ALL || s->topic == TOPIC_RELIABLE || s->topic == m->topic);
+}
+
+/* Whether it was published before that time, in any case. What is reliable was, when its publisher
+ * has come to its end: it waits for that. */
+static bool is_published(const struct life *l, const struct sent *m, uint64_t end_ns)
+{
+    return m->class == CLASS_RELIABLE ? l->is_closed && m->t_ns < end_ns
+                                      : m->confirmed_ns && m->confirmed_ns < end_ns;
 }
 
 /* How many messages it must have got, or been told of, at least and at most. */
@@ -233,7 +246,7 @@ static void bounds(struct check *k, const struct subscription *s, uint64_t *leas
                 if (!is_for(s, m) || is_refused) {
                     continue;
                 }
-                *least += m->confirmed_ns && m->t_ns > s->ready_ns && m->confirmed_ns < end_ns;
+                *least += m->t_ns > s->ready_ns && is_published(l, m, end_ns);
                 *most +=
                     m->t_ns < s->over_ns && !(m->confirmed_ns && m->confirmed_ns < s->asked_ns);
             }
@@ -267,8 +280,8 @@ static void subscription_got(struct check *k, unsigned client, struct subscripti
                              const struct record *r)
 {
     struct life *l = life_of(k, r->life);
-    const struct sent *m = sent_by_n(k, r, CLASS_MESSAGE);
-    uint32_t n = s->topic == TOPIC_ALL ? r->n : r->nk;
+    const struct sent *m = sent_by_n(k, r, class_of(s));
+    uint32_t n = s->topic < KINDS_OF_TOPIC ? r->nk : r->n;
 
     k->tally->delivered++;
     s->got++;
@@ -296,6 +309,17 @@ static void subscription_got(struct check *k, unsigned client, struct subscripti
     }
 }
 
+/* It is asked for again. What is reliable comes as if nothing had been; of the rest nobody knows
+ * what is missing, but order holds. */
+static void subscription_away(struct check *k, struct subscription *s, const struct record *r)
+{
+    if (s->topic != TOPIC_RELIABLE) {
+        k->tally->cut += s->asked_ns != 0;
+        *s = (struct subscription){.asked_ns = r->t_ns, .topic = s->topic};
+        k->n_parts++;
+    }
+}
+
 static void subscriber_check(struct check *k, unsigned client, const struct records *records)
 {
     struct subscription s = {0};
@@ -309,14 +333,11 @@ static void subscriber_check(struct check *k, unsigned client, const struct reco
             k->n_looked_at++;
             k->n_parts++;
             break;
-        case RECORD_AWAY: /* it is asked for again: nobody knows what is missing, but the order
-                             holds */
-            k->tally->cut += s.asked_ns != 0;
-            s = (struct subscription){.asked_ns = r->t_ns, .topic = s.topic};
-            k->n_parts++;
+        case RECORD_AWAY:
+            subscription_away(k, &s, r);
             break;
         case RECORD_READY:
-            s.ready_ns = r->t_ns;
+            s.ready_ns = s.topic == TOPIC_RELIABLE && s.ready_ns ? s.ready_ns : r->t_ns;
             break;
         case RECORD_DRAINS:
             s.drains_ns = s.drains_ns ? s.drains_ns : r->t_ns;
@@ -490,8 +511,9 @@ static void check_free(struct check *k)
     for (unsigned i = 0; i < k->n_records; i++) {
         for (uint32_t n = 0; n < k->lives[i].n; n++) {
             free(k->lives[i].at[n].sent);
-            free(k->lives[i].at[n].number[0]);
-            free(k->lives[i].at[n].number[1]);
+            for (unsigned c = 0; c < N_CLASSES; c++) {
+                free(k->lives[i].at[n].number[c]);
+            }
             free(k->lives[i].at[n].asked);
         }
         free(k->lives[i].at);

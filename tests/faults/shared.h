@@ -9,8 +9,9 @@
 #include <stdint.h>
 
 #define RECORDS_MAX (1u << 21)
-#define KINDS_OF_TOPIC 4u /* topics of one publisher */
-#define TOPIC_ALL 255u    /* a subscription to all of them */
+#define KINDS_OF_TOPIC 4u   /* topics of one publisher */
+#define TOPIC_ALL 255u      /* a subscription to all of them */
+#define TOPIC_RELIABLE 254u /* one to all reliable ones */
 
 enum phase {
     PHASE_CHAOS,
@@ -73,7 +74,7 @@ struct records {
 };
 
 /* A job is of the group; it has numbers of its own. */
-enum { CLASS_MESSAGE, CLASS_JOB };
+enum { CLASS_MESSAGE, CLASS_JOB, CLASS_RELIABLE, N_CLASSES };
 
 /* What a body begins with; the rest is filled with fill. */
 struct body {

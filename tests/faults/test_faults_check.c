@@ -190,6 +190,51 @@ static void test_order_holds_across_a_return(void **state)
     assert_true(n_wrong(*state) > 0);
 }
 
+/* The story with reliable topics: confirmations say nothing of them. */
+static void make_reliable(struct story *s)
+{
+    find(s, SUBSCRIBER, RECORD_ASKED, 0)->topic = TOPIC_RELIABLE;
+    for (unsigned i = 0; i < 5; i++) {
+        find(s, PUBLISHER, RECORD_SENT, i)->again = CLASS_RELIABLE;
+    }
+    find(s, SUBSCRIBER, RECORD_LOST, 0)->kind = RECORD_AWAY;
+    find(s, PUBLISHER, RECORD_CONFIRMED, 2)->kind = RECORD_NONE;
+}
+
+static void test_what_is_reliable_is_not_lost_with_a_router(void **state)
+{
+    struct story *s = *state;
+    struct record *got;
+
+    make_reliable(s);
+    assert_true(n_wrong(s) > 0); /* 3 is missing */
+    for (unsigned i = 0; i < 4; i++) {
+        got = find(s, SUBSCRIBER, RECORD_GOT, i);
+        got->n = got->nk = i + 1;
+    }
+    assert_true(n_wrong(s) > 0); /* the last one is */
+    find(s, PUBLISHER, RECORD_SENT, 4)->kind = RECORD_NONE;
+    find(s, PUBLISHER, RECORD_CONFIRMED, 3)->kind = RECORD_NONE;
+    assert_int_equal(n_wrong(s), 0);
+    find(s, SUBSCRIBER, RECORD_GOT, 3)->n = 3; /* twice, before and after */
+    find(s, SUBSCRIBER, RECORD_GOT, 3)->nk = 3;
+    assert_true(n_wrong(s) > 0);
+}
+
+static void test_a_killed_publisher_may_not_have_sent_what_is_reliable(void **state)
+{
+    struct story *s = *state;
+    struct record *got;
+
+    make_reliable(s);
+    for (unsigned i = 0; i < 4; i++) {
+        got = find(s, SUBSCRIBER, RECORD_GOT, i);
+        got->n = got->nk = i + 1;
+    }
+    find(s, PUBLISHER, RECORD_CLOSED, 0)->kind = RECORD_NONE;
+    assert_int_equal(n_wrong(s), 0);
+}
+
 static void test_a_job_whose_acknowledgement_failed_is_not_done(void **state)
 {
     find(*state, MEMBER, RECORD_GOT, 0)->kind = RECORD_UNACKED;
@@ -233,6 +278,8 @@ int main(void)
         TEST(a_killed_requester_hears_of_no_end),
         TEST(a_subscription_that_was_cut_off_misses_its_last_messages),
         TEST(order_holds_across_a_return),
+        TEST(what_is_reliable_is_not_lost_with_a_router),
+        TEST(a_killed_publisher_may_not_have_sent_what_is_reliable),
         TEST(a_job_whose_acknowledgement_failed_is_not_done),
         TEST(a_killed_publisher_may_not_have_sent_its_last_message),
     };
