@@ -25,6 +25,8 @@ static struct sim_client *fill(struct world *w)
     struct wire_will will = {.topic = text_from("gone")};
 
     s->features = FEATURE_BUFFERS;
+    s->looks_away = true;
+    s->session = 7;
     pub = sim_connect(s, true);
     sub = sim_connect(s, false);
     idle = sim_attach(s, true);
@@ -45,7 +47,7 @@ static struct sim_client *fill(struct world *w)
     sim_send(s, pub, VERB_WILL, &will, "body", 4);
     sim_send(s, pub, VERB_ADVERTISE,
              &(struct wire_advertise){
-                 .alias = 1, .topic = text_from("a/b"), .flags = 2, .retain_messages = 2},
+                 .alias = 1, .topic = text_from("a/b"), .flags = 2 | 4, .retain_messages = 2},
              NULL, 0);
     snprintf(pub->aliases[0], sizeof(pub->aliases[0]), "a/b");
     assert_true(sim_register(s, pub, 1, 64, false));
@@ -57,6 +59,18 @@ static struct sim_client *fill(struct world *w)
                                                  .n_fds = i % 4 == 1,
                                                  .n_headers = i % 3});
     }
+    sim_send(s, sub, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){2, UNSUBSCRIBE_DRAIN}, NULL, 0);
+    m = (struct wire_subscribe){
+        .filter = text_from("ask"), .window_messages = 1, .flags = SUBSCRIBE_SERVE};
+    assert_true(sim_subscribe(s, sub, 4, &m));
+    for (uint32_t i = 1; i <= 3; i++) {
+        sim_send(s, pub, VERB_REQUEST,
+                 &(struct wire_request){
+                     .call = i, .topic = text_from("ask"), .flags = i == 3 ? REQUEST_ALL : 0},
+                 "question", 8);
+    }
+    sim_send(s, sim_connect(s, true), VERB_MONITOR, &(struct wire_monitor){.queue_bytes = 1000},
+             NULL, 0);
     return sub;
 }
 
