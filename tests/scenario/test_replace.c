@@ -532,6 +532,58 @@ static void test_addresses_are_those_of_the_new_one(void **state)
     router_stop(&f);
 }
 
+/* ---- and a crash after it ---- */
+
+static bool is_noted(const struct router_fixture *f)
+{
+    char path[128];
+    struct stat st;
+
+    (void) snprintf(path, sizeof(path), "%s.sessions", fixture_path(f->seqpacket));
+    return stat(path, &st) == 0 && st.st_size > 64; /* more than its header */
+}
+
+static void on_state(struct bus_sub *sub, const struct bus_message *m, void *userdata)
+{
+    (void) sub;
+    (void) m;
+    ++*(unsigned *) userdata;
+}
+
+/* Who would come back is known to the new one, too. */
+static void test_those_who_come_back_do_so_after_a_replacement(void **state)
+{
+    struct bus_opts opts = BUS_OPTS_INIT;
+    struct bus_conn *conn;
+    struct router_fixture f;
+    unsigned n = 0;
+
+    (void) state;
+    router_start(&f, NULL);
+    opts.flags = BUS_OPEN_RECONNECT;
+    assert_int_equal(bus_open(f.seqpacket, &opts, &conn), 0);
+    assert_int_equal(bus_subscribe(conn, "a", NULL, on_state, &n, NULL), 0);
+    assert_int_equal(bus_flush(conn, FIXTURE_TIMEOUT_MS), 0);
+    assert_true(is_noted(&f));
+    router_replace(&f, NULL);
+    assert_true(is_noted(&f));
+    router_kill9(&f);
+    router_restart(&f, NULL);
+    while (n == 0) {
+        int r = bus_publish(conn, "a", "x", 1);
+
+        assert_true(r == 0 || r == -EAGAIN || r == -ENOTCONN);
+        assert_true(bus_wait(conn, 100) >= 0);
+        assert_true(bus_process(conn) >= 0);
+    }
+    bus_close(conn);
+    assert_int_equal(bus_open(f.seqpacket, NULL, &conn), 0);
+    while (router_counter(conn, "clients_now") > 1) { /* or the next router would expect it */
+    }
+    bus_close(conn);
+    router_stop(&f);
+}
+
 /* ---- many ---- */
 
 #define CROWD 1000
@@ -590,6 +642,7 @@ int main(void)
         cmocka_unit_test(test_another_user_may_not),
         cmocka_unit_test(test_with_nobody_to_replace_it_says_so),
         cmocka_unit_test(test_addresses_are_those_of_the_new_one),
+        cmocka_unit_test(test_those_who_come_back_do_so_after_a_replacement),
         cmocka_unit_test(test_the_pause_with_1000_clients_is_short),
     };
 
