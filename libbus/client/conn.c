@@ -200,6 +200,9 @@ static void tell_writable(struct bus_conn *c)
     }
     c->want_writable = false;
     c->want_bytes = 0;
+    if (c->session) {
+        c->session->reliable.want_bytes = 0;
+    }
     if (c->on_writable && c->opened) {
         c->hold++;
         c->on_writable(c, c->userdata);
