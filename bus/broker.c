@@ -14,41 +14,14 @@
 #include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
-#include "roster.h"
-#include "session.h"
+#include "parts.h"
 
 /* How often suppressed log lines are counted out. */
 #define LOG_CATCH_UP_MS 1000
 /* How often it is looked whether those who are expected are still alive. */
 #define GRACE_LOOK_MS 50
 
-enum broker_state {
-    BROKER_SERVING,
-    BROKER_DRAINING, /* nobody is accepted any more; until nothing waits, everything goes on */
-    BROKER_ENDING,   /* GOODBYE is said; clients read what is left */
-    BROKER_CLOSING,
-};
-
-static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
-
-struct broker {
-    const struct options *options; /* not owned; outlives the broker */
-    enum broker_state state;
-    uv_loop_t uv;
-    struct loop loop;
-    struct router *router;
-    struct sessions sessions;
-    struct roster roster; /* who would come back */
-    struct listener listeners[ACCEPTOR_SOCKETS_MAX];
-    size_t n_listeners;
-    struct acceptor acceptor;
-    uv_timer_t deadline;  /* router_tick() is due */
-    uint64_t deadline_ns; /* what the timer is set to; UINT64_MAX: not set */
-    uv_timer_t drain;     /* stopping takes too long */
-    uv_timer_t catch_up;  /* log_catch_up() is due */
-    uv_timer_t grace;     /* runs while the router holds what is published */
-    uv_signal_t signals[ARRAY_LEN(signals)];
-};
+static const int signals[BROKER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
 static struct now now_read(void)
 {
@@ -65,6 +38,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->deadline, NULL);
     uv_close((uv_handle_t *) &b->drain, NULL);
     uv_close((uv_handle_t *) &b->catch_up, NULL);
+    uv_close((uv_handle_t *) &b->replace, NULL);
     uv_close((uv_handle_t *) &b->grace, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
@@ -133,11 +107,28 @@ static void broker_stop(struct broker *b)
     }
 }
 
+/* It connects like any client, and asks. */
+static void broker_start_successor(struct broker *b)
+{
+    int r = b->state != BROKER_SERVING ? -ECANCELED
+            : *b->program              ? successor_start(b->program, b->options->successor)
+                                       : -ENOENT;
+
+    if (r < 0) {
+        log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("program", b->program),
+            log_text("error", strerror(-r)));
+    }
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct broker *b = handle->data;
 
     log(LOG_INFO, LOG_ROUTER_SIGNAL, log_text("signal", strsignal(number)));
+    if (number == SIGUSR2) {
+        broker_start_successor(b);
+        return;
+    }
     if (number == SIGHUP || b->state == BROKER_CLOSING) {
         return;
     }
@@ -146,6 +137,41 @@ static void on_signal(uv_signal_t *handle, int number)
     } else {
         broker_cut_off(b);
     }
+}
+
+/* ---- being replaced ---- */
+
+/* Nothing of the loop is running now: what links have read is handled or kept. Who asked has had
+ * its answer, and is no client. */
+static void on_replace(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, replace);
+    const struct estate estate = {b->router, &b->sessions, b->listeners, b->n_listeners};
+    uint64_t begin_ns = clock_monotonic_ns();
+    struct now now = now_read();
+    struct failure f;
+    struct peer *who;
+    struct parcel *parcel = router_take_replacement(b->router, &who);
+    int r;
+
+    if (!parcel) {
+        return;
+    }
+    if (who) {
+        session_drop(who);
+    }
+    broker_send(b);
+    router_settle(b->router, &now);
+    broker_send(b);
+    log(LOG_INFO, LOG_ROUTER_REPLACING, log_number("clients", b->sessions.n));
+    r = estate_hand_over(&estate, parcel->fds[0], b->options->replace_timeout_ms, &f);
+    if (r == 0) {
+        log(LOG_INFO, LOG_ROUTER_REPLACED,
+            log_number("paused_us", (clock_monotonic_ns() - begin_ns) / 1000));
+        _exit(EXIT_CODE_OK); /* every file, lock and link is another's now */
+    }
+    log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("failed", f.text));
+    parcel_unref(parcel);
 }
 
 /* ---- serving ---- */
@@ -205,6 +231,9 @@ static void on_flush(struct loop *loop)
     struct broker *b = container_of(loop, struct broker, loop);
 
     broker_send(b);
+    if (b->state == BROKER_SERVING && router_is_to_be_replaced(b->router)) {
+        (void) uv_timer_start(&b->replace, on_replace, 0, 0);
+    }
     if (b->state == BROKER_DRAINING && router_is_drained(b->router)) {
         broker_say_goodbye(b);
     }
@@ -284,12 +313,13 @@ static int inspect(int fd, struct descriptor_info *ret)
     return r;
 }
 
-static int broker_open_router(struct broker *b)
+static struct router_config broker_config(const struct broker *b)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
-    const struct router_config config = {
+
+    return (struct router_config){
         .sessions = &roster_ops,
-        .sessions_userdata = &b->roster,
+        .sessions_userdata = (void *) (uintptr_t) &b->roster,
         .limits = b->options->limits,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
@@ -297,12 +327,22 @@ static int broker_open_router(struct broker *b)
         .version = BUS_VERSION,
         .descriptors = &descriptors,
     };
+}
 
-    return router_new(&config, &b->router);
+int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
+{
+    const struct router_config config = broker_config(b);
+    int r;
+
+    if (from) {
+        return succession_load(from, &config, &b->router, f);
+    }
+    r = router_new(&config, &b->router);
+    return r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
 /* After the first handle was made, only broker_run() and broker_free() can take it back. */
-static int broker_open_loop(struct broker *b)
+int broker_open_loop(struct broker *b)
 {
     int r = uv_loop_init(&b->uv);
 
@@ -320,6 +360,7 @@ static int broker_open_loop(struct broker *b)
     (void) uv_timer_init(&b->uv, &b->deadline);
     (void) uv_timer_init(&b->uv, &b->drain);
     (void) uv_timer_init(&b->uv, &b->catch_up);
+    (void) uv_timer_init(&b->uv, &b->replace);
     (void) uv_timer_init(&b->uv, &b->grace);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         (void) uv_signal_init(&b->uv, &b->signals[i]);
@@ -333,7 +374,7 @@ static int broker_open_loop(struct broker *b)
     return 0;
 }
 
-static int broker_open_signals(struct broker *b)
+int broker_open_signals(struct broker *b)
 {
     int r = 0;
 
@@ -342,6 +383,25 @@ static int broker_open_signals(struct broker *b)
         r = uv_signal_start(&b->signals[i], on_signal, signals[i]);
     }
     return r;
+}
+
+/* Clients can connect from now on. */
+int broker_listen(struct broker *b, struct failure *f)
+{
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        struct listener *l = &b->listeners[i];
+        int r = listener_listen(l, f);
+
+        if (r < 0) {
+            return r;
+        }
+        r = acceptor_add(&b->acceptor, l->fd,
+                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
+        if (r < 0) {
+            return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
+        }
+    }
+    return 0;
 }
 
 /* All addresses are claimed before the first client can connect to any of them. */
@@ -357,23 +417,10 @@ static int broker_open_listeners(struct broker *b, struct failure *f)
             return r;
         }
     }
-    for (size_t i = 0; i < b->n_listeners; i++) {
-        struct listener *l = &b->listeners[i];
-
-        r = listener_listen(l, f);
-        if (r < 0) {
-            return r;
-        }
-        r = acceptor_add(&b->acceptor, l->fd,
-                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
-        if (r < 0) {
-            return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
-        }
-    }
-    return 0;
+    return broker_listen(b, f);
 }
 
-static void broker_say_ready(struct broker *b)
+void broker_say_ready(struct broker *b)
 {
     char address[ADDRESS_PATH_MAX + 16];
     int fd = b->options->ready_fd;
@@ -392,20 +439,26 @@ static void broker_say_ready(struct broker *b)
     }
 }
 
-/* The file beside the first socket that is one: its lock is this router's. Nobody is accepted yet.
- */
-static void broker_open_roster(struct broker *b)
+/* The file beside the first socket that is one: its lock is this router's. */
+void broker_init_roster(struct broker *b)
 {
-    uint64_t grace_ms = b->options->restart_grace_ms;
     const char *path = NULL;
-    size_t n;
 
-    for (size_t i = b->n_listeners; i > 0 && grace_ms > 0; i--) {
+    for (size_t i = b->n_listeners; i > 0 && b->options->restart_grace_ms > 0; i--) {
         const struct address *a = &b->listeners[i - 1].address;
 
         path = a->abstract ? path : a->path;
     }
     roster_init(&b->roster, path, b->options->limits.clients_max, random_number());
+}
+
+/* Nobody is accepted yet. */
+static void broker_open_roster(struct broker *b)
+{
+    uint64_t grace_ms = b->options->restart_grace_ms;
+    size_t n;
+
+    broker_init_roster(b);
     n = roster_load(&b->roster, b->router, clock_monotonic_ns() + grace_ms * NS_PER_MS);
     if (n > 0) {
         log(LOG_INFO, LOG_SESSIONS_EXPECTED, log_number("sessions", n));
@@ -428,6 +481,23 @@ static int broker_start(struct broker *b, struct failure *f)
     return r;
 }
 
+/* ---- the broker ---- */
+
+static int broker_start_anew(struct broker *b, struct failure *f)
+{
+    int r = broker_open_router(b, NULL, f);
+
+    if (r < 0) {
+        return r;
+    }
+    r = broker_open_loop(b);
+    if (r < 0) {
+        b->router = router_free(b->router);
+        return failure_set(f, r, "cannot start: %s", strerror(-r));
+    }
+    return broker_start(b, f);
+}
+
 int broker_new(const struct options *o, struct broker **ret, struct failure *failure)
 {
     struct broker *b = calloc(1, sizeof(*b));
@@ -438,22 +508,20 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     }
     b->options = o;
     b->deadline_ns = UINT64_MAX;
+    if (!program_path(b->program, sizeof(b->program))) {
+        *b->program = '\0';
+    }
     b->roster.fd = -1;
     raise_descriptor_limit();
-    r = broker_open_router(b);
-    r = r < 0 ? r : broker_open_loop(b);
-    if (r < 0) {
-        (void) router_free(b->router);
-        free(b);
-        return failure_set(failure, r, "cannot start: %s", strerror(-r));
-    }
-    r = broker_start(b, failure);
-    if (r < 0) {
+    r = o->replace ? broker_inherit(b, failure) : broker_start_anew(b, failure);
+    if (r < 0 && b->router) {
         (void) broker_free(b);
-        return r;
+    } else if (r < 0) {
+        free(b);
+    } else {
+        *ret = b;
     }
-    *ret = b;
-    return 0;
+    return r;
 }
 
 static void on_walk(uv_handle_t *handle, void *n)

@@ -16,6 +16,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(ROUTER_STARTED, "router.started", false)                                                     \
     X(ROUTER_LISTENING, "router.listening", false)                                                 \
     X(ROUTER_SIGNAL, "router.signal", false)                                                       \
+    X(ROUTER_REPLACING, "router.replacing", false)                                                 \
+    X(ROUTER_REPLACED, "router.replaced", false)                                                   \
     X(ROUTER_STOPPING, "router.stopping", false)                                                   \
     X(ROUTER_CUT_OFF, "router.cut_off", false)                                                     \
     X(ROUTER_STOPPED, "router.stopped", false)                                                     \

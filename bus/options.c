@@ -275,6 +275,16 @@ static int parse_fd(struct options *o, const struct option_def *d, const char *t
     return 0;
 }
 
+static int parse_replace(struct options *o, const struct option_def *d, const char *text,
+                         struct failure *f)
+{
+    (void) d;
+    (void) text;
+    (void) f;
+    o->replace = true;
+    return 0;
+}
+
 /* ---- the table ---- */
 
 static const struct option_def options_general[] = {
@@ -292,6 +302,10 @@ static const struct option_def options_general[] = {
     {"General", "spin", VALUE_US,
      "longest time to look for input before sleeping, while that pays; 0 saves power", parse_us,
      offsetof(struct options, spin_us), 0, SPIN_US_MAX},
+    {"General", "replace", NULL, "take the place of the router that listens there", parse_replace,
+     0, 0, 0},
+    {"General", "replace-timeout", VALUE_MS, "time for a router that replaces this one to be ready",
+     parse_ms, offsetof(struct options, replace_timeout_ms), 10, 600000},
     {"Listening", "listen", "ADDRESS", "where to listen; may be given several times", parse_listen,
      0, 0, 0},
     {"Listening", "mode", "OCTAL", "mode of the socket files (default 0600)", parse_mode, 0, 0, 0},
@@ -407,7 +421,9 @@ static void print_help(FILE *out, const struct option_table *t, const struct opt
         "TIME is in milliseconds, or a number with ms or s. BYTES may end in K, M or G.\n"
         "\nSIGTERM and SIGINT stop the router when its clients have read what was on its way, a "
         "second\n"
-        "one at once. Exit codes: 0 stopped, 1 could not start or failed, 2 wrong usage.\n",
+        "one at once. SIGUSR2 replaces it by the program that is now where it was started from,\n"
+        "with the same arguments; its clients notice nothing. Exit codes: 0 stopped, 1 could not "
+        "start or failed, 2 wrong usage.\n",
         out);
 }
 
@@ -443,15 +459,30 @@ static int parse_one(struct options *o, const struct option_def *d, FILE *err)
     int r = d->parse(o, d, optarg, &why);
 
     if (r < 0) {
-        (void) failure_set(&f, r, "--%s: '%.200s': %.300s", d->name, optarg, why.text);
+        (void) failure_set(&f, r, "--%s: '%.200s': %.300s", d->name, optarg ? optarg : "",
+                           why.text);
         return complain(err, f.text);
     }
     return OPTIONS_RUN;
 }
 
+/* A router that replaces this one gets the same arguments, but for a descriptor that is closed by
+ * then. from, n: those of one option. */
+static void note_successor(struct options *o, const struct option_def *d, char **from, int n)
+{
+    if (d->parse == parse_fd || d->parse == parse_replace) {
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        o->successor[o->n_successor++] = from[i];
+    }
+}
+
 static int parse_all(struct options *o, const struct option_table *t, int argc, char **argv,
                      FILE *err)
 {
+    static char replace[] = "--replace";
+    int at = 1;
     int c;
 
     optind = 0; /* begin anew, however often this is called */
@@ -469,7 +500,10 @@ static int parse_all(struct options *o, const struct option_table *t, int argc, 
         if (r != OPTIONS_RUN) {
             return r;
         }
+        note_successor(o, &t->defs[c - 0x100], argv + at, optind - at);
+        at = optind;
     }
+    o->successor[o->n_successor++] = replace;
     if (optind < argc) {
         struct failure f;
 
@@ -534,17 +568,24 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
     *ret = (struct options){
         .access = {.mode = 0600, .owner = LISTENER_KEEP_ID, .group = LISTENER_KEEP_ID},
         .drain_timeout_ms = 5000,
+        .replace_timeout_ms = 5000,
         .restart_grace_ms = 2000,
         .spin_us = SPIN_US_DEFAULT,
         .log_level = LOG_INFO,
         .ready_fd = -1,
         .limits = LIMITS_DEFAULT,
     };
+    ret->successor = calloc((size_t) argc + 3, sizeof(char *));
+    if (!ret->successor) {
+        return -ENOMEM;
+    }
+    ret->successor[ret->n_successor++] = argv[0];
     option_table_init(&t);
     r = parse_all(ret, &t, argc, argv, err);
     if (r >= 0x100) {
         if (strcmp(t.defs[r - 0x100].name, "help") == 0) {
             const struct options defaults = {.drain_timeout_ms = 5000,
+                                             .replace_timeout_ms = 5000,
                                              .restart_grace_ms = 2000,
                                              .spin_us = SPIN_US_DEFAULT,
                                              .limits = LIMITS_DEFAULT};
@@ -565,6 +606,8 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
 void options_fini(struct options *o)
 {
     free(o->addresses);
+    free(o->successor);
+    o->successor = NULL;
     o->addresses = NULL;
     o->n_addresses = 0;
 }

@@ -3,6 +3,7 @@
 /* The command line of bus-router: one table makes the parser, its error messages and --help. Reads
  * no files and starts nothing. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,10 +23,14 @@ struct options {
     size_t n_addresses;
     struct listener_access access;
     uint64_t drain_timeout_ms;
+    uint64_t replace_timeout_ms;
     uint64_t restart_grace_ms; /* 0: nobody is waited for */
     uint64_t spin_us;          /* how long to look for input before sleeping */
     uint64_t log_level;        /* enum log_level */
     int ready_fd;              /* -1: none */
+    bool replace;              /* a router that runs */
+    char **successor;          /* arguments for one that replaces this one, NULL-terminated */
+    size_t n_successor;
     struct limits limits;
 };
 

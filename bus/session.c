@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/macros.h"
 #include "base/sock.h"
+#include "core/kinds.h"
 #include "log.h"
 
 /* Frames and deliveries that one client may cause before it is the next one's turn. */
@@ -320,5 +321,73 @@ void sessions_close_all(struct sessions *all)
         if (s->peer) {
             session_close_goodbye(s);
         }
+    }
+}
+
+void session_drop(struct peer *p)
+{
+    session_close(peer_userdata(p), LOG_DEBUG, "gone", "");
+}
+
+/* ---- another process takes over ---- */
+
+void sessions_save(const struct sessions *all, struct image *image)
+{
+    struct record_writer *w = &image->records;
+    const struct session *s;
+
+    DL_FOREACH (all->head, s) {
+        struct link_rest rest = link_rest(&s->link);
+
+        if (!s->peer) {
+            continue; /* it is closing */
+        }
+        record_begin(w, STATE_LINK);
+        record_number(w, LINK_CONNECTION, peer_connection_id(s->peer));
+        record_bytes(w, LINK_REST, rest.data, rest.len);
+        record_number(w, LINK_HAS_PARCELS, rest.has_parcels);
+        record_number(w, LINK_IS_DEAF, rest.deaf);
+        record_number(w, LINK_HAS_ENDED, rest.ended);
+        record_end(w);
+        (void) image_add_fds(image, &s->link.fd, 1);
+    }
+}
+
+int session_adopt(struct sessions *all, struct peer *p, const struct record *record, int *take_fd)
+{
+    AUTO_FREE struct session *s = calloc(1, sizeof(*s));
+    struct text kept = record_text(record, LINK_REST);
+    const struct link_rest rest = {.data = (const uint8_t *) kept.data,
+                                   .len = kept.len,
+                                   .has_parcels = record_get(record, LINK_HAS_PARCELS),
+                                   .deaf = record_get(record, LINK_IS_DEAF),
+                                   .ended = record_get(record, LINK_HAS_ENDED)};
+    int r;
+
+    if (!s) {
+        return -ENOMEM;
+    }
+    s->all = all;
+    s->peer = p;
+    r = link_adopt(&s->link, all->loop, take_fd, peer_info(p)->packets ? LINK_PACKETS : LINK_STREAM,
+                   &session_link_ops, &rest);
+    if (r < 0) {
+        return r;
+    }
+    peer_force_input(p, rest.len);
+    peer_set_userdata(p, s);
+    DL_APPEND(all->head, s);
+    all->n++;
+    TAKE(s);
+    return 0;
+}
+
+void sessions_start(struct sessions *all)
+{
+    struct session *s;
+
+    DL_FOREACH (all->head, s) {
+        session_update_reading(s);
+        link_start(&s->link);
     }
 }

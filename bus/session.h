@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "core/image.h"
 #include "core/router.h"
 #include "io/link.h"
 
@@ -24,6 +25,18 @@ void session_open(struct sessions *all, int *take_fd, enum link_kind kind);
 
 /* Sends the output of a peer that is dirty, and ends the session if that was its last. */
 void session_flush(struct peer *p);
+
+/* Ends the session of a peer without a goodbye. */
+void session_drop(struct peer *p);
+
+/* ---- another process takes over ---- */
+
+/* Records of all sessions, and their descriptors; they go on as they are. */
+void sessions_save(const struct sessions *all, struct image *image);
+/* A session that was another process's; takes the descriptor. Nothing is read or written before
+ * sessions_start(). 0 or a negative errno. */
+int session_adopt(struct sessions *all, struct peer *p, const struct record *record, int *take_fd);
+void sessions_start(struct sessions *all);
 
 /* Ends all sessions at once. */
 void sessions_close_all(struct sessions *all);

@@ -358,3 +358,52 @@ void groups_work(struct router *r)
         group_bury(d);
     }
 }
+
+/* ---- built up again ---- */
+
+static bool unacked_restore(struct member *m, struct delivery *d)
+{
+    if (d->number == 0 || delivery_find(m, d->number) || table_prepare(&m->deliveries) < 0) {
+        return false;
+    }
+    table_insert(&m->deliveries, d->number, d);
+    DL_APPEND(m->unacked, d);
+    m->n_unacked++;
+    m->unacked_bytes += d->message->size;
+    d->group->peer.router->counters.messages_unacknowledged_now++;
+    return true;
+}
+
+bool delivery_restore(const struct delivery *as, struct member *m, bool is_out)
+{
+    struct group *g = as->group;
+    struct delivery *d;
+
+    if (!(g->flags & SUB_ACK) || (is_out && !m)) {
+        return false;
+    }
+    d = calloc(1, sizeof(*d));
+    if (!d) {
+        return false;
+    }
+    d->message = message_ref(as->message);
+    d->group = g;
+    d->number = as->number;
+    d->deliveries = as->deliveries;
+    d->refused_by = as->refused_by;
+    d->round = g->round;
+    g->n_deliveries++;
+    quota_force(&g->peer.quota, delivery_memory(d));
+    if (is_out && !unacked_restore(m, d)) {
+        delivery_free(d);
+        return false;
+    }
+    if (!is_out) {
+        struct delivery **list = m ? &m->returned : &g->returned;
+
+        DL_APPEND(*list, d);
+        g->n_returned++;
+        sub_count_queued(g->face, 1, d->message->size);
+    }
+    return true;
+}

@@ -116,3 +116,10 @@ void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m)
         peer_send_status(p, &status);
     }
 }
+
+bool alias_restore(struct peer *p, const struct wire_advertise *m)
+{
+    enum bus_status code = BUS_STATUS_OK;
+
+    return p->state == PEER_READY && !advertise(p, m, &code);
+}

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Alarms of subscriptions that no message has matched for a time. A message only notes when it
  * came; the timer, when it fires, finds out whether that was long ago. */
+#include "core/alarm.h"
 #include <stdlib.h>
 #include "core/state.h"
 
 #define NS_PER_MS UINT64_C(1000000)
-
-struct alarm {
-    struct timer timer;
-    struct sub *sub; /* its owner */
-    uint64_t period_ns;
-    uint64_t last_ns; /* the last message, or SUBSCRIBE */
-    bool is_told;     /* and no message has come since */
-};
 
 static struct alarm **alarm_of(const struct sub *s)
 {
@@ -104,4 +97,18 @@ void alarms_fini(struct peer *p)
     free(p->alarms);
     p->alarms = NULL;
     p->n_alarms_max = 0;
+}
+
+void alarm_restore(struct sub *s, uint64_t last_ns, bool is_told, uint64_t timer_ns)
+{
+    struct router *r = s->peer->router;
+    struct alarm *a = *alarm_of(s);
+
+    a->last_ns = MIN(last_ns, r->now.monotonic_ns);
+    a->is_told = is_told;
+    if (is_told) {
+        timer_stop(&r->timers, &a->timer);
+    } else {
+        timer_set(&r->timers, &a->timer, timer_ns, alarm_fire);
+    }
 }

@@ -2,6 +2,7 @@
 /* What goes to a requester: answers and the ends of its requests, in their order. If the client
  * does not read they wait here, charged to it. */
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 #include "core/envelope.h"
 #include "core/request.h"
@@ -10,14 +11,6 @@
 
 /* Fields 1 and 2 of ANSWER: call and part. */
 #define ANSWER_LEAD_MAX (2 * HOT_SUBSCRIPTION_MAX)
-
-struct answer {
-    struct answer *prev, *next; /* peer.answers */
-    uint32_t number, part;
-    bool wants_fds;
-    struct message *message; /* NULL: the end */
-    struct wire_done done;   /* its text is static */
-};
 
 struct answer_lead {
     uint8_t bytes[ANSWER_LEAD_MAX];
@@ -178,4 +171,28 @@ bool answers_drop(struct peer *p, unsigned *budget)
         answer_free(p, p->answers);
     }
     return !p->answers;
+}
+
+/* ---- built up again ---- */
+
+bool answer_restore(struct peer *p, const struct answer *as)
+{
+    struct text text = as->done.text;
+    struct answer *a = malloc(sizeof(*a) + text.len); /* the text is no static one here */
+
+    if (!a) {
+        return false;
+    }
+    *a = *as;
+    memcpy(a + 1, text.data, text.len);
+    a->done.text.data = (const char *) (a + 1);
+    charge_force(&p->charge, answer_memory(a));
+    if (a->message) {
+        (void) message_ref(a->message);
+        if (a->message->cargo) {
+            a->message->cargo->n_wanted++;
+        }
+    }
+    DL_APPEND(p->answers, a);
+    return true;
 }

@@ -208,3 +208,41 @@ void buffers_drop_all(struct peer *p)
     p->buffers = NULL;
     p->n_buffers_max = 0;
 }
+
+/* ---- built up again ---- */
+
+struct buffer *buffer_restore(struct router *r, const struct buffer *as)
+{
+    struct peer *p = as->sender->peer;
+    struct buffer *b;
+
+    if (as->registered &&
+        (!p || p->state == PEER_CLOSING || as->number == 0 ||
+         as->number > r->config.limits.buffers_max ||
+         !peer_table_reach(p, (void ***) &p->buffers, &p->n_buffers_max, as->number) ||
+         p->buffers[as->number - 1])) {
+        return NULL;
+    }
+    b = calloc(1, sizeof(*b));
+    if (!b || !idpool_put(&r->buffer_ids, as->id, b)) {
+        free(b);
+        return NULL;
+    }
+    *b = *as;
+    b->refs = 1;
+    b->router = r;
+    (void) sender_ref(b->sender);
+    charge_init(&b->charge, &b->sender->descriptors);
+    if (b->parcel) {
+        (void) parcel_ref(b->parcel);
+        charge_force(&b->charge, 1);
+    }
+    r->counters.buffers_now++;
+    if (b->registered) {
+        p->buffers[b->number - 1] = b;
+        p->buffer_bytes += b->bytes;
+        charge_force(&p->charge, sizeof(*b));
+        (void) buffer_ref(b);
+    }
+    return b;
+}

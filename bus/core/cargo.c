@@ -458,6 +458,22 @@ void release_handle(struct peer *p, const struct wire_release *m)
     peer_pump_waiting(p);
 }
 
+bool lease_restore(struct peer *p, uint32_t lease, struct message *m)
+{
+    uint32_t n_before = p->leases.n_slots;
+
+    if (!m->cargo || !m->cargo->buffer || !idpool_put(&p->leases, lease, m)) {
+        return false;
+    }
+    charge_force(&p->charge,
+                 (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) + lease_memory(m));
+    p->router->counters.leases_now++;
+    p->lease_bytes += m->cargo->bytes;
+    m->cargo->n_leases++;
+    (void) message_ref(m);
+    return true;
+}
+
 void leases_drop_all(struct peer *p)
 {
     for (uint32_t lease = 1; lease <= p->leases.n_slots && p->leases.n_used > 0; lease++) {

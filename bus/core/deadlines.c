@@ -63,6 +63,13 @@ static void retry_all(struct router *r)
     }
 }
 
+void router_retry(struct router *r)
+{
+    if (r->retry_ns) {
+        retry_all(r);
+    }
+}
+
 static void reap_turn(struct router *r)
 {
     uint64_t budget = r->work - r->reaped_work + REAP_IN_A_TURN;

@@ -105,3 +105,18 @@ void drains_finish(struct router *r, unsigned budget)
         peer_finish(p, &budget);
     }
 }
+
+/* ---- built up again ---- */
+
+bool drain_restore(struct sub *s)
+{
+    if (!place_reserve(s)) {
+        return false;
+    }
+    alarm_drop(s);
+    s->flags |= SUB_DRAINING;
+    if (s->flags & SUB_MEMBER) {
+        member_restore_draining(s);
+    }
+    return true;
+}

@@ -10,6 +10,8 @@ struct sub;
 
 /* Nothing new is for it from here on. False if limits or memory forbid. */
 bool drain_begin(struct sub *s);
+/* It drained in another router. False if out of memory. */
+bool drain_restore(struct sub *s);
 /* Whether nothing is left of what a draining subscription had. */
 bool drain_is_over(const struct sub *s);
 /* Something of it has gone: it may be over, which drains_finish() finds out. Cannot fail. */

@@ -520,6 +520,11 @@ void member_drain(struct sub *s)
     places_thaw(g);
 }
 
+void member_restore_draining(struct sub *s)
+{
+    member_of(s)->group->n_draining++;
+}
+
 void member_welcome(struct sub *s)
 {
     struct group *g = member_of(s)->group;

@@ -52,6 +52,8 @@ uint64_t member_memory(void);
 /* It gets nothing new any more. If no other member does, the group itself drains: it matches
  * nothing, and what waits goes to its members still. */
 void member_drain(struct sub *s);
+/* It drained in another router; nothing waits yet. */
+void member_restore_draining(struct sub *s);
 /* A draining member has nothing to acknowledge and nothing to wait for. */
 bool member_is_idle(const struct sub *s);
 /* A new one: if the group was draining, it is not any more. */

@@ -48,6 +48,35 @@ void idpool_remove(struct idpool *pool, uint32_t id)
     pool->n_used--;
 }
 
+bool idpool_put(struct idpool *pool, uint32_t id, void *object)
+{
+    if (id == 0 || id > IDPOOL_PUT_MAX) {
+        return false;
+    }
+    while (id > pool->n_slots) {
+        if (!idpool_grow(pool)) {
+            return false;
+        }
+    }
+    if (!(pool->slots[id - 1] & 1)) {
+        return false;
+    }
+    pool->slots[id - 1] = (uintptr_t) object;
+    pool->n_used++;
+    return true;
+}
+
+void idpool_relink(struct idpool *pool)
+{
+    pool->free = pool->n_slots;
+    for (uint32_t i = pool->n_slots; i-- > 0;) {
+        if (pool->slots[i] & 1) {
+            pool->slots[i] = (uintptr_t) pool->free << 1 | 1;
+            pool->free = i;
+        }
+    }
+}
+
 void *idpool_get(const struct idpool *pool, uint32_t id)
 {
     if (id == 0 || id > pool->n_slots || (pool->slots[id - 1] & 1)) {

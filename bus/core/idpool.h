@@ -17,6 +17,13 @@ void idpool_fini(struct idpool *pool);
 /* The new object's number, or 0 if out of memory. The object's address must be even. */
 uint32_t idpool_add(struct idpool *pool, void *object);
 void idpool_remove(struct idpool *pool, uint32_t id);
+/* For a pool that is built up again: gives an object that very number, at most IDPOOL_PUT_MAX.
+ * False if it is out of range or taken, or there is no memory. Between these and idpool_relink()
+ * the pool is used for nothing but looking up and removing. */
+#define IDPOOL_PUT_MAX (1u << 24)
+bool idpool_put(struct idpool *pool, uint32_t id, void *object);
+/* Free numbers can be given out again. */
+void idpool_relink(struct idpool *pool);
 /* NULL if there is none. */
 void *idpool_get(const struct idpool *pool, uint32_t id);
 

@@ -3,34 +3,11 @@
  * matches of a watched topic only notes it; presence_turn() counts, once for all changes of a turn.
  * New wildcard subscriptions, which topics find when they are published to, are found for watched
  * topics by a sweep over these: docs/decisions/026-presence.md. */
+#include "core/interest.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
 #include "core/state.h"
-
-/* One alias whose publisher wants to know. */
-struct watch {
-    struct watch *prev, *next;                 /* interest.watches */
-    struct watch *waiting_prev, *waiting_next; /* peer.waiting_watches */
-    struct interest *interest;
-    struct peer *peer;
-    uint32_t alias;
-    uint32_t told;
-    bool is_told;
-    bool is_waiting;
-};
-
-/* A topic with such aliases. */
-struct interest {
-    struct interest *prev, *next;                 /* presence.watched */
-    struct interest *changed_prev, *changed_next; /* presence.changed */
-    struct router *router;
-    struct topic *topic; /* its aliases keep it */
-    struct watch *watches;
-    bool is_changed;
-};
-
-#define WATCH_BYTES (sizeof(struct watch) + sizeof(struct interest))
 
 static void interest_change(struct interest *i)
 {

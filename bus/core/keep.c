@@ -155,12 +155,12 @@ void keep_clear_all(struct router *r)
 
 /* ---- who wants it ---- */
 
-static struct keep *keep_get(struct peer *p, struct topic *t)
+static struct keep *keep_get(struct router *r, struct topic *t)
 {
     if (!t->keep) {
         t->keep = calloc(1, sizeof(*t->keep));
         if (t->keep) {
-            t->keep->router = p->router;
+            t->keep->router = r;
             t->keep->topic = topic_ref(t);
         }
     }
@@ -213,7 +213,7 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
     if (m->retain_messages == 0) {
         return NULL;
     }
-    k = keep_get(p, t);
+    k = keep_get(p->router, t);
     if (!k) {
         idset_remove(&p->owned, m->alias);
         idset_remove(&p->wishes, m->alias);
@@ -371,6 +371,42 @@ void clear_handle(struct peer *p, const struct wire_clear *m)
         p->router->work += t->keep->n;
         keep_clear(t->keep);
     }
+}
+
+/* ---- built up again ---- */
+
+bool keep_restore(struct router *r, struct topic *t, uint32_t n_max, uint32_t ttl_ms)
+{
+    struct keep *k = keep_get(r, t);
+
+    if (k) {
+        k->n_max = n_max;
+        k->ttl_ms = ttl_ms;
+    }
+    return k;
+}
+
+bool kept_restore(struct topic *t, struct message *m, uint64_t end_ns, bool is_routers)
+{
+    const struct message_parts parts = message_parts_of(m);
+    enum bus_status status;
+    struct kept *k;
+
+    if (!t->keep || m->topic != t || t->keep->n >= t->keep->n_max) {
+        return false;
+    }
+    k = keep_prepare(t, &parts, message_parts_body_bytes(&parts), &status);
+    if (!k) {
+        return false;
+    }
+    k->is_routers = is_routers;
+    keep_commit(k, m);
+    if (end_ns) {
+        timer_set(&t->keep->router->timers, &k->timer, end_ns, on_expired);
+    } else {
+        timer_stop(&t->keep->router->timers, &k->timer);
+    }
+    return true;
 }
 
 /* ---- tests ---- */

@@ -73,6 +73,12 @@ void keep_clear_all(struct router *r);
 typedef void (*keep_visit_fn)(struct sub *s, struct match *match, struct message *m);
 void keep_walk(struct sub *s, enum bus_retained retained, keep_visit_fn visit);
 
+/* The topic keeps so much and so long, as in another router. False if out of memory. */
+bool keep_restore(struct router *r, struct topic *t, uint32_t n_max, uint32_t ttl_ms);
+/* What a topic kept in another router: end_ns is 0 if it has no end. False if out of memory, or the
+ * topic does not keep that much. */
+bool kept_restore(struct topic *t, struct message *m, uint64_t end_ns, bool is_routers);
+
 void clear_handle(struct peer *p, const struct wire_clear *m);
 
 /* Asserts the invariants; for tests. Returns what all users are charged with. */

@@ -125,6 +125,8 @@ void group_bury(struct delivery *d);
 
 /* In or out of group.ready, as it can take something or not. */
 void member_refresh(struct member *m);
+/* In group.ready, as it was in another router. */
+void member_restore_ready(struct member *m);
 /* What waits goes to whom it can. */
 void group_pump(struct group *g);
 /* A loss to be told before all that waits; it has been counted. */
@@ -141,6 +143,9 @@ void delivery_free(struct delivery *d);
 bool delivery_give_up(struct delivery *d, struct delivery **list);
 /* What a member that leaves has not done goes back to the group. */
 void deliveries_take_back(struct member *m);
+/* One that was another router's: what as says, in the hands of that member if it is out, else back
+ * and waiting for it, or for any if m is NULL. False if out of memory, or it cannot be. */
+bool delivery_restore(const struct delivery *as, struct member *m, bool is_out);
 /* What came back and waits for a member goes to those who have its keys now. */
 void returned_hand_over(struct member *m);
 /* What it is charged with. */

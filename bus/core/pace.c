@@ -258,6 +258,32 @@ struct sub_outcome pace_message(struct sub *s, struct match *match,
     return sub_pass(s, match, parts, message);
 }
 
+/* ---- built up again ---- */
+
+bool pace_restore(struct sub *s, struct match *match, struct message *m,
+                  const struct gap *conflated, uint64_t end_ns)
+{
+    struct router *r = s->peer->router;
+    const struct pacer *pacer = s->queue->pacer;
+    struct pace *pace;
+
+    if (match->sub != s || (m && m->topic != match->topic) || (!m && conflated->count > 0) ||
+        table_find(&pacer->by_topic, topic_hash(pacer, match->topic), topic_equals, match->topic)) {
+        return false;
+    }
+    pace = pace_new(s, match);
+    if (!pace) {
+        return false;
+    }
+    timer_set(&r->timers, &pace->timer, end_ns, on_interval);
+    if (m) {
+        charge_force(&s->queue->charge, message_memory(m));
+        waiting_set(pace, m);
+        pace->conflated = *conflated;
+    }
+    return true;
+}
+
 /* ---- all of them ---- */
 
 void pacer_begin_round(struct pacer *pacer)

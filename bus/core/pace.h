@@ -45,5 +45,9 @@ struct sub_outcome pace_message(struct sub *s, struct match *match,
 void pacer_begin_round(struct pacer *pacer);
 /* What waits goes now. There may be no pacer. */
 void pacer_flush(struct sub *s);
+/* A topic whose interval has begun in another router, and what waits for its end, or NULL. False if
+ * out of memory, or it cannot be. */
+bool pace_restore(struct sub *s, struct match *match, struct message *m,
+                  const struct gap *conflated, uint64_t end_ns);
 /* Asserts the invariants; for tests. */
 void pacer_check(const struct pacer *pacer);

@@ -420,3 +420,54 @@ void reliable_check(const struct peer *p)
     assert(n_next == rel->next.n && n_aliases == rel->n_aliases);
     assert(p->state == PEER_CLOSING || n_noted == rel->n_listed);
 }
+
+/* ---- built up again ---- */
+
+bool reliable_restore(struct peer *p, uint64_t done, uint64_t told)
+{
+    struct reliable *rel = reliable_get(p);
+
+    if (!rel || rel->marks || rel->done > 0) {
+        return false;
+    }
+    rel->done = done;
+    rel->told = told;
+    return true;
+}
+
+bool reliable_restore_note(struct peer *p, struct sub *s, uint64_t sequence)
+{
+    struct reliable *rel = p->reliable;
+    struct reliance *place = reliance_get(s);
+    struct mark *m = rel->marks;
+    struct note *n;
+
+    if (!place || place->is_stalled || (s->peer->state == PEER_CLOSING && !s->peer->group)) {
+        return false;
+    }
+    if (!m) {
+        m = calloc(1, sizeof(*m));
+        if (!m) {
+            return false;
+        }
+        charge_force(&p->charge, sizeof(*m));
+        m->owner = rel;
+        m->sequence = sequence;
+    }
+    DL_FOREACH2(m->notes, n, mark_next)
+    {
+        if (n->place == place) {
+            return false; /* never for a new mark, which has none */
+        }
+    }
+    if (!note_new(m, place)) {
+        if (!rel->marks) {
+            mark_free(m);
+        }
+        return false;
+    }
+    if (!rel->marks) {
+        DL_APPEND(rel->marks, m);
+    }
+    return true;
+}

@@ -105,6 +105,10 @@ void note_done(struct note *n);
 void note_free(struct note *n);
 /* Its round begins. */
 void note_leave_next(struct note *n);
+/* For a client that is built up again: how far it was told, and then each place that one mark for
+ * all of what is not done has a note at. False if it cannot be, or there is no memory. */
+bool reliable_restore(struct peer *p, uint64_t done, uint64_t told);
+bool reliable_restore_note(struct peer *p, struct sub *s, uint64_t sequence);
 /* Asserts the invariants; for tests. */
 void reliable_check(const struct peer *p);
 

@@ -359,6 +359,81 @@ static bool ask_all(struct peer *p, struct asked *a)
     return true; /* request_note_over() is the caller's, when the monitors have seen it */
 }
 
+/* ---- built up again ---- */
+
+static bool calls_restore(struct request *r, struct router *router, const uint64_t *ids)
+{
+    for (uint32_t i = 0; i < r->n_calls; i++) {
+        r->calls[i].request = r;
+        r->calls[i].id = ids[i];
+        r->calls[i].state = ids[i] ? CALL_WAITING : CALL_OVER;
+        if (ids[i] && ids[i] >> CALL_PLACE_BITS <= router->n_calls &&
+            idpool_put(&router->calls, (uint32_t) (ids[i] & CALLS_MAX), &r->calls[i])) {
+            continue;
+        }
+        if (ids[i]) {
+            while (i-- > 0) {
+                if (ids[i]) {
+                    idpool_remove(&router->calls, (uint32_t) (ids[i] & CALLS_MAX));
+                }
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+struct request *request_restore(struct peer *p, uint32_t number, struct topic *t,
+                                const uint64_t *ids, uint32_t n_calls)
+{
+    struct router *router = p->router;
+    struct request *r;
+
+    if (p->state != PEER_READY || p->tap || number == 0 ||
+        number > router->config.limits.requests_max || n_calls == 0 ||
+        !peer_table_reach(p, (void ***) &p->requests, &p->n_requests_max, number) ||
+        p->requests[number - 1]) {
+        return NULL;
+    }
+    r = calloc(1, sizeof(*r) + n_calls * sizeof(struct call));
+    if (!r) {
+        return NULL;
+    }
+    r->n_calls = n_calls;
+    if (!calls_restore(r, router, ids)) {
+        free(r);
+        return NULL;
+    }
+    charge_init(&r->charge, &p->quota);
+    charge_force(&r->charge, request_memory(t, n_calls));
+    r->peer = p;
+    r->topic = topic_ref(t);
+    r->number = number;
+    p->requests[number - 1] = r;
+    p->n_requests++;
+    router->counters.requests_now++;
+    for (uint32_t i = 0; i < n_calls; i++) {
+        r->n_over += r->calls[i].state == CALL_OVER;
+        router->counters.calls_now += r->calls[i].state != CALL_OVER;
+    }
+    request_rearm(r);
+    return r;
+}
+
+void request_restore_end(struct request *r, uint64_t ns)
+{
+    timer_set(&r->peer->router->timers, &r->timer, ns, request_on_timer);
+}
+
+void request_restore_message(struct request *r, struct message *m)
+{
+    r->message = message_ref(m);
+    charge_force(&r->charge, message_memory(m));
+    if (m->cargo) {
+        m->cargo->n_wanted++;
+    }
+}
+
 /* ---- REQUEST ---- */
 
 static void request_show(struct peer *p, const struct asked *a, uint64_t id, uint32_t n_matched)

@@ -71,6 +71,15 @@ struct call_queue {
     struct call *calls; /* of call.next; never empty */
 };
 
+/* What a requester is to be told, and has no room for. */
+struct answer {
+    struct answer *prev, *next; /* peer.answers */
+    uint32_t number, part;
+    bool wants_fds;
+    struct message *message; /* NULL: the end */
+    struct wire_done done;   /* its text is static */
+};
+
 /* ---- request.c ---- */
 
 /* The requester goes: what it has asked for is cancelled. False if the budget was used up before
@@ -82,6 +91,14 @@ void request_note_over(struct request *r);
 void request_rearm(struct request *r);
 /* All calls end, and the requester is told why. */
 void request_end(struct request *r, enum bus_status status, const char *why);
+
+/* One that was another router's, whose calls have these numbers (0: over): they wait, and are in no
+ * row yet. NULL if out of memory, or it cannot be. */
+struct request *request_restore(struct peer *p, uint32_t number, struct topic *t,
+                                const uint64_t *ids, uint32_t n_calls);
+/* When its time is over, and what calls that wait will say. */
+void request_restore_end(struct request *r, uint64_t ns);
+void request_restore_message(struct request *r, struct message *m);
 
 /* ---- call.c ---- */
 
@@ -141,3 +158,6 @@ void answer_done(struct peer *p, const struct wire_done *done);
 void answers_pump(struct peer *p);
 /* False if the budget was used up before that. */
 bool answers_drop(struct peer *p, unsigned *budget);
+
+/* One that was another router's, behind the others. False if out of memory. */
+bool answer_restore(struct peer *p, const struct answer *as);

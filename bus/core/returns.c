@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/image.h"
 #include "core/state.h"
 
 static uint32_t id_hash(const struct router *r, const struct session_id *id)
@@ -76,6 +77,7 @@ static void hold_end(struct router *r)
     DL_FOREACH (r->peers, p) {
         if (p->is_held) {
             p->is_held = false;
+            parcels_watch(p);
             peer_mark_dirty(p);
         }
     }
@@ -128,6 +130,7 @@ bool hold_begins(struct peer *p, const uint8_t *data, size_t len)
         return false;
     }
     p->is_held = true;
+    parcels_unwatch(p); /* it is not the client that is late */
     return true;
 }
 
@@ -151,5 +154,19 @@ void returns_ended(struct peer *p)
     if (p->comes_back) {
         p->comes_back = false;
         p->router->config.sessions->ended(p->router->config.sessions_userdata, &id);
+    }
+}
+
+void router_list_returning(const struct router *r)
+{
+    const struct session_ops *ops = r->config.sessions;
+    const struct peer *p;
+
+    DL_FOREACH (r->peers, p) {
+        const struct session_id id = id_of(p);
+
+        if (ops && p->comes_back) {
+            ops->begun(r->config.sessions_userdata, &id);
+        }
     }
 }

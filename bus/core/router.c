@@ -79,6 +79,7 @@ struct router *router_free(struct router *r)
             router_remove_peer(r, r->peers);
         }
     }
+    parcel_unref(r->replacement);
     presence_fini(r);
     expected_forget(r);
     keep_clear_all(r);
@@ -112,16 +113,19 @@ void sender_forget(struct router *r, uint32_t id)
     idset_remove(&r->introduced, id);
 }
 
-static struct sender *sender_new(struct router *r, const struct peer_info *info)
+struct sender *sender_make(struct router *r, uint32_t uid, uint32_t id)
 {
     struct sender *s = calloc(1, sizeof(*s));
 
     if (!s) {
         return NULL;
     }
-    s->user =
-        users_get(&r->users, info->uid, &r->descriptors, r->config.limits.user_descriptors_max);
-    s->id = s->user ? idpool_add(&r->sender_ids, s) : 0;
+    s->user = users_get(&r->users, uid, &r->descriptors, r->config.limits.user_descriptors_max);
+    if (s->user && id == 0) {
+        s->id = idpool_add(&r->sender_ids, s);
+    } else if (s->user && idpool_put(&r->sender_ids, id, s)) {
+        s->id = id;
+    }
     if (s->id == 0) {
         user_unref(s->user);
         free(s);
@@ -133,17 +137,53 @@ static struct sender *sender_new(struct router *r, const struct peer_info *info)
     }
     s->refs = 1;
     s->ids = &r->sender_ids;
+    s->uid = uid;
+    return s;
+}
+
+static struct sender *sender_new(struct router *r, const struct peer_info *info)
+{
+    struct sender *s = sender_make(r, info->uid, 0);
+
+    if (!s) {
+        return NULL;
+    }
     s->connection_id = ++r->next_connection_id;
-    s->uid = info->uid;
     s->gid = info->gid;
     s->pid = info->pid;
     sender_forget(r, s->id);
     return s;
 }
 
+struct peer *peer_make(struct router *r, struct sender *s, const struct peer_info *info)
+{
+    struct peer *p = calloc(1, sizeof(*p));
+
+    if (!p) {
+        return NULL;
+    }
+    p->sender = s;
+    s->peer = p;
+    p->router = r;
+    p->info = *info;
+    p->inline_max =
+        info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
+    p->output_max = r->config.limits.output_bytes_max;
+    outq_init(&p->out, &r->pool);
+    quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
+    charge_init(&p->parcels_charge, &s->descriptors);
+    charge_init(&p->charge, &p->quota);
+    windows_init(&p->windows, &p->quota);
+    charge_force(&p->charge, sizeof(*p) + sizeof(*s)); /* bounded by clients_max */
+    DL_APPEND(r->peers, p);
+    r->counters.clients_now++;
+    return p;
+}
+
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
                     struct peer **ret)
 {
+    struct sender *s;
     struct peer *p;
 
     r->now = *now;
@@ -152,31 +192,17 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
         r->counters.clients_refused++;
         return ROUTER_FULL;
     }
-    p = calloc(1, sizeof(*p));
+    s = sender_new(r, info);
+    if (!s) {
+        return -ENOMEM;
+    }
+    p = peer_make(r, s, info);
     if (!p) {
+        sender_unref(s);
         return -ENOMEM;
     }
-    p->sender = sender_new(r, info);
-    if (!p->sender) {
-        free(p);
-        return -ENOMEM;
-    }
-    p->sender->peer = p;
-    p->router = r;
-    p->info = *info;
-    p->inline_max =
-        info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
-    p->output_max = r->config.limits.output_bytes_max;
-    outq_init(&p->out, &r->pool);
-    quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
-    charge_init(&p->parcels_charge, &p->sender->descriptors);
-    charge_init(&p->charge, &p->quota);
-    windows_init(&p->windows, &p->quota);
-    charge_force(&p->charge, sizeof(*p) + sizeof(*p->sender)); /* bounded by clients_max */
     p->deadline_ns = now->monotonic_ns + r->config.limits.hello_timeout_ms * NS_PER_MS;
     DL_APPEND2(r->greeting, p, timed_prev, timed_next);
-    DL_APPEND(r->peers, p);
-    r->counters.clients_now++;
     r->counters.clients_total++;
     *ret = p;
     return ROUTER_OK;
@@ -202,7 +228,7 @@ size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
 
 /* The output's memory is the peer's; how much there can be is bounded by output_max and
  * peer_wants_input(). */
-static void output_charge(struct peer *p)
+void peer_charge_output(struct peer *p)
 {
     if (p->out.capacity_bytes >= p->out_charged) {
         charge_force(&p->charge, p->out.capacity_bytes - p->out_charged);
@@ -331,10 +357,11 @@ void router_remove_peer(struct router *r, struct peer *p)
     }
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
+    r->replacer = r->replacer == p ? NULL : r->replacer;
     dirty_remove(r, p);
     outq_fini(&p->out);
     leases_drop_all(p);
-    output_charge(p);
+    peer_charge_output(p);
     r->counters.clients_now--;
     p->is_gone = true;
     peer_doom(p);
@@ -471,6 +498,9 @@ static void dispatch(struct peer *p, const struct frame *f, const union wire_any
     case VERB_CANCEL:
         cancel_handle(p, &m->cancel);
         return;
+    case VERB_REPLACE:
+        replace_handle(p, &m->replace, parcel);
+        return;
     case VERB_RESTORED:
         restored_handle(p, &m->restored);
         return;
@@ -497,7 +527,7 @@ static bool takes_descriptors(const struct peer *p, const struct frame *f)
 {
     return p->router->config.descriptors && f->fds <= FRAME_FDS_MAX &&
            (f->verb == VERB_PUBLISH || f->verb == VERB_BUFFER || f->verb == VERB_REQUEST ||
-            f->verb == VERB_REPLY);
+            f->verb == VERB_REPLY || f->verb == VERB_REPLACE);
 }
 
 /* It answers for itself also if it must be refused for its descriptors. */
@@ -649,7 +679,7 @@ struct peer *router_next_dirty(struct router *r)
 
     if (p) {
         dirty_remove(r, p);
-        output_charge(p);
+        peer_charge_output(p);
     }
     return p;
 }
@@ -663,7 +693,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         interest_resume(p);
         reliable_retry(p);
     }
-    output_charge(p);
+    peer_charge_output(p);
     router_reap(r, REAP_AT_ONCE);
 }
 

@@ -93,6 +93,12 @@ void member_refresh(struct member *m)
     ready_settle(m->group, m);
 }
 
+void member_restore_ready(struct member *m)
+{
+    m->place = ++m->group->n_ready;
+    ready_settle(m->group, m);
+}
+
 /* The one that is to get the next message; NULL if none can take any. Outputs fill up, and clients
  * end, without a word to the group. */
 static struct member *ready_first(struct group *g)

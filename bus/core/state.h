@@ -176,17 +176,28 @@ struct router {
     uint64_t stopping_ns; /* when it is to be over, if is_stopping */
     bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
+    struct parcel *replacement; /* came with REPLACE, and waits for the process to take it */
+    struct peer *replacer;      /* who sent it; NULL if it has gone */
 };
 
 #define TAP_RECIPIENTS_MAX 1000u
 
 /* ---- router.c ---- */
 
+/* A sender with that number, or with any if it is 0, and one reference; NULL if out of memory, or
+ * the number is taken. */
+struct sender *sender_make(struct router *r, uint32_t uid, uint32_t id);
+/* A peer of that sender, whose reference it takes, on no timed list yet; NULL if out of memory. */
+struct peer *peer_make(struct router *r, struct sender *s, const struct peer_info *info);
+/* Its output has grown or shrunk. */
+void peer_charge_output(struct peer *p);
 /* The number is a new sender's. */
 void sender_forget(struct router *r, uint32_t id);
 /* Drops what closing peers own: so many units of work now, the rest when router_deadline() says.
  * Not while subscriptions are being walked. */
 void router_reap(struct router *r, unsigned budget);
+/* Tries again what there was no memory for, now. */
+void router_retry(struct router *r);
 #define REAP_AT_ONCE 256u
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
@@ -313,6 +324,8 @@ bool publish_as(struct router *r, const struct publication *pub);
 
 void advertise_handle(struct peer *p, const struct wire_advertise *m);
 void unadvertise_handle(struct peer *p, const struct wire_unadvertise *m);
+/* One that was another router's: as after an ADVERTISE. False if that would be refused. */
+bool alias_restore(struct peer *p, const struct wire_advertise *m);
 /* Returns how much more than one unit of work it was. */
 unsigned alias_drop(struct peer *p, uint32_t alias);
 /* The topic advertised under an alias, or NULL. */
@@ -339,6 +352,8 @@ void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
 /* Ends a subscription, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
+/* One that was another router's: as after a SUBSCRIBE. NULL if that would be refused. */
+struct sub *sub_restore(struct peer *p, const struct wire_subscribe *m);
 
 /* ---- buffer.c ---- */
 
@@ -348,6 +363,9 @@ void unbuffer_handle(struct peer *p, const struct wire_unbuffer *m);
 struct buffer *buffer_by_number(const struct peer *p, uint32_t number);
 /* The client does not know it any more. */
 void buffer_unlearn(struct peer *p, struct buffer *b);
+/* One that was another router's, with one reference more than that of its registration. NULL if out
+ * of memory, or it cannot be. */
+struct buffer *buffer_restore(struct router *r, const struct buffer *as);
 /* Those that a peer has registered, when it goes. */
 void buffers_drop_all(struct peer *p);
 
@@ -367,6 +385,8 @@ struct parcel *peer_claim_parcel(struct peer *p, unsigned n);
 /* RELEASE without flags. False if it is not that, or there is no such lease. */
 bool release_plain(struct peer *p, const uint8_t *header, size_t bytes);
 void release_handle(struct peer *p, const struct wire_release *m);
+/* One that the client has from another router. False if out of memory, or it cannot be. */
+bool lease_restore(struct peer *p, uint32_t lease, struct message *m);
 /* Buffers and descriptors of a peer that is going. */
 void cargo_drop_all(struct peer *p);
 /* Its leases, when it is gone: until then it reads messages that are in its output. */
@@ -396,6 +416,8 @@ bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t
 /* ---- tap.c ---- */
 
 void monitor_handle(struct peer *p, const struct wire_monitor *m);
+/* One that was another router's: as after a MONITOR. False if that would be refused. */
+bool tap_restore(struct peer *p, const struct wire_monitor *m);
 /* Tells a monitor what it missed, if there is room now. */
 void tap_flush_loss(struct peer *p);
 void tap_free(struct peer *p);
@@ -429,6 +451,10 @@ struct tap_record {
 };
 /* Shows a publish to the monitors, with what tap_note() collected. */
 void tap_emit(struct router *r, const struct tap_record *record);
+
+/* ---- replace.c ---- */
+
+void replace_handle(struct peer *p, const struct wire_replace *m, struct parcel *parcel);
 
 /* ---- snapshot.c ---- */
 

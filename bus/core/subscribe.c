@@ -324,3 +324,16 @@ void credit_handle(struct peer *p, const struct wire_credit *m)
         sub_add_credit(s, m->messages, m->bytes);
     }
 }
+
+/* ---- built up again ---- */
+
+struct sub *sub_restore(struct peer *p, const struct wire_subscribe *m)
+{
+    struct verdict v = subscribe_check(p, m);
+
+    if (p->state != PEER_READY || v.status != BUS_STATUS_OK) {
+        return NULL;
+    }
+    v = sub_add(p, m);
+    return v.status == BUS_STATUS_OK ? p->subs[m->subscription - 1] : NULL;
+}

@@ -279,6 +279,17 @@ void monitor_handle(struct peer *p, const struct wire_monitor *m)
     peer_send_status(p, &status);
 }
 
+bool tap_restore(struct peer *p, const struct wire_monitor *m)
+{
+    enum bus_status code;
+
+    (void) monitor_check(p, m, &code);
+    if (p->state == PEER_READY && code == BUS_STATUS_OK) {
+        (void) tap_new(p, m, &code);
+    }
+    return p->tap && code == BUS_STATUS_OK;
+}
+
 void tap_free(struct peer *p)
 {
     struct router *r = p->router;

@@ -50,17 +50,23 @@ struct topic *topics_find(const struct topics *ts, const char *name, size_t len)
     return table_find(&ts->by_name, name_hash(ts, name, len), name_equals, &key);
 }
 
-static struct topic *topic_new(struct topics *ts, const char *name, size_t len)
+/* With that number, or with any if it is 0. */
+static struct topic *topic_new(struct topics *ts, uint32_t id, const char *name, size_t len)
 {
     AUTO_FREE struct topic *t = calloc(1, MAX(sizeof(*t), offsetof(struct topic, name) + len));
 
     if (!t || table_prepare(&ts->by_name) < 0) {
         return NULL;
     }
-    t->id = idpool_add(&ts->ids, t);
-    if (t->id == 0) {
+    if (id == 0) {
+        id = idpool_add(&ts->ids, t);
+    } else if (!idpool_put(&ts->ids, id, t)) {
         return NULL;
     }
+    if (id == 0) {
+        return NULL;
+    }
+    t->id = id;
     t->refs = 1;
     t->topics = ts;
     t->matches = &t->first;
@@ -78,7 +84,12 @@ struct topic *topics_get(struct topics *ts, const char *name, size_t len)
 {
     struct topic *t = topics_find(ts, name, len);
 
-    return t ? topic_ref(t) : topic_new(ts, name, len);
+    return t ? topic_ref(t) : topic_new(ts, 0, name, len);
+}
+
+struct topic *topics_restore(struct topics *ts, uint32_t id, const char *name, size_t len)
+{
+    return id == 0 || topics_find(ts, name, len) ? NULL : topic_new(ts, id, name, len);
 }
 
 struct topic *topic_ref(struct topic *t)
@@ -235,6 +246,11 @@ struct match *topic_match(struct topic *t, struct sub *sub)
         return NULL;
     }
     return t->matches[t->n_matches - 1];
+}
+
+struct match *topic_restore_match(struct topic *t, struct sub *sub)
+{
+    return match_new(t, sub) ? t->matches[t->n_matches - 1] : NULL;
 }
 
 struct resolve {

@@ -92,6 +92,12 @@ size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
  * of memory: then it is looked for again later. */
 struct match *topic_match(struct topic *t, struct sub *sub);
 
+/* For topics that are built up again: a new one with that number and one reference. NULL if there
+ * is one of that name or number, or no memory. */
+struct topic *topics_restore(struct topics *ts, uint32_t id, const char *name, size_t len);
+/* The next of its matches. NULL if out of memory. */
+struct match *topic_restore_match(struct topic *t, struct sub *sub);
+
 static inline bool topic_is_resolved(const struct topic *t)
 {
     return t->epoch == t->topics->epoch;

@@ -5,44 +5,11 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/state.h"
+#include "core/will.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
 
 #define NS_PER_MS UINT64_C(1000000)
-
-/* Behind it: the headers, the topic, the texts of the headers, the body. */
-struct will {
-    struct will *prev, *next;           /* sender.wills, in the order in which they were set */
-    struct will *left_prev, *left_next; /* presence.wills, once its client has ended */
-    struct will *same_prev, *same_next; /* identity.waiting, while it waits */
-    struct sender *sender;              /* a reference, once its client has ended */
-    struct identity *identity;          /* a reference, while it waits */
-    struct quota *payer;                /* once its client has ended; before, it is the client */
-    struct timer timer;                 /* when it has waited long enough */
-    uint64_t memory;                    /* that is charged for it */
-    uint32_t delay_ms;
-    uint32_t n_headers;
-    bool is_ripe; /* it has waited */
-    uint8_t topic_len;
-    uint32_t body_bytes;
-    const char *topic;
-    const uint8_t *body;
-    struct wire_header headers[];
-};
-
-/* Clients of one uid, one name and one token: they are the same one that has returned. */
-struct identity {
-    uint32_t refs;        /* clients that are there, and wills that wait */
-    uint32_t n_present;   /* clients */
-    struct will *waiting; /* of will.same_next */
-    uint32_t hash;
-    uint32_t uid;
-    uint8_t name_len;
-    uint8_t token_len;
-    char text[BUS_NAME_MAX + BUS_RESUME_TOKEN_MAX]; /* both */
-};
-
-#define IDENTITY_BYTES (sizeof(struct identity) + TABLE_ENTRY_BYTES)
 
 /* ---- identities ---- */
 
@@ -80,20 +47,25 @@ static void identity_unref(struct router *r, struct identity *i)
     }
 }
 
+/* That of a client of that uid, name and token, with one more reference; NULL if out of memory. */
+static struct identity *identity_of(struct router *r, uint32_t uid, struct text name,
+                                    struct text token)
+{
+    struct identity key = {
+        .uid = uid, .name_len = (uint8_t) name.len, .token_len = (uint8_t) token.len};
+
+    memcpy(key.text, name.data, name.len);
+    memcpy(key.text + name.len, token.data, token.len);
+    key.hash = table_hash(&r->presence.identities, uid, key.text, name.len + token.len);
+    return identity_get(r, &key);
+}
+
 bool wills_greet(struct peer *p, const struct wire_hello *m)
 {
-    struct table *all = &p->router->presence.identities;
-    struct identity key = {.uid = p->info.uid,
-                           .name_len = (uint8_t) m->client_name.len,
-                           .token_len = (uint8_t) m->resume_token.len};
-
-    if (key.name_len == 0 || key.token_len == 0) {
+    if (m->client_name.len == 0 || m->resume_token.len == 0) {
         return true;
     }
-    memcpy(key.text, m->client_name.data, key.name_len);
-    memcpy(key.text + key.name_len, m->resume_token.data, key.token_len);
-    key.hash = table_hash(all, key.uid, key.text, (size_t) key.name_len + key.token_len);
-    p->sender->identity = identity_get(p->router, &key);
+    p->sender->identity = identity_of(p->router, p->info.uid, m->client_name, m->resume_token);
     if (p->sender->identity) {
         charge_force(&p->charge, IDENTITY_BYTES); /* bounded by clients_max */
     }
@@ -429,6 +401,44 @@ bool wills_publish(struct router *r, struct sender *s)
         }
     }
     identity_unref(r, TAKE(s->identity));
+    return true;
+}
+
+/* ---- built up again ---- */
+
+bool will_restore(struct peer *p, const struct wire_will *m, const struct frame *f)
+{
+    enum bus_status status;
+
+    return !will_check(p, m, f, &status) && !will_find(p->sender, m->topic) &&
+           !will_set(p, m, f, NULL, &status);
+}
+
+bool will_restore_left(struct router *r, struct sender *s, const struct wire_will *m,
+                       const struct frame *f, const struct will_wait *wait)
+{
+    struct will *w = will_new(m, f);
+    struct identity *i = NULL;
+
+    if (w && wait->token.len > 0) {
+        i = identity_of(r, s->uid, (struct text){s->name, s->name_len}, wait->token);
+    }
+    if (!w || (wait->token.len > 0 && (!i || i->n_present > 0))) {
+        identity_unref(r, i);
+        free(w);
+        return false;
+    }
+    w->payer = &s->user->wills;
+    quota_force(w->payer, w->memory);
+    w->sender = sender_ref(s);
+    w->identity = i;
+    if (i) {
+        DL_APPEND2(i->waiting, w, same_prev, same_next);
+    }
+    DL_APPEND(s->wills, w);
+    DL_APPEND2(r->presence.wills, w, left_prev, left_next);
+    r->counters.wills_now++;
+    timer_set(&r->timers, &w->timer, wait->ns, will_ripen);
     return true;
 }
 

@@ -464,6 +464,52 @@ int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind ki
     return 0;
 }
 
+int link_adopt(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
+               const struct link_ops *ops, const struct link_rest *rest)
+{
+    int r;
+
+    *l = (struct link){.loop = loop,
+                       .ops = ops,
+                       .fd = *take_fd,
+                       .kind = (uint8_t) kind,
+                       .has_parcels = rest->has_parcels,
+                       .deaf = rest->deaf,
+                       .ended = rest->ended};
+    l->task.on_run = on_task;
+    if (rest->len > 0) {
+        l->rest = malloc(rest->len);
+        if (!l->rest) {
+            return -ENOMEM;
+        }
+        memcpy(l->rest, rest->data, rest->len);
+        l->rest_end = l->rest_capacity = rest->len;
+    }
+    r = uv_poll_init(loop->uv, &l->poll, *take_fd);
+    if (r < 0) {
+        free(l->rest);
+        return r;
+    }
+    *take_fd = -1;
+    return 0;
+}
+
+void link_start(struct link *l)
+{
+    /* also to send, and to handle what was kept */
+    loop_soon(l->loop, &l->task);
+    link_arm_needed(l);
+}
+
+struct link_rest link_rest(const struct link *l)
+{
+    return (struct link_rest){.data = l->rest + l->rest_start,
+                              .len = l->rest_end - l->rest_start,
+                              .has_parcels = l->has_parcels,
+                              .deaf = l->deaf,
+                              .ended = l->ended};
+}
+
 /* A socket that is closed with unread bytes gives the other side ECONNRESET, on seqpacket before
  * the goodbye that waits there to be read. So nothing more may come in, and what did is thrown
  * away. */

@@ -85,6 +85,19 @@ struct link {
  * taken and there is nothing to close. */
 int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
               const struct link_ops *ops);
+/* What another process has left of a link; the bytes are copied. */
+struct link_rest {
+    const uint8_t *data; /* received and not consumed */
+    size_t len;
+    bool has_parcels, deaf, ended;
+};
+
+/* The same with a link that was another process's; it does nothing before link_start(). */
+int link_adopt(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
+               const struct link_ops *ops, const struct link_rest *rest);
+void link_start(struct link *l);
+struct link_rest link_rest(const struct link *l);
+
 /* Ends with on_closed, in this turn or the next. The descriptor is closed at once. */
 void link_close(struct link *l);
 

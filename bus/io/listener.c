@@ -242,6 +242,30 @@ int listener_listen(struct listener *l, struct failure *failure)
     return 0;
 }
 
+void listener_adopt(struct listener *l, const struct address *a, int fd, int lock_fd, dev_t dev,
+                    ino_t ino)
+{
+    *l = (struct listener){.address = *a, .fd = fd, .lock_fd = lock_fd, .dev = dev, .ino = ino};
+}
+
+void listener_own(struct listener *l)
+{
+    if (l->lock_fd >= 0) {
+        lockfile_sign(l->lock_fd);
+    }
+}
+
+void listener_leave(struct listener *l)
+{
+    if (l->lock_fd >= 0) {
+        (void) close(l->lock_fd);
+    }
+    if (l->fd >= 0) {
+        (void) close(l->fd);
+    }
+    l->fd = l->lock_fd = -1;
+}
+
 /* Somebody may have put another socket under the name; that one stays. */
 static void remove_own_socket(const struct listener *l)
 {

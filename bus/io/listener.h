@@ -30,5 +30,11 @@ struct listener {
 int listener_open(struct listener *l, const struct address *a, const struct listener_access *access,
                   struct failure *failure);
 int listener_listen(struct listener *l, struct failure *failure);
+/* One that another process has bound, with its lock (-1: none): takes both. Nothing is changed
+ * before listener_own(), and listener_leave() lets go of them without a trace. */
+void listener_adopt(struct listener *l, const struct address *a, int fd, int lock_fd, dev_t dev,
+                    ino_t ino);
+void listener_own(struct listener *l);
+void listener_leave(struct listener *l);
 /* Closes the socket and removes the files if they are still ours. */
 void listener_close(struct listener *l);

@@ -35,7 +35,7 @@ static bool lockfile_is_current(const char *path, int fd)
            locked.st_ino == named.st_ino;
 }
 
-static void lockfile_sign(int fd)
+void lockfile_sign(int fd)
 {
     char buf[32];
     int n = snprintf(buf, sizeof(buf), "%ld\n", (long) getpid());

@@ -15,5 +15,7 @@ enum lockfile_verdict {
 /* LOCKFILE_OK and the descriptor that holds the lock, LOCKFILE_HELD and the holder's pid (0: not
  * known), or a negative errno. */
 int lockfile_claim(const char *path, int *ret_fd, pid_t *ret_pid);
+/* The lock came with its descriptor from another process: this one is its holder now. */
+void lockfile_sign(int fd);
 /* Removes the file and gives the lock back; fd may be -1. */
 void lockfile_release(const char *path, int fd);

@@ -217,6 +217,7 @@ void bus_sub_unref(struct bus_sub *sub)
     m.subscription = sub->number;
     sub->state = SUB_ENDING;
     sub->n_endings++;
+    owe_nothing(c, sub);
     bus__send_or_fail(c, VERB_UNSUBSCRIBE, &m);
 }
 

@@ -260,6 +260,16 @@ void outq_commit_parcel(struct outq *q, size_t bytes, struct parcel *parcel)
     outq_commit(q, bytes);
 }
 
+int outq_chunk_peek(struct outq_chunk *c, struct iovec iov[OUTQ_PACKET_IOV])
+{
+    return chunk_peek(c, iov, OUTQ_PACKET_IOV);
+}
+
+const struct parcel *outq_chunk_parcel(const struct outq_chunk *c)
+{
+    return c->sent == 0 ? c->parcel : NULL;
+}
+
 const struct parcel *outq_parcel(const struct outq *q)
 {
     const struct outq_chunk *c = q->head;
@@ -267,7 +277,7 @@ const struct parcel *outq_parcel(const struct outq *q)
     while (c && chunk_left(c) == 0) {
         c = c->next; /* reserved and never used */
     }
-    return c && c->sent == 0 ? c->parcel : NULL;
+    return c ? outq_chunk_parcel(c) : NULL;
 }
 
 /* Whether a chunk takes a span behind so many bytes; alone it may be of any length. */

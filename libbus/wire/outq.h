@@ -138,6 +138,9 @@ void outq_commit_shared(struct outq *q, size_t bytes, struct slab *slab, const u
 int outq_peek(const struct outq *q, struct iovec *iov, int n);
 /* The same for the next chunk alone, which is a packet. */
 int outq_peek_packet(const struct outq *q, struct iovec iov[OUTQ_PACKET_IOV]);
+/* Of any chunk: what of it is not sent, as one packet, and the descriptors that go with it. */
+int outq_chunk_peek(struct outq_chunk *c, struct iovec iov[OUTQ_PACKET_IOV]);
+const struct parcel *outq_chunk_parcel(const struct outq_chunk *c);
 /* The descriptors that go with what either of them returned, or NULL. */
 const struct parcel *outq_parcel(const struct outq *q);
 

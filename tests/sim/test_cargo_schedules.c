@@ -234,6 +234,7 @@ static void run_schedule(struct rng *seeds, unsigned steps, bool starving)
 
     sim_init(&s, &limits);
     s.rng.state = rng_u64(seeds);
+    sim_replace_sometimes(&s, seeds);
     for (unsigned i = 0; i < steps; i++) {
         if (starving) {
             failmalloc_arm(1 + rng_below(&s.rng, 6));

@@ -276,6 +276,7 @@ static void schedule(bool packets, bool starving)
     x.s.looks_away = true;
     x.s.on_frame = on_frame;
     x.starving = x.s.starving = starving;
+    sim_replace_sometimes(&x.s, &x.s.rng);
     x.observer = join(packets);
     x.publisher = join(!packets);
     wills.filter = text_from("w/+");

@@ -155,6 +155,7 @@ static void run(struct rng *seeds, const struct limits *limits, unsigned steps, 
 
     o->is_small = limits->client_bytes_max < MIB;
     o->w.s.rng.state = rng_u64(seeds);
+    sim_replace_sometimes(&o->w.s, seeds);
     for (unsigned i = 0; i < steps; i++) {
         step(o);
         check(o);

@@ -147,6 +147,7 @@ static void begin(struct sim *s, struct rng *seeds)
     sim_init(s, &limits);
     s->on_frame = on_frame;
     s->rng.state = rng_u64(seeds);
+    sim_replace_sometimes(s, seeds);
 }
 
 static void end(struct sim *s)

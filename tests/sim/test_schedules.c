@@ -138,6 +138,7 @@ static void run_schedule(struct rng *seeds, unsigned steps)
     limits.client_bytes_max = 64 * KIB << rng_below(seeds, 4);
     sim_init(&s, &limits);
     s.rng.state = rng_u64(seeds);
+    sim_replace_sometimes(&s, seeds);
     for (unsigned i = 0; i < steps; i++) {
         step(&s);
         sim_check(&s);

@@ -47,6 +47,11 @@ unsigned long failmalloc_disarm(void)
     return fail.failed;
 }
 
+bool failmalloc_has_failed(void)
+{
+    return fail.failed > 0;
+}
+
 unsigned long failmalloc_count(void)
 {
     return fail.count;

@@ -18,6 +18,8 @@ void failmalloc_arm(unsigned long n);
 void failmalloc_arm_from(unsigned long n);
 /* Ends it. Returns how many allocations were made to fail. */
 unsigned long failmalloc_disarm(void);
+/* Whether one was made to fail since the last failmalloc_arm(). */
+bool failmalloc_has_failed(void);
 /* Allocations asked for since the last failmalloc_arm(), failed ones included. */
 unsigned long failmalloc_count(void);
 

@@ -256,12 +256,38 @@ static void expect_exit(struct router_process *p, int expected)
     router_discard(p);
 }
 
+/* What is left for the next router, if there are clients that would return to it. */
+static void remove_sessions(const struct router_fixture *f)
+{
+    char path[96];
+
+    (void) snprintf(path, sizeof(path), "%s/packets.sessions", f->dir);
+    (void) unlink(path);
+}
+
+void router_replace(struct router_fixture *f, const struct router_options *o)
+{
+    const struct router_options none = {0};
+    const char *args[FIXTURE_ARGS_MAX] = {"--replace"};
+    struct router_options with_replace = o ? *o : none;
+    struct router_process old = f->process;
+    size_t n = 1;
+
+    for (; with_replace.args && with_replace.args[n - 1]; n++) {
+        args[n] = with_replace.args[n - 1];
+    }
+    with_replace.args = args;
+    router_restart(f, &with_replace);
+    expect_exit(&old, 0);
+}
+
 void router_stop(struct router_fixture *f)
 {
     assert_int_equal(kill(f->process.pid, SIGTERM), 0);
     expect_exit(&f->process, 0);
     assert_int_equal(access(fixture_path(f->seqpacket), F_OK), -1);
     assert_int_equal(access(fixture_path(f->stream), F_OK), -1);
+    remove_sessions(f);
     /* neither sockets nor locks are left */
     assert_int_equal(rmdir(f->dir), 0);
 }

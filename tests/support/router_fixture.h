@@ -77,6 +77,8 @@ struct router_fixture {
 void router_start(struct router_fixture *f, const struct router_options *o);
 /* The same once more, after router_kill9(), on the same addresses. */
 void router_restart(struct router_fixture *f, const struct router_options *o);
+/* Another process takes its place, with the same addresses; the old one must exit with 0. */
+void router_replace(struct router_fixture *f, const struct router_options *o);
 /* SIGTERM: it must exit with 0 and leave no file. */
 void router_stop(struct router_fixture *f);
 void router_kill9(struct router_fixture *f);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/sim.h"
 #include "support/sim_cargo.h"
+#include "support/sim_replace.h"
 #include "support/topic_reference.h"
 #include "wire/topic.h"
 
@@ -55,6 +56,8 @@ void sim_init_with(struct sim *s, const struct limits *limits,
     s->uid = 1000;
     assert_int_equal(arena_init(&s->arena, CODEC_ARENA_BYTES), 0);
     assert_int_equal(router_new(&config, &s->router), 0);
+    s->config = config;
+    s->replace_each = sim_replace_each();
     slab_pool_init(&s->slabs, SIM_SLABS);
     assert_non_null(slab_pool_current(&s->slabs, 1));
 }
@@ -605,6 +608,9 @@ static size_t read_stream(struct sim *s, struct sim_client *c, const struct iove
 
 void sim_read(struct sim *s, struct sim_client *c, unsigned n)
 {
+    if (s->replace_each && rng_below(&s->rng, s->replace_each) == 0) {
+        (void) sim_replace(s);
+    }
     while (n-- > 0 && c->peer) {
         struct iovec iov;
         size_t sent;

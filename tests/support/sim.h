@@ -103,18 +103,20 @@ struct sim_client {
 
 struct sim {
     struct router *router;
+    struct router_config config;
     struct slab_pool slabs; /* what clients send lies there, if there is one */
     struct now now;
     struct rng rng;
     struct arena arena;
-    uint64_t n_published; /* numbers messages */
-    uint64_t n_asked;     /* the same for bodies of requests and replies */
-    bool starving;        /* allocations may fail: answers may be missing */
-    bool looks_away;      /* messages come that no sim_publish() has made: no oracle */
-    uint32_t uid;         /* of those who connect */
-    uint64_t features;    /* the same */
-    uint64_t session;     /* the same */
-    unsigned n_fds;       /* that the next frame announces */
+    uint64_t n_published;  /* numbers messages */
+    uint64_t n_asked;      /* the same for bodies of requests and replies */
+    bool starving;         /* allocations may fail: answers may be missing */
+    bool looks_away;       /* messages come that no sim_publish() has made: no oracle */
+    uint32_t uid;          /* of those who connect */
+    uint64_t features;     /* the same */
+    uint64_t session;      /* the same */
+    unsigned n_fds;        /* that the next frame announces */
+    unsigned replace_each; /* the router is replaced about each so many reads; 0: never */
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
                      const union wire_any *m);
@@ -177,6 +179,11 @@ void sim_give_credit(struct sim *s, struct sim_client *c, unsigned index);
 /* Acknowledges the one that it got first or, if all, all; or refuses them. */
 void sim_ack(struct sim *s, struct sim_client *c, unsigned index, bool all, bool refuse);
 void sim_advance(struct sim *s, uint64_t ns);
+/* Another router takes the place of this one, which must not be noticed by anybody. False if it is
+ * short of memory: then the old one goes on. */
+bool sim_replace(struct sim *s);
+/* In every other world that is done again and again from here on. */
+void sim_replace_sometimes(struct sim *s, struct rng *seeds);
 /* What the router left for its next turns. Returns how many it took. */
 unsigned sim_work_off(struct sim *s);
 

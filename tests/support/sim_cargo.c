@@ -11,7 +11,7 @@ void *__real_realloc(void *p, size_t n);
 #define FD_FIRST 1000
 
 struct fake_fd {
-    bool is_open;
+    unsigned n_open; /* so many have it open */
     struct descriptor_info info;
     uint8_t *data;
 };
@@ -31,7 +31,7 @@ int sim_fd_new(uint64_t bytes, bool immutable)
         n_fds_max = n_fds_max ? 2 * n_fds_max : 256;
         fds = __real_realloc(fds, n_fds_max * sizeof(*fds));
     }
-    fds[n_fds] = (struct fake_fd){.is_open = true,
+    fds[n_fds] = (struct fake_fd){.n_open = 1,
                                   .info = {bytes > 0, immutable, bytes},
                                   .data = bytes > 0 ? __real_calloc(1, bytes) : NULL};
     n_fds_open++;
@@ -61,14 +61,26 @@ void sim_fds_end(void)
 
 static void fd_close(int fd)
 {
-    assert_true(fd_get(fd)->is_open);
-    fd_get(fd)->is_open = false;
+    assert_true(fd_get(fd)->n_open > 0);
+    fd_get(fd)->n_open--;
     n_fds_open--;
+}
+
+void sim_fd_dup(int fd)
+{
+    assert_true(fd_get(fd)->n_open > 0);
+    fd_get(fd)->n_open++;
+    n_fds_open++;
+}
+
+void sim_fd_close(int fd)
+{
+    fd_close(fd);
 }
 
 static int fd_inspect(int fd, struct descriptor_info *ret)
 {
-    assert_true(fd_get(fd)->is_open);
+    assert_true(fd_get(fd)->n_open > 0);
     *ret = fd_get(fd)->info;
     return 0;
 }
@@ -77,7 +89,7 @@ static bool fd_read(int fd, uint64_t offset, void *dst, size_t bytes)
 {
     const struct fake_fd *f = fd_get(fd);
 
-    assert_true(f->is_open && f->info.is_buffer);
+    assert_true(f->n_open > 0 && f->info.is_buffer);
     assert_true(offset <= f->info.bytes && bytes <= f->info.bytes - offset);
     memcpy(dst, f->data + offset, bytes);
     return true;
@@ -212,7 +224,7 @@ void sim_batch_arrived(struct sim_client *c, const struct parcel *parcel)
     assert_true(parcel->n > 0 && parcel->n <= FRAME_FDS_MAX);
     b->n = parcel->n;
     for (unsigned i = 0; i < parcel->n; i++) {
-        assert_true(fd_get(parcel->fds[i])->is_open);
+        assert_true(fd_get(parcel->fds[i])->n_open > 0);
         b->fds[i] = parcel->fds[i];
     }
 }

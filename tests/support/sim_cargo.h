@@ -8,6 +8,9 @@
 
 /* A descriptor that nobody has closed yet. bytes: of a buffer, 0 if it is something else. */
 int sim_fd_new(uint64_t bytes, bool immutable);
+/* Another router gets it, too; and is done with it. */
+void sim_fd_dup(int fd);
+void sim_fd_close(int fd);
 /* What a buffer holds: there until sim_fds_end(). */
 uint8_t *sim_fd_data(int fd);
 unsigned sim_fds_open(void);
