@@ -184,8 +184,10 @@ bool answer_restore(struct peer *p, const struct answer *as)
         return false;
     }
     *a = *as;
-    memcpy(a + 1, text.data, text.len);
-    a->done.text.data = (const char *) (a + 1);
+    if (text.len > 0) {
+        memcpy(a + 1, text.data, text.len);
+        a->done.text.data = (const char *) (a + 1);
+    }
     charge_force(&p->charge, answer_memory(a));
     if (a->message) {
         (void) message_ref(a->message);

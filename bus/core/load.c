@@ -395,9 +395,11 @@ static void load_abandon(struct load *l)
     while (l->router && (p = router_next_peer(l->router, p))) {
         p->comes_back = false; /* nobody is to hear that it has ended */
     }
+    if (l->router) {
+        load_requests_abandon(l);
+    }
     if (l->is_begun) {
         l->router->topics.on_new = l->on_new_topic;
-        load_requests_abandon(l);
         ids_relink(l->router);
         references_drop(l);
         keeps_drop(l->router);
