@@ -100,8 +100,15 @@ static void nothing(struct client *c)
     (void) c;
 }
 
-const struct role requester_role = {"requester",       2,       requester_opened, requester_step,
-                                    requester_is_idle, nothing, nothing};
+const struct role requester_role = {
+    .name = "requester",
+    .count = 2,
+    .opened = requester_opened,
+    .step = requester_step,
+    .is_idle = requester_is_idle,
+    .settled = nothing,
+    .closed = nothing,
+};
 
 /* ---- servers ---- */
 
@@ -170,5 +177,12 @@ static void server_closed(struct client *c)
     c->n_kept = 0;
 }
 
-const struct role server_role = {"server",       3,       server_opened, server_step,
-                                 server_is_idle, nothing, server_closed};
+const struct role server_role = {
+    .name = "server",
+    .count = 3,
+    .opened = server_opened,
+    .step = server_step,
+    .is_idle = server_is_idle,
+    .settled = nothing,
+    .closed = server_closed,
+};

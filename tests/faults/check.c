@@ -26,6 +26,7 @@ struct asked {
 /* A connection. */
 struct life {
     bool is_closed;
+    bool is_done; /* it has come to its end, and waited for what is reliable */
     struct sent *sent;
     uint32_t n_sent, n_sent_max;
     uint32_t *number[N_CLASSES]; /* by n */
@@ -163,6 +164,7 @@ static void load(struct check *k, const struct record *r)
     switch (r->kind) {
     case RECORD_CLOSED:
         l->is_closed = true;
+        l->is_done = !r->again;
         break;
     case RECORD_SENT:
         load_sent(l, r);
@@ -221,11 +223,11 @@ static bool is_for(const struct subscription *s, const struct sent *m)
            (s->topic == TOPIC_ALL || s->topic == TOPIC_RELIABLE || s->topic == m->topic);
 }
 
-/* Whether it was published before that time, in any case. What is reliable was, when its publisher
- * has come to its end: it waits for that. */
+/* Whether it was published before that time, in any case. What is reliable may have waited in its
+ * publisher; but all of it was, when that has come to its end. */
 static bool is_published(const struct life *l, const struct sent *m, uint64_t end_ns)
 {
-    return m->class == CLASS_RELIABLE ? l->is_closed && m->t_ns < end_ns
+    return m->class == CLASS_RELIABLE ? l->is_done && end_ns == UINT64_MAX
                                       : m->confirmed_ns && m->confirmed_ns < end_ns;
 }
 
@@ -313,7 +315,7 @@ static void subscription_got(struct check *k, unsigned client, struct subscripti
  * what is missing, but order holds. */
 static void subscription_away(struct check *k, struct subscription *s, const struct record *r)
 {
-    if (s->topic != TOPIC_RELIABLE) {
+    if ((s->topic == TOPIC_RELIABLE) == (r->kind == RECORD_STALLED)) {
         k->tally->cut += s->asked_ns != 0;
         *s = (struct subscription){.asked_ns = r->t_ns, .topic = s->topic};
         k->n_parts++;
@@ -334,6 +336,7 @@ static void subscriber_check(struct check *k, unsigned client, const struct reco
             k->n_parts++;
             break;
         case RECORD_AWAY:
+        case RECORD_STALLED:
             subscription_away(k, &s, r);
             break;
         case RECORD_READY:
@@ -525,6 +528,7 @@ unsigned check_round(struct records *const records[CLIENTS_MAX], unsigned n, uns
 {
     static void (*const checks[])(struct check *, unsigned, const struct records *) = {
         [CLIENT_SUBSCRIBER] = subscriber_check,
+        [CLIENT_RELIABLE_SUBSCRIBER] = subscriber_check,
         [CLIENT_MEMBER] = member_check,
         [CLIENT_SERVER] = server_check,
         [N_CLIENT_KINDS] = NULL,

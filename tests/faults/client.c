@@ -89,7 +89,7 @@ int client_run(const struct role *role, struct client *c, const char *const addr
 {
     while (client_phase(c) != PHASE_END) {
         c->is_over = false;
-        c->returns = dice_below(&c->dice, 2);
+        c->returns = role->returns || dice_below(&c->dice, 2);
         if (open_any(c, addresses) < 0) { /* the router is away, or a fault was in the way */
             (void) poll(NULL, 0, AGAIN_MS);
             continue;
@@ -102,7 +102,8 @@ int client_run(const struct role *role, struct client *c, const char *const addr
             settle(role, c);
         }
         role->closed(c);
-        note(c, RECORD_CLOSED);
+        records_add(c->records,
+                    &(struct record){.kind = RECORD_CLOSED, .life = c->life, .again = c->is_over});
         bus_close(c->conn);
         c->conn = NULL;
         c->records->is_idle = false;

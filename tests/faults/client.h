@@ -20,11 +20,12 @@ struct client {
     bool returns;   /* BUS_OPEN_RECONNECT */
     bool is_anchor; /* never killed: keeps the group together */
     /* publishers */
-    uint32_t n[2], nk[KINDS_OF_TOPIC];
+    uint32_t n[N_CLASSES], nk[KINDS_OF_TOPIC];
+    struct bus_topic *topics[KINDS_OF_TOPIC]; /* of one who is reliable */
     uint32_t n_unconfirmed;
     /* subscribers, members, servers */
     struct bus_sub *sub, *dead;
-    bool is_draining;
+    bool is_draining, is_reliable;
     void *kept[KEPT_MAX]; /* messages of members, calls of servers */
     unsigned n_kept;
     /* requesters */
@@ -34,6 +35,7 @@ struct client {
 struct role {
     const char *name;
     unsigned count; /* processes */
+    bool returns;   /* always; others draw it */
     void (*opened)(struct client *c);
     void (*step)(struct client *c); /* again and again */
     /* Whether nothing of its own is under way. */
@@ -44,7 +46,8 @@ struct role {
     void (*closed)(struct client *c);
 };
 
-extern const struct role publisher_role, subscriber_role, member_role, requester_role, server_role;
+extern const struct role publisher_role, subscriber_role, member_role, requester_role, server_role,
+    reliable_publisher_role, reliable_subscriber_role;
 
 /* Runs until PHASE_END. Returns an exit code. */
 int client_run(const struct role *role, struct client *c, const char *const addresses[2]);

@@ -137,8 +137,10 @@ static int play(const struct settings *settings)
 
 static int run_client(const char *name, struct client *c, uint64_t seed)
 {
-    static const struct role *const roles[] = {&publisher_role, &subscriber_role, &member_role,
-                                               &requester_role, &server_role};
+    static const struct role *const roles[] = {
+        &publisher_role,          &subscriber_role, &member_role,
+        &requester_role,          &server_role,     &reliable_publisher_role,
+        &reliable_subscriber_role};
     char addresses[2][256];
     const char *const list[2] = {addresses[0], addresses[1]};
 

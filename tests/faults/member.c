@@ -158,4 +158,12 @@ static void closed(struct client *c)
     }
 }
 
-const struct role member_role = {"member", 4, opened, step, is_idle, nothing, closed};
+const struct role member_role = {
+    .name = "member",
+    .count = 4,
+    .opened = opened,
+    .step = step,
+    .is_idle = is_idle,
+    .settled = nothing,
+    .closed = closed,
+};

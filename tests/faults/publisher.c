@@ -103,4 +103,12 @@ static void nothing(struct client *c)
     (void) c;
 }
 
-const struct role publisher_role = {"publisher", 3, opened, step, is_idle, nothing, nothing};
+const struct role publisher_role = {
+    .name = "publisher",
+    .count = 3,
+    .opened = opened,
+    .step = step,
+    .is_idle = is_idle,
+    .settled = nothing,
+    .closed = nothing,
+};

@@ -28,7 +28,7 @@ struct control {
 enum record_kind {
     RECORD_NONE,
     RECORD_OPENED,    /* life: of this connection */
-    RECORD_CLOSED,    /* the same */
+    RECORD_CLOSED,    /* the same; again: it was not its own doing */
     RECORD_AWAY,      /* its link has broken, and the library is coming back */
     RECORD_SENT,      /* before the call: life, n, nk, topic, number (of the publish) */
     RECORD_UNSENT,    /* the call was refused: number */
@@ -36,6 +36,7 @@ enum record_kind {
     RECORD_ASKED,     /* a subscription: topic (which), reason: policy */
     RECORD_READY,     /* it is in force */
     RECORD_DRAINS,
+    RECORD_STALLED, /* it is not waited for any more */
     RECORD_OVER,    /* reason: enum over */
     RECORD_GOT,     /* life (the publisher's), n, nk, topic; again: deliveries before */
     RECORD_LOST,    /* number: how many; reason */

@@ -16,9 +16,13 @@
 #define TURN_MS 2
 
 static const struct role *const roles[N_CLIENT_KINDS] = {
-    [CLIENT_PUBLISHER] = &publisher_role, [CLIENT_SUBSCRIBER] = &subscriber_role,
-    [CLIENT_MEMBER] = &member_role,       [CLIENT_REQUESTER] = &requester_role,
+    [CLIENT_PUBLISHER] = &publisher_role,
+    [CLIENT_SUBSCRIBER] = &subscriber_role,
+    [CLIENT_MEMBER] = &member_role,
+    [CLIENT_REQUESTER] = &requester_role,
     [CLIENT_SERVER] = &server_role,
+    [CLIENT_RELIABLE_PUBLISHER] = &reliable_publisher_role,
+    [CLIENT_RELIABLE_SUBSCRIBER] = &reliable_subscriber_role,
 };
 
 /* ---- processes ---- */
@@ -123,7 +127,7 @@ __attribute__((noreturn)) static void become_router(const struct stage *s, int r
      * client has not looked at */
     (void) execl(s->settings.router, s->settings.router, listen[0], listen[1], ready,
                  "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=30s",
-                 replaces ? "--replace" : NULL, NULL);
+                 "--restart-grace=30s", replaces ? "--replace" : NULL, NULL);
     _exit(127);
 }
 

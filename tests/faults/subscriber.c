@@ -58,7 +58,9 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     (void) text;
     if (status == BUS_STATUS_OK) {
         note(c, RECORD_READY, 0);
-    } else if (status != BUS_STATUS_STALLED) {
+    } else if (status == BUS_STATUS_STALLED) {
+        note(c, RECORD_STALLED, 0);
+    } else {
         give_up(c, OVER_LOST);
     }
 }
@@ -66,15 +68,17 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
 static void ask(struct client *c)
 {
     struct bus_sub_opts opts = BUS_SUB_OPTS_INIT;
-    unsigned topic = dice_below(&c->dice, 2) ? TOPIC_ALL : dice_below(&c->dice, KINDS_OF_TOPIC);
+    unsigned topic = c->is_reliable            ? TOPIC_RELIABLE
+                     : dice_below(&c->dice, 2) ? TOPIC_ALL
+                                               : dice_below(&c->dice, KINDS_OF_TOPIC);
     char filter[32];
 
-    if (topic == TOPIC_ALL) {
-        (void) snprintf(filter, sizeof(filter), "f/#");
-    } else {
+    if (topic < KINDS_OF_TOPIC) {
         (void) snprintf(filter, sizeof(filter), "f/+/%u", topic);
+    } else {
+        (void) snprintf(filter, sizeof(filter), c->is_reliable ? "r/#" : "f/#");
     }
-    opts.policy = (enum bus_policy)(c->index % N_POLICIES);
+    opts.policy = c->is_reliable ? BUS_POLICY_BLOCK : (enum bus_policy)(c->index % N_POLICIES);
     opts.window_messages = 4 + dice_below(&c->dice, 200);
     opts.queue_messages = 8 + dice_below(&c->dice, 500);
     opts.on_ready = on_ready;
@@ -134,5 +138,29 @@ static void closed(struct client *c)
     give_up(c, OVER_LOST);
 }
 
-const struct role subscriber_role = {"subscriber", N_POLICIES + 1, opened, step,
-                                     is_idle,      settled,        closed};
+const struct role subscriber_role = {
+    .name = "subscriber",
+    .count = N_POLICIES + 1,
+    .opened = opened,
+    .step = step,
+    .is_idle = is_idle,
+    .settled = settled,
+    .closed = closed,
+};
+
+static void opened_reliable(struct client *c)
+{
+    c->is_reliable = true;
+    opened(c);
+}
+
+const struct role reliable_subscriber_role = {
+    .name = "reliable-subscriber",
+    .count = 2,
+    .returns = true,
+    .opened = opened_reliable,
+    .step = step,
+    .is_idle = is_idle,
+    .settled = settled,
+    .closed = closed,
+};
