@@ -339,17 +339,16 @@ void bus__backlog_salvage(struct bus_conn *c)
 /* With its number behind the header; returns the length. */
 static size_t frame_copy(uint8_t *dst, const struct backlog_entry *e)
 {
-    size_t header_bytes, at, n = 0;
-    struct frame f;
+    struct frame f = {0};
+    size_t at, n = 0;
 
-    (void) frame_parse(e->frame, e->frame_bytes, UINT32_MAX, &f, &at);
-    header_bytes = f.header_bytes;
-    at = FRAME_PREFIX_BYTES + header_bytes;
+    (void) frame_parse(e->frame, e->frame_bytes, UINT32_MAX, &f, &at); /* it is whole */
+    at = FRAME_PREFIX_BYTES + (size_t) f.header_bytes;
     memcpy(dst, e->frame, at);
     if (!e->says_sequence) {
         n = (size_t) (hot_put_field(dst + at, HOT_PUBLISH_SEQUENCE, e->sequence) - (dst + at));
     }
-    frame_write_prefix_fds(dst, VERB_PUBLISH, header_bytes + n, f.body_bytes, f.fds);
+    frame_write_prefix_fds(dst, VERB_PUBLISH, f.header_bytes + n, f.body_bytes, f.fds);
     memcpy(dst + at + n, e->frame + at, e->frame_bytes - at);
     return e->frame_bytes + n;
 }
