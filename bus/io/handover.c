@@ -18,6 +18,8 @@
 /* How long until something is tried again for which the kernel has no room. */
 #define RETRY_MS 1
 #define TEXT_MAX 200u
+/* More than any process can have: /proc/sys/fs/nr_open is at most that. */
+#define FDS_MAX (1u << 24)
 
 enum handover_kind {
     HANDOVER_STATE, /* a: bytes, b: descriptors; with a memfd */
@@ -100,8 +102,11 @@ static int packet_receive(int fd, struct handover_packet *ret, struct parcel **r
         }
         n = sock_receive(fd, &iov, 1, MSG_DONTWAIT, &in);
     } while (n == -EAGAIN || n == -EINTR);
-    if (n <= 0) {
-        return n < 0 ? (int) n : -ECONNRESET;
+    if (n < 0) {
+        return (int) n;
+    }
+    if (n == 0 && !in.parcel) {
+        return -ECONNRESET;
     }
     if (n != sizeof(*ret) || ret->magic != HANDOVER_MAGIC || (in.parcel && in.parcel->truncated) ||
         (in.parcel && !ret_parcel)) {
@@ -302,7 +307,7 @@ int handover_receive(int fd, struct handover *ret, struct failure *f)
     if (r < 0) {
         return r;
     }
-    ret->fds = packet.b <= INT32_MAX ? calloc(packet.b + 1, sizeof(int)) : NULL;
+    ret->fds = packet.b <= FDS_MAX ? calloc(packet.b + 1, sizeof(int)) : NULL;
     return ret->fds ? receive_fds(fd, ret, packet.b, f) : fail(f, -ENOMEM, "the descriptors");
 }
 
