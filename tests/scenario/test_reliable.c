@@ -10,6 +10,11 @@
 
 #define KILLS 20u
 #define READERS 3u
+#define GRACE_MS "30000"
+
+/* A machine that is busy must not make subscribers come too late. */
+static const char *const patient[] = {"--restart-grace", GRACE_MS, NULL};
+static const struct router_options options = {.args = patient};
 
 /* Whoever subscribes: what came last, and how much. */
 struct reader {
@@ -97,7 +102,7 @@ static void revive(struct scene *x)
 {
     if (x->is_dead) {
         x->is_dead = false;
-        router_restart(&x->f, NULL);
+        router_restart(&x->f, &options);
     }
 }
 
@@ -121,7 +126,7 @@ static void scene_start(struct scene *x, bool seqpacket)
     const char *address;
 
     *x = (struct scene){.rng = {1}};
-    router_start(&x->f, NULL);
+    router_start(&x->f, &options);
     address = seqpacket ? x->f.seqpacket : x->f.stream;
     for (unsigned i = 0; i < READERS; i++) {
         reader_start(&x->readers[i], address);
