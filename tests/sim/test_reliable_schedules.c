@@ -202,7 +202,7 @@ static void do_drain(struct sim *s, struct sim_client *c)
         return;
     }
     sim_drain(s, c, index);
-    k = router_counters(s->router); /* it may be another one now */
+    k = router_counters(s->router);    /* it may be another one now */
     if (k->frames_refused > refused) { /* for want of memory: it goes on */
         c->subs[index].drains = false;
         c->n_endings[index]--;
