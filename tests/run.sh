@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Everything that has to hold, on a fresh Debian or Ubuntu too: installs what is missing, then builds and tests the presets
-# dev, asan, fuzz and release; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 10).
+# dev, asan, fuzz and release, and with sanitizers tests/faults; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 10).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -65,12 +65,18 @@ run_ctest() { # preset, more arguments of ctest
 # The scenarios run with sanitizers and optimised.
 test_dev() {
     build dev
-    run_ctest dev -LE scenario
+    run_ctest dev -LE 'scenario|faults'
 }
 
 test_asan() {
     build asan
-    run_ctest asan -LE check
+    run_ctest asan -LE 'check|faults'
+}
+
+# By themselves: they load the machine, and stop processes.
+test_faults() {
+    build asan
+    run_ctest asan -L faults -j 1
 }
 
 test_fuzz() {
@@ -94,7 +100,7 @@ test_fuzz() {
 
 test_release() {
     build release
-    run_ctest release -LE check
+    run_ctest release -LE 'check|faults'
     # not for its numbers: bus-bench checks every byte of what it sends
     timeout 60 "$root/release/tools/bench/bus-bench" --link both --runs 1 --count 50000 throughput fanout fanin
 }
@@ -114,7 +120,7 @@ failed() {
 trap failed EXIT
 
 step packages install_packages
-for part in "${@:-dev asan fuzz release}"; do
+for part in "${@:-dev asan faults fuzz release}"; do
     for name in $part; do
         step "$name" "test_$name"
     done

@@ -50,7 +50,7 @@ static uint32_t peer_buffers_check(const struct peer *p)
     }
     assert(p->fds_pinged <= p->fds_flying);
     assert(p->n_parcels <= PEER_PARCELS_MAX);
-    assert(p->is_claiming == (p->state == PEER_READY && p->n_parcels > 0));
+    assert(p->is_claiming == (p->state == PEER_READY && p->n_parcels > 0 && !p->is_held));
     return n;
 }
 

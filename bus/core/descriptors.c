@@ -15,7 +15,7 @@ void parcels_watch(struct peer *p)
 {
     struct router *r = p->router;
 
-    if (p->n_parcels > 0 && p->state == PEER_READY && !p->is_claiming) {
+    if (p->n_parcels > 0 && p->state == PEER_READY && !p->is_held && !p->is_claiming) {
         p->is_claiming = true;
         p->deadline_ns = r->now.monotonic_ns + r->config.limits.stall_timeout_ms * NS_PER_MS;
         DL_APPEND2(r->claiming, p, timed_prev, timed_next);

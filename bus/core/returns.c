@@ -77,6 +77,7 @@ static void hold_end(struct router *r)
     DL_FOREACH (r->peers, p) {
         if (p->is_held) {
             p->is_held = false;
+            parcels_watch(p);
             peer_mark_dirty(p);
         }
     }
@@ -129,6 +130,7 @@ bool hold_begins(struct peer *p, const uint8_t *data, size_t len)
         return false;
     }
     p->is_held = true;
+    parcels_unwatch(p); /* it is not the client that is late */
     return true;
 }
 

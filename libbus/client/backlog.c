@@ -13,14 +13,18 @@
  * many.
  */
 #define DESCRIPTOR_CHARGE 1024u
+/* Room for PUBLISH.sequence. */
+#define SEQUENCE_FIELD_MAX 11u
 
 struct backlog_entry {
     struct backlog_entry *next;
     struct slot slot;      /* with the body, or no segment */
     struct parcel *parcel; /* descriptors, or NULL */
+    uint64_t sequence;
     size_t charge;
     size_t message_bytes;
     size_t frame_bytes;
+    bool says_sequence; /* the frame does */
     uint8_t frame[];
 };
 
@@ -35,9 +39,11 @@ static struct backlog *backlog_of(const struct bus_conn *c)
     return &c->session->backlog;
 }
 
-bool bus__backlog_waits(const struct bus_conn *c)
+uint64_t bus__backlog_next(const struct bus_conn *c)
 {
-    return c->session && c->session->backlog.first;
+    const struct backlog_entry *first = c->session->backlog.first;
+
+    return first ? first->sequence : UINT64_MAX;
 }
 
 bool bus__backlog_has_room(const struct bus_conn *c)
@@ -138,6 +144,7 @@ static int entry_new(const struct publish *p, struct backlog_entry **ret)
         memcpy(e->frame + FRAME_PREFIX_BYTES + n, p->data, body_bytes);
     }
     e->next = NULL;
+    e->says_sequence = false;
     e->frame_bytes = FRAME_PREFIX_BYTES + (size_t) n + body_bytes;
     e->message_bytes = p->text_bytes + p->bytes;
     e->charge = charge_of(p);
@@ -162,12 +169,9 @@ static int put_placed(struct bus_conn *c, struct publish *p)
     }
     e->slot = p->slot;
     e->parcel = p->parcel ? parcel_ref(p->parcel) : NULL;
+    e->sequence = ++c->sequence;
     append(backlog_of(c), e);
-    c->sequence++;
-    if (confirm) {
-        confirm->sequence = c->sequence;
-        DL_APPEND(c->confirms, confirm);
-    }
+    bus__publish_confirm_add(c, confirm, c->sequence);
     return 0;
 }
 
@@ -197,7 +201,7 @@ static struct backlog_entry *entry_of(struct bus_conn *c, const uint8_t *frame, 
     if (!e) {
         return NULL;
     }
-    *e = (struct backlog_entry){.slot = slot, .frame_bytes = bytes};
+    *e = (struct backlog_entry){.slot = slot, .frame_bytes = bytes, .sequence = sequence};
     e->parcel = parcel ? parcel_ref(parcel) : NULL;
     e->message_bytes = c->sizes[sequence & c->sizes_mask];
     e->charge = sizeof(*e) + bytes + (slot.segment ? e->message_bytes : 0) +
@@ -206,20 +210,12 @@ static struct backlog_entry *entry_of(struct bus_conn *c, const uint8_t *frame, 
     return e;
 }
 
-/* The slot that a PUBLISH of ours names. False if out of memory. */
-static bool slot_of(struct bus_conn *c, struct arena *a, const struct frame *f, struct slot *ret)
+/* Whether it is kept elsewhere until it is acknowledged. */
+static bool is_reliable(const struct bus_conn *c, uint32_t alias)
 {
-    union wire_any m;
+    const struct bus_topic *t = alias ? bus__table_get(&c->aliases, alias) : NULL;
 
-    arena_reset(a);
-    if (codec_decode(a, f->verb, f->header, f->header_bytes, &m) != CODEC_OK) {
-        return false;
-    }
-    *ret = (struct slot){NULL, 0};
-    if (m.publish.buffer) {
-        *ret = bus__pool_find(&c->pool, m.publish.buffer, m.publish.offset);
-    }
-    return true;
+    return t && (t->flags & BUS_TOPIC_RELIABLE);
 }
 
 /* Calls fn for each PUBLISH that was not sent whole; returns how many. */
@@ -266,24 +262,32 @@ static void entries_drop_first(struct bus_conn *c, struct entries *v)
     entry_free(c, e);
 }
 
-/* What is kept must be the last ones, without a gap: where memory is short the earlier ones go. */
+/* What is kept is the last ones, without a gap: where memory is short the earlier ones go. */
 static void salvage_one(struct bus_conn *c, const struct frame *f, const uint8_t *data,
                         size_t bytes, struct parcel *parcel, void *arg)
 {
     struct salvage *s = arg;
-    struct backlog_entry *e = NULL;
-    struct slot slot;
+    struct slot slot = {NULL, 0};
+    struct backlog_entry *e;
+    union wire_any m;
 
-    s->sequence++;
-    if (slot_of(c, &s->arena, f, &slot)) {
-        e = entry_of(c, data, bytes, slot, parcel, s->sequence);
+    arena_reset(&s->arena); /* which is large enough for any header; this one is ours */
+    (void) codec_decode(&s->arena, f->verb, f->header, f->header_bytes, &m);
+    s->sequence = m.publish.sequence ? m.publish.sequence : s->sequence + 1;
+    if (is_reliable(c, m.publish.alias)) {
+        return;
     }
+    if (m.publish.buffer) {
+        slot = bus__pool_find(&c->pool, m.publish.buffer, m.publish.offset);
+    }
+    e = entry_of(c, data, bytes, slot, parcel, s->sequence);
     if (!e) {
         while (s->kept.first) {
             entries_drop_first(c, &s->kept);
         }
         return;
     }
+    e->says_sequence = m.publish.sequence != 0;
     if (slot.segment) {
         bus__pool_reclaim(&c->pool, slot);
     }
@@ -324,7 +328,7 @@ void bus__backlog_salvage(struct bus_conn *c)
     if (n == 0 || arena_init(&s.arena, CODEC_ARENA_BYTES) < 0) {
         return;
     }
-    s.sequence = c->sequence - b->n - n;
+    s.sequence = c->sequence - n; /* or they all say their numbers, for the link is new */
     (void) for_each_unsent(c, salvage_one, &s);
     arena_fini(&s.arena);
     entries_join(c, &s.kept);
@@ -332,24 +336,42 @@ void bus__backlog_salvage(struct bus_conn *c)
 
 /* ---- sending ---- */
 
+/* With its number behind the header; returns the length. */
+static size_t frame_copy(uint8_t *dst, const struct backlog_entry *e)
+{
+    struct frame f = {0};
+    size_t at, n = 0;
+
+    (void) frame_parse(e->frame, e->frame_bytes, UINT32_MAX, &f, &at); /* it is whole */
+    at = FRAME_PREFIX_BYTES + (size_t) f.header_bytes;
+    memcpy(dst, e->frame, at);
+    if (!e->says_sequence) {
+        n = (size_t) (hot_put_field(dst + at, HOT_PUBLISH_SEQUENCE, e->sequence) - (dst + at));
+    }
+    frame_write_prefix_fds(dst, VERB_PUBLISH, f.header_bytes + n, f.body_bytes, f.fds);
+    memcpy(dst + at + n, e->frame + at, e->frame_bytes - at);
+    return e->frame_bytes + n;
+}
+
 static int entry_write(struct bus_conn *c, struct backlog_entry *e)
 {
     struct segment *s = e->slot.segment;
     uint8_t *dst;
+    size_t bytes;
 
     if (s && !s->announced && bus__publish_announce(c, s) < 0) {
         return -ENOMEM;
     }
-    dst = outq_reserve_with(&c->outq, e->frame_bytes, e->parcel);
+    dst = outq_reserve_with(&c->outq, e->frame_bytes + SEQUENCE_FIELD_MAX, e->parcel);
     if (!dst) {
         return -ENOMEM;
     }
-    memcpy(dst, e->frame, e->frame_bytes);
+    bytes = frame_copy(dst, e);
     if (s) {
         bus__pool_publish(e->slot);
         e->slot.segment = NULL;
     }
-    outq_commit_with(&c->outq, e->frame_bytes, e->parcel);
+    outq_commit_with(&c->outq, bytes, e->parcel);
     c->urgent = c->urgent || e->parcel;
     return 0;
 }
@@ -362,41 +384,28 @@ static bool fits(const struct bus_conn *c, const struct backlog_entry *e)
     return frame_parse(e->frame, e->frame_bytes, c->inline_max, &f, &bytes) == FRAME_OK;
 }
 
-static void send_first(struct bus_conn *c)
+bool bus__backlog_send_next(struct bus_conn *c)
 {
     struct backlog *b = backlog_of(c);
-    uint64_t sequence = c->sequence - b->n + 1;
     struct backlog_entry *e = pop(b);
+    uint64_t sequence = e->sequence;
     struct segment *once = e->slot.segment && e->slot.segment->once ? e->slot.segment : NULL;
     size_t message_bytes = e->message_bytes;
 
     if (!fits(c, e)) {
         push_front(b, e);
         bus__fail_protocol(c, "the router takes only shorter bodies than before");
-        return;
+        return false;
     }
     if (entry_write(c, e) < 0) {
         push_front(b, e);
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
-        return;
+        return false;
     }
     entry_free(c, e);
     bus__publish_charge(c, sequence, message_bytes);
     if (once) {
         bus__publish_unregister(c, once);
     }
-}
-
-void bus__backlog_send(struct bus_conn *c)
-{
-    if (!c->session) {
-        return;
-    }
-    c->hold++; /* in as few packets as possible */
-    while (backlog_of(c)->first && c->credit_messages > 0 && c->credit_bytes > 0 &&
-           bus__has_link(c)) {
-        send_first(c);
-    }
-    c->hold--;
-    bus__session_settle(c);
+    return true;
 }

@@ -19,8 +19,8 @@ struct backlog {
     uint64_t n;
 };
 
-/* Whether what is published now has to wait behind others. */
-bool bus__backlog_waits(const struct bus_conn *c);
+/* Number of the first, or UINT64_MAX. */
+uint64_t bus__backlog_next(const struct bus_conn *c);
 /* Whether a publish could be kept. */
 bool bus__backlog_has_room(const struct bus_conn *c);
 /* Keeps a publish that was checked and found fit. On success its slot is not the caller's any more.
@@ -28,6 +28,6 @@ bool bus__backlog_has_room(const struct bus_conn *c);
 int bus__backlog_put(struct bus_conn *c, struct publish *p);
 /* Keeps those publishes of the output that were not sent, in front of the others. */
 void bus__backlog_salvage(struct bus_conn *c);
-/* Sends what there is credit for. */
-void bus__backlog_send(struct bus_conn *c);
+/* Sends the first. False if the link has ended over it. */
+bool bus__backlog_send_next(struct bus_conn *c);
 void bus__backlog_fini(struct bus_conn *c);

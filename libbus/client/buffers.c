@@ -6,6 +6,7 @@
 #include <string.h>
 #include "client/conn.h"
 #include "client/handlers.h"
+#include "client/publish.h"
 
 /* From here on handing a body over beats copying it through two sockets; measured, see
  * docs/performance.md. */
@@ -19,7 +20,9 @@ void bus__buffers_init(struct bus_conn *c, const struct wire_welcome *m)
 
     c->body_max = usable ? (size_t) MIN(m->body_max, (uint64_t) 1 << SLOT_SHIFT_MAX) : 0;
     c->buffer_from = !usable ? SIZE_MAX : c->buffer_wish ? c->buffer_wish : BUFFER_FROM_BYTES;
-    c->plain_max = MIN((size_t) c->inline_max, c->buffer_from - 1);
+    if (!c->sequence_due) {
+        bus__publish_count_on(c);
+    }
     bus__pool_limit(
         &c->pool, MIN(m->buffers_max, NUMBERS_USED),
         (size_t) MIN(c->pool_bytes_max ? c->pool_bytes_max : POOL_BYTES_MAX, m->buffer_bytes_max));
@@ -162,7 +165,9 @@ void bus__on_returned(struct bus_conn *c, const struct wire_returned *m)
         bus__fail_protocol(c, "RETURNED of what was not published");
         return;
     }
-    bus__give_slot(c, slot);
+    if (bus__pool_returned(slot)) {
+        bus__give_slot(c, slot);
+    }
 }
 
 void bus__on_buffer_status(struct bus_conn *c, const struct wire_status *m)

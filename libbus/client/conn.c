@@ -141,7 +141,6 @@ static void descriptors_fini(struct bus_conn *c)
 static void conn_fini(struct bus_conn *c)
 {
     close_socket(c);
-    descriptors_fini(c);
     bus__publish_fini(c);
     bus__requests_fini(c);
     bus__calls_fini(c);
@@ -156,6 +155,7 @@ static void conn_fini(struct bus_conn *c)
     bus__session_fini(c);
     bus__pool_fini(&c->pool);
     outq_pool_fini(&c->chunks);
+    descriptors_fini(c); /* what lets go of a lease looks at the fork mark */
 }
 
 int bus__unpin(struct bus_conn *c, int r)
@@ -200,6 +200,9 @@ static void tell_writable(struct bus_conn *c)
     }
     c->want_writable = false;
     c->want_bytes = 0;
+    if (c->session) {
+        c->session->reliable.want_bytes = 0;
+    }
     if (c->on_writable && c->opened) {
         c->hold++;
         c->on_writable(c, c->userdata);

@@ -60,8 +60,8 @@ struct bus_conn {
     int64_t credit_messages;
     int64_t credit_bytes;
     size_t max_out_bytes;
-    size_t plain_max; /* longest body that goes into the frame without a second thought */
-    uint32_t hold;    /* corks and running steps: output is collected */
+    size_t plain_limit; /* shorter bodies go into the frame without a second thought */
+    uint32_t hold;      /* corks and running steps: output is collected */
     struct outq outq;
     uint64_t sequence;
     uint32_t *
@@ -107,6 +107,7 @@ struct bus_conn {
 
     /* subscriptions */
     struct table subs;
+    struct bus_sub *owing;    /* of bus_sub.owing_next: those that owe credit */
     struct bus_sub *sub_list; /* of bus_sub.next: those in subs, in the order they were made */
     struct numbers sub_numbers;
     uint32_t n_subs;     /* that the application has */
@@ -126,10 +127,11 @@ struct bus_conn {
     struct bus_topic *departing; /* of bus_topic.next: ended behind publishes that wait */
     struct confirm *confirms;    /* in the order of their sequence numbers */
     struct confirm *unknown;     /* the same, of publishes on a link that was lost: to be told */
-    uint64_t sequence_base; /* publish number of this connection that the link's count began at */
-    size_t body_max;        /* longest body in a buffer; 0: the router takes none */
-    size_t buffer_wish;     /* what the application wants of buffer_from; 0: nothing */
-    size_t buffer_from;     /* bodies of so many bytes and more go into buffers */
+    uint64_t wire_sequence;      /* number of the last that was sent because it had waited */
+    bool sequence_due;           /* the next publish has to say its number: the link is new */
+    size_t body_max;             /* longest body in a buffer; 0: the router takes none */
+    size_t buffer_wish;          /* what the application wants of buffer_from; 0: nothing */
+    size_t buffer_from;          /* bodies of so many bytes and more go into buffers */
     size_t pool_bytes_max;
     size_t handed_over; /* bodies in buffers since the output was looked at */
     struct pool pool;

@@ -6,6 +6,7 @@
 #include <bus/drain.h>
 #include <bus/request.h>
 #include "client/conn.h"
+#include "client/seen.h"
 #include "wire/hot.h"
 
 enum sub_state {
@@ -35,11 +36,16 @@ struct bus_sub {
     uint32_t number;             /* index into bus_conn.subs */
     struct bus_sub *prev, *next; /* bus_conn.sub_list */
     struct kept_frame *again;    /* its SUBSCRIBE, if the connection comes back; else NULL */
-    struct ack_link *acks;       /* NULL: nothing is acknowledged */
-    uint32_t busy;               /* dispatchers that will touch it again after a callback */
-    uint32_t n_endings;          /* UNSUBSCRIBE frames without an answer */
+    struct bus_sub *owing_prev, *owing_next; /* bus_conn.owing, if it owes */
+    struct seen_table seen;
+    struct ack_link *acks; /* NULL: nothing is acknowledged */
+    uint32_t busy;         /* dispatchers that will touch it again after a callback */
+    uint32_t n_endings;    /* UNSUBSCRIBE frames without an answer */
     enum sub_state state;
     bool drains;    /* the first of these asked for that */
+    bool owes;      /* credit for reliable messages, whose publishers wait for it */
+    bool shares;    /* it is a member of a group */
+    bool by_topic;  /* messages of one topic may overtake those of another */
     bool gap;       /* the link was lost while it was in force: the next answer tells */
     bool immutable; /* bodies that somebody could change are copied first */
     char filter[];
@@ -184,7 +190,7 @@ void bus__topics_settle(struct bus_conn *c, uint64_t token);
 void bus__topics_lost(struct bus_conn *c);
 /* Advertises all of them on a new link: 0 or -ENOMEM. */
 int bus__topics_again(struct bus_conn *c);
-/* Nothing that was published waits any more: those that were ended behind it can go. */
+/* Those that were ended behind what waits can go if it does not wait any more. */
 void bus__topics_depart(struct bus_conn *c);
 
 /* ---- subscribe.c ---- */
@@ -204,6 +210,9 @@ void bus__subscribe_lost(struct bus_conn *c);
 /* Asks for all of them on a new link, in the order in which they were made: 0 or -ENOMEM. */
 int bus__subscribe_again(struct bus_conn *c);
 void bus__give_credit(struct bus_conn *c, struct bus_sub *sub);
+/* Credit is to be given when everything received has been handled. */
+void bus__owe_credit(struct bus_conn *c, struct bus_sub *sub);
+void bus__give_owed(struct bus_conn *c);
 void bus__sub_free_idle(struct bus_sub *sub);
 
 /* After a callback of a subscription that was marked busy: whether it is still to be used. */

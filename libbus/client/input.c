@@ -219,6 +219,7 @@ static void on_peer(struct bus_conn *c, const struct wire_peer *m)
     memcpy(p->name, m->name.data, m->name.len);
     p->name[m->name.len] = '\0';
     p->peer = (struct bus_peer){m->connection_id, m->uid, m->gid, m->pid, p->name};
+    p->session = m->session;
     bus__peer_name_unref(c->peers.at[m->id]);
     c->peers.at[m->id] = p;
 }
@@ -227,10 +228,14 @@ static void on_peer(struct bus_conn *c, const struct wire_peer *m)
 
 /* CREDIT goes out at the end of the step; but behind bodies in buffers, which are large, what the
  * step still has to do may take longer than the router has to send meanwhile. */
-static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes, bool handed_over)
+static void consume(struct bus_conn *c, struct bus_sub *sub, size_t bytes, bool handed_over,
+                    uint32_t flags)
 {
     sub->used_messages++;
     sub->used_bytes += bytes;
+    if (UNLIKELY(flags & MESSAGE_RELIABLE)) {
+        bus__owe_credit(c, sub);
+    }
     if (UNLIKELY(sub->used_messages >= sub->half_messages || sub->used_bytes >= sub->half_bytes)) {
         bus__give_credit(c, sub);
         if (handed_over) {
@@ -255,7 +260,7 @@ static void deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message 
     bus__topic_name_unref(m->topic);
     bus__peer_name_unref(m->sender);
     if (bus__sub_release(sub) && LIKELY(c->generation == generation)) {
-        consume(c, sub, bytes, handed_over);
+        consume(c, sub, bytes, handed_over, m->flags);
     }
 }
 
@@ -290,7 +295,7 @@ static size_t headers_bytes(const struct wire_header *headers, size_t n)
 
 /* A body that could not be mapped or copied: lost here, and told like any other loss. */
 static void message_lost(struct bus_conn *c, struct bus_sub *sub, enum bus_loss_reason reason,
-                         size_t bytes)
+                         size_t bytes, uint32_t flags)
 {
     struct bus_loss loss = {1, bytes, reason};
     uint32_t generation = c->generation;
@@ -300,17 +305,39 @@ static void message_lost(struct bus_conn *c, struct bus_sub *sub, enum bus_loss_
         sub->on_loss(sub, &loss, sub->userdata);
     }
     if (bus__sub_release(sub) && c->generation == generation) {
-        consume(c, sub, bytes, false);
+        consume(c, sub, bytes, false, flags);
     }
+}
+
+/* A reliable message: whether it is to be shown. What was shown before is consumed at once. */
+static bool is_new(struct bus_conn *c, struct bus_sub *sub, const struct bus_message *m,
+                   size_t bytes)
+{
+    switch (bus__seen(c, sub, m->sender, m->topic, m->sequence, m->flags)) {
+    case SEEN_NEW:
+        return true;
+    case SEEN_BEFORE:
+        consume(c, sub, bytes, false, m->flags);
+        return false;
+    case SEEN_FAILED:
+        break;
+    }
+    return false;
 }
 
 static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_message *m,
                             size_t bytes)
 {
     bool leased = m->lease != NULL;
-    enum bus_loss_reason reason = bus__message_secure(c, sub->immutable, m);
-    struct rxbuf *copy = leased && !m->lease ? m->buf : NULL;
+    enum bus_loss_reason reason;
+    struct rxbuf *copy;
 
+    if ((m->flags & MESSAGE_RELIABLE) && !is_new(c, sub, m, bytes)) {
+        bus__lease_unref(m->lease);
+        return;
+    }
+    reason = bus__message_secure(c, sub->immutable, m);
+    copy = leased && !m->lease ? m->buf : NULL;
     if (reason == BUS_LOSS_NONE) {
         deliver(c, sub, m, bytes);
         bus__rxbuf_unref(copy);
@@ -320,7 +347,7 @@ static void message_deliver(struct bus_conn *c, struct bus_sub *sub, struct bus_
     if (m->ack) { /* somebody else may be able to take it */
         (void) bus__ack_send(m->ack, ACK_REFUSE);
     } else {
-        message_lost(c, sub, reason, bytes);
+        message_lost(c, sub, reason, bytes, m->flags);
     }
 }
 
@@ -400,6 +427,7 @@ static void on_message_place(struct bus_conn *c, const struct hot_message *h, co
     if (!bus__is_up(c) || !bus__body_find(c, &h->place, &m)) {
         return;
     }
+    m.flags = h->flags;
     if (sub) {
         message_deliver(c, sub, &m, m.bytes);
     } else {
@@ -426,10 +454,13 @@ static void on_message_hot(struct bus_conn *c, const struct hot_message *h, cons
         m.parcel = NULL;
         m.ack = NULL;
         m.n_fds = 0;
-        m.flags = 0;
+        m.flags = h->flags;
         m.delivery = 0;
         m.deliveries = 0;
         m.refs = 0;
+        if (UNLIKELY(h->flags) && !is_new(c, sub, &m, f->body_bytes)) {
+            return;
+        }
         deliver(c, sub, &m, f->body_bytes);
     }
 }
@@ -505,6 +536,9 @@ static void handle(struct bus_conn *c, struct arena *a, const struct frame *f,
         break;
     case VERB_LOSS:
         on_loss(c, &m->loss);
+        break;
+    case VERB_ACKED:
+        bus__on_acked(c, &m->acked);
         break;
     case VERB_SILENCE:
         bus__on_silence(c, &m->silence);
@@ -676,4 +710,7 @@ void bus__dispatch(struct bus_conn *c)
         dispatch_one(c, &f, buf);
     }
     bus__rxbuf_unref(buf);
+    if (UNLIKELY(c->owing != NULL)) {
+        bus__give_owed(c);
+    }
 }

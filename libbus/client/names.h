@@ -15,6 +15,7 @@ struct topic_name {
 
 struct peer_name {
     struct bus_peer peer; /* peer.name points to name */
+    uint64_t session;     /* or 0 */
     uint32_t refs;
     char name[];
 };

@@ -30,7 +30,7 @@ DEFINE_AUTO(struct bus_conn *, bus_close);
 static bool is_for_session(const struct bus_opts *opts)
 {
     return opts->on_state || opts->reconnect_min_ms || opts->reconnect_max_ms ||
-           opts->reconnect_timeout_ms || opts->backlog_bytes_max;
+           opts->reconnect_timeout_ms || opts->backlog_bytes_max || opts->reliable_bytes_max;
 }
 
 static int opts_check(const struct bus_opts *opts)

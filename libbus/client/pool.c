@@ -269,9 +269,16 @@ static bool is_refused_soon(const struct segment *s)
     return s->once && s->dead && s->announced;
 }
 
+static bool is_published(const struct segment *s, uint32_t index)
+{
+    return s->state[index] == SLOT_PUBLISHED || s->state[index] == SLOT_PUBLISHED_KEPT;
+}
+
 void bus__pool_publish(struct slot slot)
 {
-    slot.segment->state[slot.index] = SLOT_PUBLISHED;
+    uint8_t *state = &slot.segment->state[slot.index];
+
+    *state = *state == SLOT_KEPT ? SLOT_PUBLISHED_KEPT : SLOT_PUBLISHED;
 }
 
 void bus__pool_give(struct pool *pool, struct slot slot, uint32_t *ret_drop)
@@ -323,11 +330,36 @@ struct slot bus__pool_find(const struct pool *pool, uint32_t number, uint64_t of
     if (s && offset < s->bytes && (offset >> s->shift) < s->n_slots) {
         slot = (struct slot){s, (uint32_t) (offset >> s->shift)};
     }
-    if (slot.segment &&
-        (s->state[slot.index] != SLOT_PUBLISHED || bus__slot_offset(slot) != offset)) {
+    if (slot.segment && (!is_published(s, slot.index) || bus__slot_offset(slot) != offset)) {
         slot.segment = NULL;
     }
     return slot;
+}
+
+void bus__pool_keep(struct slot slot)
+{
+    uint8_t *state = &slot.segment->state[slot.index];
+
+    *state =
+        *state == SLOT_PUBLISHED || *state == SLOT_PUBLISHED_KEPT ? SLOT_PUBLISHED_KEPT : SLOT_KEPT;
+}
+
+bool bus__pool_unkeep(struct slot slot)
+{
+    uint8_t *state = &slot.segment->state[slot.index];
+    bool is_ours = *state == SLOT_KEPT;
+
+    *state = is_ours ? SLOT_TAKEN : SLOT_PUBLISHED;
+    return is_ours;
+}
+
+bool bus__pool_returned(struct slot slot)
+{
+    uint8_t *state = &slot.segment->state[slot.index];
+    bool is_kept = *state == SLOT_PUBLISHED_KEPT;
+
+    *state = is_kept ? SLOT_KEPT : SLOT_TAKEN;
+    return !is_kept;
 }
 
 void bus__pool_refused(struct pool *pool, uint32_t number)
@@ -339,7 +371,9 @@ void bus__pool_refused(struct pool *pool, uint32_t number)
             return; /* the router cannot mean it: it may be lent */
         }
         s->announced = false;
-        if (!s->dead || s->n_used == 0) { /* else a loan is still in it */
+        if (s->state[0] == SLOT_PUBLISHED_KEPT) {
+            s->state[0] = SLOT_KEPT;
+        } else if (!s->dead || s->n_used == 0) { /* else a loan is still in it */
             segment_remove(pool, s);
         }
         return;
@@ -361,24 +395,26 @@ void bus__pool_reclaim(struct pool *pool, struct slot slot)
     }
 }
 
-/* Gives up what was published from it; returns how much that was. */
-static uint32_t published_drop(struct segment *s)
+/* Gives up what was published from it; returns whether that was anything. */
+static bool published_drop(struct segment *s)
 {
-    uint32_t n = 0;
+    bool any = false;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
+        any = any || is_published(s, i);
         if (s->state[i] == SLOT_PUBLISHED) {
             s->state[i] = SLOT_FREE;
-            n++;
+            s->n_used--;
+        } else if (s->state[i] == SLOT_PUBLISHED_KEPT) {
+            s->state[i] = SLOT_KEPT;
         }
     }
-    s->n_used -= n;
-    return n;
+    return any;
 }
 
 static void segment_lost(struct pool *pool, struct segment *s)
 {
-    bool was_published = published_drop(s) > 0;
+    bool was_published = published_drop(s);
 
     s->announced = false;
     if (was_published && !s->once && !s->dead) {

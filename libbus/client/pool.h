@@ -17,8 +17,10 @@
 
 enum slot_state {
     SLOT_FREE,
-    SLOT_TAKEN,     /* ours, or lent to the application */
-    SLOT_PUBLISHED, /* until the router returns it */
+    SLOT_TAKEN,          /* ours, or lent to the application */
+    SLOT_PUBLISHED,      /* until the router returns it */
+    SLOT_KEPT,           /* ours, and to be published again if need be */
+    SLOT_PUBLISHED_KEPT, /* both */
 };
 
 struct segment {
@@ -92,6 +94,13 @@ void bus__pool_settle(struct pool *pool, uint64_t token);
  * body is gone, for that will not be returned. */
 void bus__pool_refused(struct pool *pool, uint32_t number);
 
+/* What is in it, published or not, may have to be published again: it is not given before
+ * bus__pool_unkeep(). */
+void bus__pool_keep(struct slot slot);
+/* Whether it is to be given now; else when the router returns it. */
+bool bus__pool_unkeep(struct slot slot);
+/* The router has returned it. Whether it is to be given now; else it is kept. */
+bool bus__pool_returned(struct slot slot);
 /* What was published in it was not sent: it is ours again. */
 void bus__pool_reclaim(struct pool *pool, struct slot slot);
 /* The router has gone, and with it all registrations. Slots that were published are not used again:

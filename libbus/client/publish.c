@@ -31,12 +31,22 @@ bool bus__has_room(const struct bus_conn *c)
            (c->outq.bytes == 0 || c->outq.bytes + c->want_bytes <= c->max_out_bytes);
 }
 
+static bool is_link_writable(const struct bus_conn *c)
+{
+    return c->credit_messages > 0 && c->credit_bytes > 0 && bus__has_room(c);
+}
+
 bool bus__is_writable(const struct bus_conn *c)
 {
-    if (UNLIKELY(c->away)) {
-        return bus__backlog_has_room(c);
+    if (UNLIKELY(c->session != NULL)) {
+        if (c->session->reliable.want_bytes > 0) {
+            return bus__reliable_has_room(c) && (c->away || is_link_writable(c));
+        }
+        if (c->away) {
+            return bus__backlog_has_room(c);
+        }
     }
-    return c->credit_messages > 0 && c->credit_bytes > 0 && bus__has_room(c);
+    return is_link_writable(c);
 }
 
 static inline void store_body_bytes(uint8_t *dst, size_t bytes)
@@ -57,7 +67,14 @@ static inline void charge(struct bus_conn *c, uint64_t sequence, size_t message_
 
 void bus__publish_charge(struct bus_conn *c, uint64_t sequence, size_t message_bytes)
 {
+    c->wire_sequence = sequence;
     charge(c, sequence, message_bytes);
+}
+
+void bus__publish_count_on(struct bus_conn *c)
+{
+    c->sequence_due = false;
+    c->plain_limit = MIN((size_t) c->inline_max, c->buffer_from - 1) + 1;
 }
 
 /* A publish is in the output. */
@@ -70,7 +87,7 @@ static inline void account(struct bus_conn *c, size_t message_bytes)
 static inline bool is_plain_possible(const struct bus_conn *c, const void *data, size_t bytes)
 {
     return *c->fork_mark && c->credit_messages > 0 && c->credit_bytes > 0 && (data || bytes == 0) &&
-           bytes <= c->plain_max && c->outq.bytes + bytes + PUBLISH_LEAD_BYTES <= c->max_out_bytes;
+           bytes < c->plain_limit && c->outq.bytes + bytes + PUBLISH_LEAD_BYTES <= c->max_out_bytes;
 }
 
 static inline int publish_plain(struct bus_conn *c, const struct bus_topic *t, const void *data,
@@ -80,6 +97,13 @@ static inline int publish_plain(struct bus_conn *c, const struct bus_topic *t, c
 
     if (UNLIKELY(!dst)) {
         return -ENOMEM;
+    }
+    if (UNLIKELY(t->flags & BUS_TOPIC_RELIABLE)) {
+        int r = bus__reliable_note_plain(c, t, data, bytes);
+
+        if (r < 0) {
+            return r;
+        }
     }
     memcpy(dst, t->lead, PUBLISH_LEAD_BYTES);
     store_body_bytes(dst, bytes);
@@ -251,6 +275,7 @@ static long encode(const struct publish *p, uint8_t *dst)
         m.offset = bus__slot_offset(p->slot);
         m.bytes = p->bytes;
     }
+    m.sequence = p->sequence;
     if (p->opts) {
         m.flags = p->opts->flags & BUS_PUBLISH_CONFIRM;
         m.key = text_from(p->opts->key ? p->opts->key : "");
@@ -271,7 +296,7 @@ static struct hot_place place_of(const struct publish *p)
 /* Nothing but an alias and the place of the body, which need no codec. */
 static bool is_bare(const struct publish *p)
 {
-    return p->topic && p->slot.segment && !p->opts && !p->outgoing;
+    return p->topic && p->slot.segment && !p->opts && !p->outgoing && !p->sequence;
 }
 
 static long encode_bare(const struct publish *p, uint8_t *dst)
@@ -343,6 +368,26 @@ long bus__publish_encode(const struct publish *p, uint8_t *dst)
     return is_bare(p) ? encode_bare(p, dst) : encode(p, dst);
 }
 
+void bus__publish_confirm_add(struct bus_conn *c, struct confirm *confirm, uint64_t sequence)
+{
+    if (confirm) {
+        confirm->sequence = sequence;
+        DL_APPEND(c->confirms, confirm);
+    }
+}
+
+bool bus__publish_confirm_waits(const struct bus_conn *c, uint64_t sequence)
+{
+    const struct confirm *confirm;
+
+    DL_FOREACH (c->confirms, confirm) {
+        if (confirm->sequence >= sequence) {
+            break;
+        }
+    }
+    return confirm && confirm->sequence == sequence;
+}
+
 int bus__publish_confirm_new(const struct publish *p, struct confirm **ret)
 {
     struct confirm *confirm;
@@ -360,15 +405,19 @@ int bus__publish_confirm_new(const struct publish *p, struct confirm **ret)
 }
 
 /* A publish with an alias, options or descriptors, or with its body in a buffer. */
-static int publish_encoded(struct bus_conn *c, const struct publish *p)
+static int publish_encoded(struct bus_conn *c, struct publish *p)
 {
     size_t body_bytes = p->slot.segment ? 0 : p->bytes;
     uint8_t *dst = outq_reserve_with(&c->outq, bus__publish_frame_max(p) + body_bytes, p->parcel);
     AUTO_FREE struct confirm *confirm = NULL;
     long header_bytes;
+    int r;
 
     if (!dst || bus__publish_confirm_new(p, &confirm) < 0) {
         return -ENOMEM;
+    }
+    if (UNLIKELY(c->sequence_due)) {
+        p->sequence = c->sequence + 1;
     }
     header_bytes = bus__publish_encode(p, dst + FRAME_PREFIX_BYTES);
     if (header_bytes < 0) {
@@ -379,24 +428,29 @@ static int publish_encoded(struct bus_conn *c, const struct publish *p)
     if (body_bytes > 0) {
         memcpy(dst + FRAME_PREFIX_BYTES + header_bytes, p->data, body_bytes);
     }
+    if (bus__publish_is_reliable(p)) {
+        r = bus__reliable_note(c, p, dst + FRAME_PREFIX_BYTES, (size_t) header_bytes);
+        if (r < 0) {
+            return r;
+        }
+    }
     if (p->slot.segment && p->slot.segment->once) {
         bus__pool_seal(p->slot.segment); /* from here on nothing can fail */
     }
     if (p->slot.segment) {
         bus__pool_publish(p->slot);
     }
-    if (confirm) {
-        confirm->sequence = c->sequence + 1;
-        DL_APPEND(c->confirms, confirm);
-        confirm = NULL;
-    }
+    bus__publish_confirm_add(c, TAKE(confirm), c->sequence + 1);
     outq_commit_with(&c->outq, FRAME_PREFIX_BYTES + (size_t) header_bytes + body_bytes, p->parcel);
     c->urgent = c->urgent || p->parcel;
     if (p->outgoing) {
         bus__output_queued(c);
-    } else {
-        account(c, p->text_bytes + p->bytes);
+        return 0;
     }
+    if (UNLIKELY(c->sequence_due)) {
+        bus__publish_count_on(c);
+    }
+    account(c, p->text_bytes + p->bytes);
     return 0;
 }
 
@@ -461,7 +515,7 @@ void bus__publish_unregister(struct bus_conn *c, struct segment *s)
     }
 }
 
-static int publish_from_slot(struct bus_conn *c, const struct publish *p)
+static int publish_from_slot(struct bus_conn *c, struct publish *p)
 {
     struct segment *s = p->slot.segment;
     int r = s->announced ? 0 : bus__publish_announce(c, s);
@@ -472,7 +526,7 @@ static int publish_from_slot(struct bus_conn *c, const struct publish *p)
     }
     if (s->once && r < 0) {
         s->dead = true; /* the router will refuse it, for it is not sealed */
-    } else if (s->once) {
+    } else if (s->once && !bus__publish_is_reliable(p)) {
         bus__publish_unregister(c, s);
     }
     return r;
@@ -509,6 +563,15 @@ int bus__publish_place(struct bus_conn *c, struct publish *p)
     return r;
 }
 
+/* There is no link now. */
+static int put_aside(struct bus_conn *c, struct publish *p)
+{
+    if (p->outgoing) {
+        return -ENOTCONN;
+    }
+    return bus__publish_is_reliable(p) ? bus__reliable_put(c, p) : bus__backlog_put(c, p);
+}
+
 static int publish_placed(struct bus_conn *c, struct publish *p)
 {
     int r = bus__publish_place(c, p);
@@ -525,9 +588,10 @@ static int publish_placed(struct bus_conn *c, struct publish *p)
         return r;
     }
     if (c->away) { /* making room has shown that nobody reads any more */
-        return p->outgoing ? -ENOTCONN : bus__backlog_put(c, p);
+        return put_aside(c, p);
     }
-    return is_plain(p) ? publish_plain(c, p->topic, p->data, p->bytes) : publish_encoded(c, p);
+    return is_plain(p) && !c->sequence_due ? publish_plain(c, p->topic, p->data, p->bytes)
+                                           : publish_encoded(c, p);
 }
 
 /* Duplicates of the application's descriptors. */
@@ -563,7 +627,7 @@ static int publish_checked(struct bus_conn *c, struct publish *p)
     int r = fds_take(p->opts, &p->parcel);
 
     if (r == 0 && UNLIKELY(c->away)) {
-        r = p->outgoing ? -ENOTCONN : bus__backlog_put(c, p);
+        r = put_aside(c, p);
     } else if (r == 0) {
         r = p->slot.segment ? publish_from_slot(c, p) : publish_placed(c, p);
     }
@@ -629,7 +693,7 @@ int bus_publish_with(struct bus_conn *conn, const char *topic, const void *data,
     if (r < 0 && r != -ENOSPC) {
         return r;
     }
-    if (t && !opts && bytes <= conn->plain_max && !conn->away) {
+    if (t && !opts && bytes < conn->plain_limit && !conn->away) {
         return publish_plain(conn, t, data, bytes);
     }
     p.topic = t; /* without an alias left, the name goes with the message */
@@ -711,8 +775,8 @@ static void credit_add(struct bus_conn *c, uint64_t messages, uint64_t bytes)
     bytes = MIN(bytes, (uint64_t) WINDOW_BYTES_USED);
     c->credit_messages = MIN(c->credit_messages + (int64_t) messages, c->window_messages);
     c->credit_bytes = MIN(c->credit_bytes + (int64_t) bytes, c->window_bytes);
-    if (UNLIKELY(bus__backlog_waits(c))) {
-        bus__backlog_send(c);
+    if (UNLIKELY(bus__session_waits(c))) {
+        bus__session_send(c);
     }
 }
 
@@ -723,16 +787,19 @@ void bus__on_publish_credit(struct bus_conn *c, const struct wire_publish_credit
 
 void bus__publish_lost(struct bus_conn *c)
 {
-    uint64_t last = c->sequence - c->session->backlog.n;
+    uint64_t unsent = bus__session_next(c);
     struct confirm *confirm, *next;
 
     DL_FOREACH_SAFE (c->confirms, confirm, next) {
-        if (confirm->sequence <= last) {
+        if (confirm->sequence < unsent) {
             DL_DELETE(c->confirms, confirm);
             DL_APPEND(c->unknown, confirm);
         }
     }
     c->credit_messages = c->credit_bytes = 0;
+    c->plain_limit = 0;
+    c->wire_sequence = 0;
+    c->sequence_due = c->sequence > 0;
     c->handed_over = 0;
     c->buffer_status = 0;
     c->starved = false;
@@ -768,9 +835,8 @@ static bool confirm_take(struct bus_conn *c, uint64_t sequence, struct confirm *
 
 void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m)
 {
-    uint64_t sequence = c->sequence_base + m->sequence;
     struct bus_confirmation outcome = {
-        .sequence = sequence,
+        .sequence = m->sequence,
         .status = BUS_STATUS_OK,
         .matched = m->matched,
         .delivered = m->delivered,
@@ -779,7 +845,7 @@ void bus__on_confirm(struct bus_conn *c, const struct wire_confirm *m)
     };
     struct confirm confirm;
 
-    if (!confirm_take(c, sequence, &confirm)) {
+    if (!confirm_take(c, m->sequence, &confirm)) {
         bus__fail_protocol(c, "CONFIRM for a publish that did not ask for it");
         return;
     }
@@ -806,14 +872,12 @@ static bool credit_return(struct bus_conn *c, uint64_t sequence)
 
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
 {
-    uint64_t sequence = m->sequence ? c->sequence_base + m->sequence : 0;
-    const struct bus_topic *t = topic_at(c, m->alias, sequence);
+    const struct bus_topic *t = topic_at(c, m->alias, m->sequence);
     struct wire_status status = *m;
     char name[BUS_TOPIC_MAX + 1];
     struct confirm confirm;
 
-    status.sequence = sequence;
-    if (!credit_return(c, sequence)) {
+    if (!credit_return(c, m->sequence)) {
         bus__fail_protocol(c, "STATUS for a publish that was not made");
         return;
     }
@@ -828,8 +892,8 @@ void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
         status.code = c->buffer_status; /* the cause: why the buffer is unknown */
         status.text = text_from(bus_status_text((enum bus_status) c->buffer_status));
     }
-    if (confirm_take(c, sequence, &confirm)) {
-        struct bus_confirmation outcome = {.sequence = sequence,
+    if (confirm_take(c, m->sequence, &confirm)) {
+        struct bus_confirmation outcome = {.sequence = m->sequence,
                                            .status = (enum bus_status) status.code};
 
         confirm.on_confirm(c, &outcome, confirm.userdata);
@@ -849,6 +913,9 @@ void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m)
         return;
     }
     t->refused = m->code;
+    if (t->flags & BUS_TOPIC_RELIABLE) {
+        bus__reliable_settle(c);
+    }
     if (t->automatic) {
         return; /* the publish it was made for is refused next, and tells */
     }

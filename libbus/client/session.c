@@ -10,11 +10,13 @@
 #include "base/clock.h"
 #include "base/sock.h"
 #include "client/handlers.h"
+#include "client/publish.h"
 #include "client/topic_handle.h"
 #include "wire/codec.h"
 
 #define GREETING_MS 5000u
 #define PAUSE_MIN_MS 10u
+#define RELIABLE_BYTES_MAX ((size_t) 16 << 20)
 #define PAUSE_MAX_MS 1000u
 #define CODEC_SCRATCH_BYTES 8192
 
@@ -105,6 +107,9 @@ int bus__session_new(struct bus_conn *c, const struct address *a, const struct b
     s->pause_ms = s->pause_min_ms;
     s->timeout_ms = opts->reconnect_timeout_ms;
     s->backlog.bytes_max = (size_t) MIN(opts->backlog_bytes_max, (uint64_t) SIZE_MAX);
+    s->reliable.bytes_max = opts->reliable_bytes_max
+                                ? (size_t) MIN(opts->reliable_bytes_max, (uint64_t) SIZE_MAX)
+                                : RELIABLE_BYTES_MAX;
     return session_identify(s, hello);
 }
 
@@ -122,6 +127,7 @@ void bus__session_fini(struct bus_conn *c)
         return;
     }
     bus__backlog_fini(c);
+    bus__reliable_fini(c);
     DL_FOREACH_SAFE (c->session->wills, w, next) {
         will_free(w);
     }
@@ -183,6 +189,7 @@ static void forget_link(struct bus_conn *c)
     bus__link_drop(c);
     bus__subscribe_lost(c);
     bus__publish_lost(c);
+    bus__reliable_lost(c);
     bus__topics_lost(c);
     bus__pool_lost(&c->pool);
     bus__requests_lost(c);
@@ -317,15 +324,43 @@ void bus__session_try(struct bus_conn *c)
     try_later(c);
 }
 
-/* What waited for the backlog to be sent. */
+/* ---- what waits for a link ---- */
+
+uint64_t bus__session_next(const struct bus_conn *c)
+{
+    return MIN(bus__backlog_next(c), bus__reliable_next(c));
+}
+
+bool bus__session_waits(const struct bus_conn *c)
+{
+    return c->session && bus__session_next(c) != UINT64_MAX;
+}
+
+void bus__session_send(struct bus_conn *c)
+{
+    bool goes_on = true;
+
+    c->hold++; /* in as few packets as possible */
+    while (goes_on && bus__session_waits(c) && c->credit_messages > 0 && c->credit_bytes > 0 &&
+           bus__has_link(c)) {
+        goes_on = bus__backlog_next(c) < bus__reliable_next(c) ? bus__backlog_send_next(c)
+                                                               : bus__reliable_send_next(c);
+    }
+    c->hold--;
+    bus__session_settle(c);
+}
+
 void bus__session_settle(struct bus_conn *c)
 {
     struct wire_ping ping = {.token = c->ping_token + 1};
 
-    if (bus__backlog_waits(c) || c->state != CONN_READY) {
+    bus__topics_depart(c);
+    if (bus__session_waits(c) || c->state != CONN_READY || c->away) {
         return;
     }
-    bus__topics_depart(c);
+    if (c->sequence_due && c->wire_sequence == c->sequence) {
+        bus__publish_count_on(c);
+    }
     if (c->session->ping_due) {
         c->session->ping_due = false;
         c->ping_token++; /* a new one: its answer is that to all before */
@@ -335,7 +370,7 @@ void bus__session_settle(struct bus_conn *c)
 
 bool bus__session_ping_later(struct bus_conn *c)
 {
-    if (!c->away && !bus__backlog_waits(c)) {
+    if (!c->away && !bus__session_waits(c)) {
         return false;
     }
     c->session->ping_due = true;
@@ -354,8 +389,7 @@ void bus__session_greeted(struct bus_conn *c)
     c->goodbye = BUS_GOODBYE_NONE;
     c->goodbye_local = false;
     c->goodbye_text[0] = '\0';
-    c->sequence_base = c->sequence - c->session->backlog.n;
-    bus__backlog_send(c);
+    bus__session_send(c);
     tell_state(c, BUS_CONN_RESTORED);
     bus__drains_end(c); /* those that were asked for meanwhile */
 }

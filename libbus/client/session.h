@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "client/backlog.h"
 #include "client/conn.h"
+#include "client/reliable.h"
 
 /* A frame that is said again on each link. */
 struct kept_frame {
@@ -36,6 +37,7 @@ struct session {
     uint64_t random;     /* state of the generator for pauses */
     bool ping_due;       /* a bus_flush() waits for what is behind the backlog */
     struct backlog backlog;
+    struct reliable reliable;
 };
 
 /* For a connection that is being opened: 0, -ENOMEM, or an errno of getrandom(2). */
@@ -55,7 +57,13 @@ void bus__session_try(struct bus_conn *c);
 void bus__session_greeted(struct bus_conn *c);
 /* The PING of a flush has to wait for the backlog, behind which it will be sent. */
 bool bus__session_ping_later(struct bus_conn *c);
-/* The backlog may be empty now. */
+/* Number of the first publish that this link has to get yet, or UINT64_MAX. */
+uint64_t bus__session_next(const struct bus_conn *c);
+/* Whether what is published now has to wait behind others. */
+bool bus__session_waits(const struct bus_conn *c);
+/* Sends of what waits what there is credit for, in the order of its numbers. */
+void bus__session_send(struct bus_conn *c);
+/* What waits may all have been sent now. */
 void bus__session_settle(struct bus_conn *c);
 
 /* Keeps a will in place of an earlier one to that topic; without a frame there is none any more.

@@ -51,6 +51,8 @@ static struct bus_sub *sub_new(struct bus_conn *c, const char *filter, size_t le
         sub->on_ready = opts->on_ready;
         sub->on_live = opts->on_live;
         sub->on_silence = opts->on_silence;
+        sub->shares = opts->group;
+        sub->by_topic = opts->min_interval_ms > 0;
         sub->half_messages = MAX(messages / 2, 1u);
         sub->half_bytes = MAX(bytes / 2, UINT64_C(1));
         if (opts->flags & BUS_SUB_ACK) { /* it is ACK that gives credit back */
@@ -168,8 +170,17 @@ void bus__sub_free_idle(struct bus_sub *sub)
 {
     if (sub->state == SUB_DEAD && sub->busy == 0) {
         bus__ack_link_end(sub->acks);
+        bus__seen_fini(&sub->seen);
         free(sub->again);
         free(sub);
+    }
+}
+
+static void owe_nothing(struct bus_conn *c, struct bus_sub *sub)
+{
+    if (sub->owes) {
+        sub->owes = false;
+        DL_DELETE2(c->owing, sub, owing_prev, owing_next);
     }
 }
 
@@ -178,6 +189,7 @@ static void sub_remove(struct bus_conn *c, struct bus_sub *sub)
 {
     c->subs.at[sub->number] = NULL;
     DL_DELETE(c->sub_list, sub);
+    owe_nothing(c, sub);
     bus__numbers_give(&c->sub_numbers, sub->number);
     sub->state = SUB_DEAD;
     bus__sub_free_idle(sub);
@@ -205,6 +217,7 @@ void bus_sub_unref(struct bus_sub *sub)
     m.subscription = sub->number;
     sub->state = SUB_ENDING;
     sub->n_endings++;
+    owe_nothing(c, sub);
     bus__send_or_fail(c, VERB_UNSUBSCRIBE, &m);
 }
 
@@ -216,7 +229,7 @@ void bus__subscribe_fini(struct bus_conn *c)
         sub->state = SUB_DEAD;
         bus__sub_free_idle(sub);
     }
-    c->sub_list = NULL;
+    c->sub_list = c->owing = NULL;
     bus__table_fini(&c->subs);
     bus__numbers_fini(&c->sub_numbers);
 }
@@ -240,6 +253,7 @@ void bus__subscribe_lost(struct bus_conn *c)
     DL_FOREACH_SAFE (c->sub_list, sub, next) {
         sub->used_messages = 0;
         sub->used_bytes = 0;
+        owe_nothing(c, sub);
         sub->gap = sub->gap || sub->state == SUB_ACTIVE;
         sub->n_endings = 0;
         if (sub->state == SUB_ENDING) {
@@ -354,4 +368,24 @@ void bus__give_credit(struct bus_conn *c, struct bus_sub *sub)
     sub->used_messages = 0;
     sub->used_bytes = 0;
     bus__send_or_fail(c, VERB_CREDIT, &m);
+}
+
+void bus__owe_credit(struct bus_conn *c, struct bus_sub *sub)
+{
+    if (!sub->owes && sub->half_messages != UINT32_MAX) {
+        sub->owes = true;
+        DL_APPEND2(c->owing, sub, owing_prev, owing_next);
+    }
+}
+
+void bus__give_owed(struct bus_conn *c)
+{
+    while (c->owing) {
+        struct bus_sub *sub = c->owing;
+
+        owe_nothing(c, sub);
+        if (sub->used_messages > 0) {
+            bus__give_credit(c, sub);
+        }
+    }
 }

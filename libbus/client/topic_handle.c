@@ -8,6 +8,8 @@
 #include "client/session.h"
 #include "wire/topic.h"
 
+#define TOPIC_FLAGS (BUS_TOPIC_OWNED | BUS_TOPIC_RELIABLE)
+
 static struct bus_topic *topic_new(struct bus_conn *c, const char *name, size_t len)
 {
     struct bus_topic *t = calloc(1, sizeof(*t) + len + 1);
@@ -102,7 +104,8 @@ int bus_advertise_with(struct bus_conn *conn, const char *topic, const struct bu
     }
     opts = opts ? opts : &defaults;
     if (!topic_valid(topic, len) || opts->size != sizeof(*opts) ||
-        (opts->flags & ~BUS_TOPIC_OWNED) != 0) {
+        (opts->flags & ~TOPIC_FLAGS) != 0 ||
+        ((opts->flags & BUS_TOPIC_RELIABLE) && !conn->session)) {
         return -EINVAL;
     }
     r = conn->monitor.on_record ? -EBUSY : bus__room(conn);
@@ -159,7 +162,13 @@ static void topic_end(struct bus_conn *c, struct bus_topic *t)
 static bool is_needed(const struct bus_conn *c)
 {
     return c->session && c->session->backlog.bytes_max > 0 &&
-           (bus__backlog_waits(c) || c->outq.bytes > 0);
+           (c->session->backlog.first || c->outq.bytes > 0);
+}
+
+/* What was published to it may have to be published again. */
+static bool is_kept(const struct bus_conn *c, const struct bus_topic *t)
+{
+    return (t->flags & BUS_TOPIC_RELIABLE) && bus__reliable_first(c) <= t->ends_behind;
 }
 
 void bus_topic_unref(struct bus_topic *topic)
@@ -170,7 +179,8 @@ void bus_topic_unref(struct bus_topic *topic)
         return;
     }
     c = topic->conn;
-    if (!bus__forked(c) && is_needed(c)) {
+    topic->ends_behind = c->sequence;
+    if (!bus__forked(c) && (is_needed(c) || is_kept(c, topic))) {
         topic->left_at = UINT64_MAX;
         c->n_topics--;
         DL_APPEND(c->departing, topic);
@@ -181,12 +191,14 @@ void bus_topic_unref(struct bus_topic *topic)
 
 void bus__topics_depart(struct bus_conn *c)
 {
-    while (c->departing) {
-        struct bus_topic *t = c->departing;
+    struct bus_topic *t, *next;
 
-        DL_DELETE(c->departing, t);
-        c->n_topics++; /* which it was taken from when it was ended */
-        topic_end(c, t);
+    DL_FOREACH_SAFE (c->departing, t, next) {
+        if (!c->session->backlog.first && !is_kept(c, t)) {
+            DL_DELETE(c->departing, t);
+            c->n_topics++; /* which it was taken from when it was ended */
+            topic_end(c, t);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ struct bus_topic {
     struct bus_topic *prev; /* bus_conn.lru, if automatic; bus_conn.leaving or departing */
     struct bus_topic *next;
     int64_t subscriptions; /* what on_interest was called with last, or -1 */
+    uint64_t ends_behind;  /* ended by the application: number of the last publish before that */
     uint64_t left_at;      /* ended by the application: token of the PING behind, else 0 */
     size_t len;
     char name[];

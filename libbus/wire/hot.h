@@ -88,6 +88,8 @@ struct hot_place {
 };
 
 enum { HOT_PUBLISH_PLACE = 4, HOT_MESSAGE_PLACE = 7 };
+/* Of a PUBLISH that says more than its alias. */
+enum { HOT_PUBLISH_FLAGS = 3, HOT_PUBLISH_SEQUENCE = 10 };
 /* All four fields. */
 #define HOT_PLACE_MAX (6u + 11u + 11u + 6u)
 
@@ -212,11 +214,12 @@ static inline size_t hot_message_end(const uint8_t *header, size_t bytes)
 struct hot_message {
     uint32_t subscription, topic, sender;
     uint64_t sequence, time_ns;
+    uint32_t flags;         /* those of reliable topics, or 0 */
     struct hot_place place; /* buffer is 0 if the body is in the frame */
 };
 
-/* MESSAGE {subscription, topic, sender, sequence, time} in this order, the place of a body in a
- * buffer if it is there, and nothing else. */
+/* MESSAGE {subscription, topic, sender, sequence, time} in this order, RELIABLE, with or without
+ * RESENT, and the place of a body in a buffer, if they are there, and nothing else. */
 static inline bool hot_get_message(const uint8_t *header, size_t bytes, struct hot_message *ret)
 {
     const uint8_t *end = header + bytes, *p;
@@ -233,5 +236,14 @@ static inline bool hot_get_message(const uint8_t *header, size_t bytes, struct h
     }
     ret->time_ns = load_u64le(p + 1);
     ret->place.buffer = 0;
-    return end - p == 9 || hot_get_place(p + 9, end, HOT_MESSAGE_PLACE, &ret->place);
+    ret->flags = 0;
+    p += 9;
+    if (UNLIKELY(end - p >= 2 && *p == HOT_MESSAGE_FLAGS << 3)) {
+        ret->flags = p[1];
+        p += 2;
+        if ((ret->flags & ~(uint32_t) MESSAGE_RESENT) != MESSAGE_RELIABLE) {
+            return false;
+        }
+    }
+    return p == end || hot_get_place(p, end, HOT_MESSAGE_PLACE, &ret->place);
 }

@@ -23,7 +23,7 @@ static void check_hot(const uint8_t *header, size_t len, enum codec_verdict v,
         CHECK(v == CODEC_OK && m->message.subscription == hot.subscription);
         CHECK(m->message.topic == hot.topic && m->message.sender == hot.sender);
         CHECK(m->message.sequence == hot.sequence && m->message.time == hot.time_ns);
-        CHECK(m->message.flags == 0 && m->message.n_headers == 0);
+        CHECK(m->message.flags == hot.flags && m->message.n_headers == 0);
     }
 }
 

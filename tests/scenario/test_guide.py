@@ -230,6 +230,22 @@ class GuideTest(unittest.TestCase):
                            env={**self.env, "BUS_ADDRESS": str(self.path / "nobody")})
         self.assertEqual((r.returncode, r.stderr), (1, "cannot reach the router: No such file or directory\n"))
 
+    def test_surely_reaches_its_subscriber_across_a_restart_of_the_router(self):
+        worker = self.start("forever", wait_for="ready")
+        surely = self.start("surely", wait_for="ready")
+        surely.stdin.write("one\n")
+        surely.stdin.flush()
+        self.assertEqual(worker.stdout.readline(), "jobs/list: one\n")
+        self.stop_router()
+        self.assertEqual(worker.stdout.readline(), "lost: the router stops\n")
+        surely.stdin.write("two\n")
+        surely.stdin.close()
+        type(self).router = self.start_router()
+        self.assertEqual(worker.stdout.readline(), "restored\n")
+        self.assertEqual(worker.stdout.readline(), "jobs/#: something may be missing\n")
+        self.assertEqual(worker.stdout.readline(), "jobs/list: two\n")
+        self.assertEqual(surely.stdout.readline(), "all consumed\n")
+
     def test_forever_survives_a_restart_of_the_router(self):
         worker = self.start("forever", wait_for="ready")
         self.stop_router()

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include "core/router.h"
 #include "support/failmalloc.h"
+#include "support/sim_cargo.h"
 #include "support/world.h"
 
 /* Frames of a client that the router has not taken yet. */
@@ -206,6 +207,29 @@ static void test_half_a_frame_is_held_and_goes_on(void **state)
     assert_int_equal(router_counters(w->s.router)->messages_published, 1);
 }
 
+/* They would be after 30 s, if their frame did not come. */
+static void test_descriptors_of_a_held_frame_are_not_late(void **state)
+{
+    struct world *w = *state;
+    const struct session_id id = {1, 2, 3};
+    struct letter l = {.n = 0};
+    struct sim_client *p;
+
+    assert_int_equal(router_expect(w->s.router, &id, 1, w->s.now.monotonic_ns + 40000 * MS), 0);
+    p = join(w, 0);
+    add(w, &l, VERB_PUBLISH, &publish_a);
+    l.data[FRAME_PREFIX_BYTES - 1] = 1;
+    router_add_parcel(w->s.router, p->peer, sim_parcel_of(1), &w->s.now);
+    assert_false(offer(w, p, &l));
+    sim_advance(&w->s, 39999 * MS);
+    router_check(w->s.router);
+    assert_false(peer_is_closing(p->peer));
+    sim_advance(&w->s, MS);
+    router_check(w->s.router);
+    assert_true(offer(w, p, &l));
+    assert_int_equal(router_counters(w->s.router)->messages_published, 1);
+}
+
 static void test_the_end_of_a_held_client_or_of_the_router_is_an_end(void **state)
 {
     struct world *w = *state;
@@ -295,6 +319,7 @@ int main(void)
         WORLD_CASE(test_only_the_same_session_is_that_session),
         WORLD_CASE(test_one_that_is_expected_twice_comes_once),
         WORLD_CASE(test_half_a_frame_is_held_and_goes_on),
+        WORLD_CASE(test_descriptors_of_a_held_frame_are_not_late),
         WORLD_CASE(test_the_end_of_a_held_client_or_of_the_router_is_an_end),
         WORLD_CASE(test_without_memory_nobody_is_expected),
         WORLD_CASE(test_sessions_that_would_return_are_told_with_begin_and_end),

@@ -256,6 +256,15 @@ static void expect_exit(struct router_process *p, int expected)
     router_discard(p);
 }
 
+/* What is left for the next router, if there are clients that would return to it. */
+static void remove_sessions(const struct router_fixture *f)
+{
+    char path[96];
+
+    (void) snprintf(path, sizeof(path), "%s/packets.sessions", f->dir);
+    (void) unlink(path);
+}
+
 void router_replace(struct router_fixture *f, const struct router_options *o)
 {
     const struct router_options none = {0};
@@ -278,6 +287,7 @@ void router_stop(struct router_fixture *f)
     expect_exit(&f->process, 0);
     assert_int_equal(access(fixture_path(f->seqpacket), F_OK), -1);
     assert_int_equal(access(fixture_path(f->stream), F_OK), -1);
+    remove_sessions(f);
     /* neither sockets nor locks are left */
     assert_int_equal(rmdir(f->dir), 0);
 }

@@ -69,6 +69,12 @@ static void test_without_a_backlog_publishing_is_refused(void **state)
     assert_int_equal(bus_topic_publish(t, "y", 1, NULL), 0);
     hear_body(f, "y");
     assert_int_equal(bus_sequence(f->conn), 1);
+    fake_lose(f);
+    come_back_with(f, 2);
+    assert_int_equal(bus_topic_publish(t, "z", 1, NULL), 0);
+    assert_int_equal(fake_hear(f, VERB_PUBLISH).publish.sequence, 2);
+    assert_int_equal(bus_topic_publish(t, "z", 1, NULL), 0);
+    assert_int_equal(fake_hear(f, VERB_PUBLISH).publish.sequence, 0);
 }
 
 static void test_what_is_published_meanwhile_is_sent_first(void **state)
@@ -167,12 +173,12 @@ static void test_the_backlog_waits_for_credit(void **state)
     assert_int_equal(f->n_closed, 0);
 }
 
-/* The router counts from 1 on each link; the application sees one count. */
+/* One count over all links. */
 static void test_outcomes_have_the_numbers_of_their_publishes(void **state)
 {
     struct fake *f = *state;
     struct bus_publish_opts opts = BUS_PUBLISH_OPTS_INIT;
-    struct wire_confirm confirm = {.sequence = 1, .matched = 1, .delivered = 1};
+    struct wire_confirm confirm = {.sequence = 3, .matched = 1, .delivered = 1};
     struct outcome sent = {0}, kept = {0};
     struct bus_topic *t;
 
@@ -191,15 +197,19 @@ static void test_outcomes_have_the_numbers_of_their_publishes(void **state)
     assert_int_equal(bus_topic_publish(t, "3", 1, &opts), 0);
     assert_int_equal(bus_topic_publish(t, "4", 1, NULL), 0);
     come_back_with(f, 1);
+    assert_int_equal(fake_hear(f, VERB_PUBLISH).publish.sequence, 3);
+    assert_int_equal(fake_hear(f, VERB_PUBLISH).publish.sequence, 4);
     assert_int_equal(kept.n, 0);
     fake_say(f, VERB_CONFIRM, &confirm);
-    fake_say_status(f, BUS_STATUS_DENIED, VERB_PUBLISH, 1, 0, 2);
+    fake_say_status(f, BUS_STATUS_DENIED, VERB_PUBLISH, 1, 0, 4);
     assert_int_equal(fake_settle(f), 0);
     assert_int_equal(kept.n, 1);
     assert_int_equal(kept.sequence, 3);
     assert_int_equal(kept.status, BUS_STATUS_OK);
     assert_int_equal(f->status_sequence, 4);
     assert_int_equal(sent.n, 1);
+    assert_int_equal(bus_topic_publish(t, "5", 1, NULL), 0);
+    assert_int_equal(fake_hear(f, VERB_PUBLISH).publish.sequence, 0); /* the next one, of course */
 }
 
 /* ---- what was written, but not sent ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving bodies in buffers and descriptors: mappings, leases, what is kept, what is lost, and
  * routers that say nonsense about it. */
+#include <bus/request.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include "client/conn.h"
@@ -565,6 +566,42 @@ static void test_descriptors_that_no_frame_asks_for(void **state)
     (void) close(fd);
 }
 
+static void on_call(struct bus_call *call, void *userdata)
+{
+    struct seen *s = userdata;
+
+    assert_int_equal(bus_message_bytes(bus_call_message(call)), 1000);
+    s->n++;
+}
+
+/* What is left of it at bus_close() still has a lease. */
+static void test_a_call_in_a_buffer_at_the_end(void **state)
+{
+    struct fake *f = *state;
+    struct seen s;
+    struct wire_call m = {.subscription = 2,
+                          .call = 5,
+                          .topic = 1,
+                          .sender = 1,
+                          .time = 1,
+                          .timeout_ms = 1000,
+                          .buffer = 1,
+                          .offset = 0,
+                          .bytes = 1000,
+                          .lease = 1};
+
+    (void) begin(f, &s, 0);
+    assert_int_equal(bus_serve(f->conn, "a/b", NULL, on_call, &s, NULL), 0);
+    (void) fake_hear(f, VERB_SUBSCRIBE);
+    bind_buffer(f, 1, 'x', false);
+    fake_say(f, VERB_CALL, &m);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(s.n, 1);
+    bus_close(f->conn);
+    f->conn = NULL;
+    assert_int_equal(fake_hear(f, VERB_GOODBYE).goodbye.reason, BUS_GOODBYE_NORMAL);
+}
+
 static void test_unbuffer_of_nothing(void **state)
 {
     struct wire_unbuffer m = {1};
@@ -651,6 +688,7 @@ int main(void)
         ON_BOTH_LINKS(test_descriptors_that_do_not_come),
         ON_BOTH_LINKS(test_descriptors_on_a_frame_that_takes_none),
         ON_BOTH_LINKS(test_descriptors_that_no_frame_asks_for),
+        ON_BOTH_LINKS(test_a_call_in_a_buffer_at_the_end),
         ON_BOTH_LINKS(test_unbuffer_of_nothing),
         cmocka_unit_test(test_each_allocation_fails_once),
     };

@@ -73,6 +73,26 @@ static inline void fake_accept_again(struct fake *f)
     }
 }
 
+/* The client is about to greet: a link that it has left again is not that one. */
+static inline void fake_accept_newest(struct fake *f)
+{
+    struct pollfd p = {.events = POLLIN};
+
+    if (f->fd >= 0) {
+        fake_hang_up(f);
+    }
+    fake_forget(f);
+    for (;;) {
+        p.fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        assert_true(p.fd >= 0);
+        if (poll(&p, 1, 0) == 0 || !(p.revents & POLLHUP)) {
+            break;
+        }
+        assert_int_equal(close(p.fd), 0);
+    }
+    f->fd = p.fd;
+}
+
 /* The same, for a client that has nothing to set up. */
 static inline void fake_come_back(struct fake *f)
 {

@@ -453,26 +453,6 @@ static void test_loans_can_be_published_on_the_next_link(void **state)
 
 /* ---- memory ---- */
 
-/* The client is about to greet: a link that it has left again is not that one. */
-static void accept_newest(struct fake *f)
-{
-    struct pollfd p = {.events = POLLIN};
-
-    if (f->fd >= 0) {
-        fake_hang_up(f);
-    }
-    fake_forget(f);
-    for (;;) {
-        p.fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        assert_true(p.fd >= 0);
-        if (poll(&p, 1, 0) == 0 || !(p.revents & POLLHUP)) {
-            break;
-        }
-        assert_int_equal(close(p.fd), 0);
-    }
-    f->fd = p.fd;
-}
-
 /* Whatever fails, it comes back, and says everything. False if nothing failed. */
 static bool return_with_failure(struct fake *f, unsigned long n)
 {
@@ -488,7 +468,7 @@ static bool return_with_failure(struct fake *f, unsigned long n)
         (void) bus_wait(f->conn, PATIENCE_MS);
         assert_true(bus_process(f->conn) >= 0);
         if (f->conn->state == CONN_GREETING) {
-            accept_newest(f);
+            fake_accept_newest(f);
             fake_say(f, VERB_WELCOME, &f->welcome);
             fake_send(f);
         }

@@ -96,9 +96,11 @@ static void test_message_is_read_as_the_codec_reads_it(void **state)
     for (unsigned i = 0; i < 100000; i++) {
         struct wire_message m = random_message(&r);
         uint8_t codec[64];
-        long n = codec_encode(*state, VERB_MESSAGE, &m, codec, sizeof(codec));
         struct hot_message hot;
+        long n;
 
+        m.flags = i % 3 == 0 ? 0 : MESSAGE_RELIABLE | (i % 3 == 1 ? MESSAGE_RESENT : 0);
+        n = codec_encode(*state, VERB_MESSAGE, &m, codec, sizeof(codec));
         if (!hot_get_message(codec, (size_t) n, &hot)) {
             assert_true(m.sequence >> 63); /* a varint of ten bytes is left to the codec */
             continue;
@@ -108,6 +110,7 @@ static void test_message_is_read_as_the_codec_reads_it(void **state)
         assert_int_equal(hot.sender, m.sender);
         assert_int_equal(hot.sequence, m.sequence);
         assert_int_equal(hot.time_ns, m.time);
+        assert_int_equal(hot.flags, m.flags);
     }
 }
 
@@ -247,9 +250,13 @@ static void test_message_with_flags_or_headers_is_left_to_the_codec(void **state
     uint8_t bytes[64];
     long n;
 
-    m.flags = 1;
-    n = codec_encode(*state, VERB_MESSAGE, &m, bytes, sizeof(bytes));
-    assert_false(hot_get_message(bytes, (size_t) n, &hot));
+    for (m.flags = 1; m.flags < 200; m.flags++) {
+        bool is_short =
+            m.flags == MESSAGE_RELIABLE || m.flags == (MESSAGE_RELIABLE | MESSAGE_RESENT);
+
+        n = codec_encode(*state, VERB_MESSAGE, &m, bytes, sizeof(bytes));
+        assert_int_equal(hot_get_message(bytes, (size_t) n, &hot), is_short);
+    }
     m.flags = 0;
     m.headers = &text;
     m.n_headers = 1;
@@ -293,7 +300,8 @@ static void assert_agrees_with_codec(struct arena *a, const uint8_t *bytes, size
         assert_int_equal(m.message.sender, hot.sender);
         assert_int_equal(m.message.sequence, hot.sequence);
         assert_int_equal(m.message.time, hot.time_ns);
-        assert_int_equal(m.message.flags + m.message.n_headers + m.message.descriptors, 0);
+        assert_int_equal(m.message.flags, hot.flags);
+        assert_int_equal(m.message.n_headers + m.message.descriptors, 0);
         assert_int_equal(m.message.buffer, hot.place.buffer);
         if (hot.place.buffer) {
             assert_int_equal(m.message.offset, hot.place.offset);

@@ -36,6 +36,7 @@ struct spec {
     enum link link;
     size_t bytes;   /* of a message's body */
     bool in_place;  /* --loan: publishers fill bodies where subscribers read them */
+    bool reliable;  /* SIDE_BUS: topics are */
     bool in_memory; /* SIDE_FLOOR: bodies go through memory, tokens through sockets */
     unsigned n;     /* subscribers, publishers, open requests, connections or subscriptions */
     uint64_t count; /* messages of each publisher; 0: as many as fit into the time */

@@ -75,6 +75,7 @@ int client_open(struct client *c, struct party *p)
     struct bus_opts opts = BUS_OPTS_INIT;
 
     *c = (struct client){.party = p};
+    opts.flags = p->spec->reliable ? BUS_OPEN_RECONNECT : 0;
     opts.buffer_threshold_bytes = p->spec->buffer_from;
     opts.on_status = on_status;
     opts.on_closed = on_closed;
@@ -112,8 +113,11 @@ int client_subscribe(struct client *c, const char *filter, bus_message_fn on_mes
 
 int client_advertise(struct client *c, const char *topic, struct bus_topic **ret)
 {
-    int r = bus_advertise(c->conn, topic, ret);
+    struct bus_topic_opts opts = BUS_TOPIC_OPTS_INIT;
+    int r;
 
+    opts.flags = c->party->spec->reliable ? BUS_TOPIC_RELIABLE : 0;
+    r = bus_advertise_with(c->conn, topic, &opts, ret);
     if (r < 0) {
         tool_error("cannot advertise %s: %s", topic, strerror(-r));
     }

@@ -44,6 +44,10 @@ static const char help[] =
     "      --loan               publishers write bodies where subscribers read them, in buffers of "
     "the\n"
     "                           library, which copies them otherwise\n"
+    "      --reliable           topics on the bus are reliable: publishers keep everything until "
+    "it "
+    "is\n"
+    "                           consumed\n"
     "  -n, --number N           how many publishers, subscribers, open requests, connections or\n"
     "                           subscriptions\n"
     "  -s, --seconds S          how long to publish in each run (default 1)\n"
@@ -179,6 +183,7 @@ static int parse_bytes(struct plan *p, char *text)
 enum {
     OPT_SIDE = 256,
     OPT_LOAN,
+    OPT_RELIABLE,
     OPT_BUFFER_FROM,
     OPT_MEMORY_FROM,
     OPT_ROUTER,
@@ -191,6 +196,7 @@ static const struct option long_options[] = {
     {"link", required_argument, NULL, 'l'},
     {"bytes", required_argument, NULL, 'b'},
     {"loan", no_argument, NULL, OPT_LOAN},
+    {"reliable", no_argument, NULL, OPT_RELIABLE},
     {"number", required_argument, NULL, 'n'},
     {"seconds", required_argument, NULL, 's'},
     {"count", required_argument, NULL, 'c'},
@@ -258,6 +264,9 @@ static int parse_option(struct plan *p, int option, bool *sides)
     case OPT_LOAN:
         p->in_place = true;
         return -1;
+    case OPT_RELIABLE:
+        p->reliable = true;
+        return -1;
     case OPT_BUFFER_FROM:
         return parse_size(optarg, 1, BODY_BYTES_MAX + 1, &p->buffer_from)
                    ? -1
@@ -320,6 +329,7 @@ static int add_row(struct plan *p, enum mode mode, enum link link, size_t bytes)
                               .link = link,
                               .bytes = bytes,
                               .in_place = p->in_place,
+                              .reliable = p->reliable,
                               .seconds = p->seconds,
                               .count = p->count,
                               .rate = p->rate,

@@ -27,6 +27,7 @@ struct plan {
     uint64_t buffer_from; /* bus_opts.buffer_threshold_bytes */
     uint64_t memory_from; /* the floor hands over bodies of so many bytes in memory */
     bool in_place;
+    bool reliable;
     unsigned n; /* 0: the mode's default */
     unsigned runs;
     uint64_t count;

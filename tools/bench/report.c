@@ -188,6 +188,9 @@ void report_table(const struct plan *p)
     if (p->in_place) {
         (void) printf("publishers wrote bodies in place (--loan)\n");
     }
+    if (p->reliable) {
+        (void) printf("topics on the bus were reliable (--reliable)\n");
+    }
 }
 
 /* ---- JSON ---- */
@@ -232,10 +235,10 @@ static void json_row(const struct plan *p, const struct row *row)
 {
     const struct spec *s = &row->spec;
 
-    (void) printf("{\"mode\":\"%s\",\"link\":\"%s\",\"bytes\":%zu,\"loan\":%s,\"n\":%u,"
-                  "\"seconds\":%g",
+    (void) printf("{\"mode\":\"%s\",\"link\":\"%s\",\"bytes\":%zu,\"loan\":%s,"
+                  "\"reliable\":%s,\"n\":%u,\"seconds\":%g",
                   mode_name(s->mode), link_name(s->link), s->bytes, s->in_place ? "true" : "false",
-                  s->n, s->seconds);
+                  s->reliable ? "true" : "false", s->n, s->seconds);
     if (s->mode == MODE_LATENCY) {
         (void) printf(",\"rate\":%g", s->rate);
     }

@@ -110,7 +110,9 @@ typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *me
                                void *userdata);
 /** Called in the place of a gap. */
 typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, void *userdata);
-/** Called when the router has accepted or refused a subscription, or takes something back (BUS_STATUS_STALLED); after a return of the connection again. */
+/** Called when the router has accepted or refused a subscription, or takes something back: BUS_STATUS_STALLED, after 30 s
+ *  without credit from this subscription, means that one with policy block holds publishers up no longer, and that reliable publishers do not wait for any other until it gives some.
+ *  After a return of the connection it is called again. */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);
 /** Called when all retained messages have come: so many did; from here on they are live. They come again after a return of the connection. */
@@ -164,11 +166,12 @@ struct bus_opts {
     /** What is published while the router is away is kept up to so many bytes (bodies, headers, and about 150 bytes for each message), and sent
      *  when it is back; 0: it is refused with -ENOTCONN. */
     uint64_t backlog_bytes_max;
+    uint64_t reliable_bytes_max; /**< what is kept for topics with BUS_TOPIC_RELIABLE, about 40 bytes for each message included; 0: 16 MiB */
 };
 #define BUS_SPIN_OFF UINT32_MAX /**< bus_opts.spin_us: sleep at once */
 #define BUS_OPTS_INIT                                                                              \
     {sizeof(struct bus_opts), 0, NULL, 0, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0, NULL, 0, NULL, \
-     0, 0, 0, 0}
+     0, 0, 0, 0, 0}
 
 /**
  * bus_open() - connect to a router
@@ -223,7 +226,7 @@ BUS_API int bus_open(const char *address, const struct bus_opts *opts, struct bu
  * bus_close() - end a connection and everything that belongs to it
  * @conn: connection, or NULL
  *
- * Sends what is waiting as far as the socket takes it without blocking, and a goodbye; call bus_flush() before to be sure. No
+ * Sends what is waiting as far as the socket takes it without blocking, and a goodbye; call bus_flush() before to be sure, or bus_wait_acked(). No
  * callback runs after this returns. Subscriptions and topics of the connection are ended with it and must not be used again; messages
  * kept with bus_message_ref() stay valid.
  *
@@ -448,7 +451,8 @@ struct bus_publish_opts {
  *
  * Errors:
  *   -EAGAIN    no room: the router withholds credit (a subscriber with policy block is full), or max_out_bytes wait to be
- *              sent, or the router has not answered yet (BUS_OPEN_NOWAIT), or the backlog of a connection that is away is full. on_writable is called when it makes sense to try again; or call
+ *              sent, or the router has not answered yet (BUS_OPEN_NOWAIT), or the backlog of a connection that is away is full, or too much is kept
+ *              for reliable topics. on_writable is called when it makes sense to try again; or call
  *              bus_wait_writable().
  *   -EINVAL    @topic is not a valid topic, or @data is NULL and @bytes is not 0
  *   -EMSGSIZE  @bytes exceeds bus_body_max()
@@ -516,6 +520,10 @@ BUS_API int bus_advertise(struct bus_conn *conn, const char *topic, struct bus_t
 /** What this connection has published to the topic is kept until the handle or the connection ends, and not longer. */
 #define BUS_TOPIC_OWNED 0x1u
 
+/** What is published is kept here, too, until every subscription has consumed it, or has been told that it was lost to it; if the link to the router
+ *  breaks before, it is published again, in its order and with its number, and subscribers get it once: see bus_advertise_with(). */
+#define BUS_TOPIC_RELIABLE 0x4u
+
 /** Options of bus_advertise_with(). */
 struct bus_topic_opts {
     uint32_t size;
@@ -534,10 +542,16 @@ struct bus_topic_opts {
  * @opts:       options, or NULL for defaults; read during the call only
  * @ret_topic:  receives the handle
  *
+ * With BUS_TOPIC_RELIABLE each publish through this handle is kept until the router has said that it is done: every subscription that it matched has
+ * consumed it, or lost it by its own policy and was told so, or has ended. bus_wait_acked() waits for that. When bus_opts.reliable_bytes_max are kept, publishing returns -EAGAIN;
+ * on_writable comes when there is room. While the connection is away such publishes are accepted as long as there is room. What is not done when a link breaks is published again at the
+ * return; a subscription that has had it does not get it a second time, but for members of a group, which may. Bodies in shared memory and descriptors are kept as they are. What the
+ * router has refused is not kept. With the end of this process, or bus_close(), what is kept is gone.
+ *
  * Returns: 0.
  *
  * Errors: those of bus_advertise(), and
- *   -EINVAL  opts->size or a flag is unknown
+ *   -EINVAL  opts->size or a flag is unknown, or BUS_TOPIC_RELIABLE on a connection without BUS_OPEN_RECONNECT
  *
  * Ownership: as for bus_advertise(). @opts->userdata must stay valid until the handle is ended.
  * Threads: never blocks.
@@ -721,7 +735,7 @@ BUS_API void bus_topic_unref(struct bus_topic *topic);
  * @conn: connection
  *
  * The router and subscribers see the same number (bus_message_sequence(), bus_status_event.sequence). After a return of the connection
- * (BUS_OPEN_RECONNECT) the count goes on here and in bus_status_event and bus_confirmation, but subscribers see it begin with 1 again.
+ * (BUS_OPEN_RECONNECT) the count goes on.
  *
  * Returns: how many publishes of this connection were accepted for sending.
  * Ownership: nothing changes hands.
@@ -750,6 +764,28 @@ BUS_API uint64_t bus_sequence(const struct bus_conn *conn);
  * Since: 0.1
  */
 BUS_API int bus_wait_writable(struct bus_conn *conn, int timeout_ms);
+
+/**
+ * bus_wait_acked() - wait until everything published to reliable topics is done
+ * @conn:       connection
+ * @timeout_ms: at most this long; -1: for ever
+ *
+ * Processes meanwhile, so callbacks run. Done means consumed by all subscriptions, see BUS_TOPIC_RELIABLE; bus_flush() only waits until the router has routed it. A subscriber
+ * that does not read holds it up, for 30 s at most unless the router was started otherwise.
+ *
+ * Returns: 0 when nothing is kept any more; at once if nothing was published to a reliable topic.
+ *
+ * Errors:
+ *   -ETIMEDOUT  not within @timeout_ms
+ *   -EINTR      a signal handler ran
+ *   -ENOTCONN   the connection has ended
+ *   -ECHILD     after fork()
+ *
+ * Ownership: nothing changes hands.
+ * Threads: blocks.
+ * Since: 0.3
+ */
+BUS_API int bus_wait_acked(struct bus_conn *conn, int timeout_ms);
 
 /** Options of bus_will(). */
 struct bus_will_opts {
