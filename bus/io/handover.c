@@ -325,6 +325,10 @@ int handover_ready(int fd, struct failure *f)
     struct handover_packet packet = {.magic = HANDOVER_MAGIC, .kind = HANDOVER_READY};
     int r = packet_send(fd, &packet, NULL, UINT64_MAX);
 
-    return r < 0 ? fail(f, r, "the other router cannot be told")
-                 : expect(fd, HANDOVER_GO, &packet, NULL, UINT64_MAX, f);
+    if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
+        return fail(f, r, "the other router cannot be told");
+    }
+    /* if it is gone, or has given up, it may have said why */
+    r = expect(fd, HANDOVER_GO, &packet, NULL, UINT64_MAX, f);
+    return r;
 }
