@@ -72,7 +72,7 @@ static const struct fault {
 } faults[] = {
     {"client killed", 20, kill_client},     {"client stopped", 40, stop_client},
     {"hostile client", 12, flood},          {"router stopped", 6, stop_router},
-    {"router killed", 1, kill_router},      {"router told to end", 1, end_router},
+    {"router killed", 2, kill_router},      {"router told to end", 2, end_router},
     {"router replaced", 3, router_replace},
 };
 
