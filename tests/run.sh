@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Everything that has to hold, on a fresh Debian or Ubuntu too: installs what is missing, then builds and tests the presets
-# dev, asan, fuzz and release, and with sanitizers tests/faults; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 10).
+# dev, asan, fuzz and release, and with sanitizers tests/faults; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -88,7 +88,7 @@ test_fuzz() {
         mkdir -p "$root/fuzz/found/$name"
         seeds=("$root/fuzz/found/$name" "tests/fuzz/corpus/$name")
         [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
-        if ! "$target" -max_total_time="${FUZZ_SECONDS:-10}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
+        if ! "$target" -max_total_time="${FUZZ_SECONDS:-5}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
             -artifact_prefix="$root/fuzz/found/$name-" "${seeds[@]}" > "$root/fuzz/found/$name.log" 2>&1; then
             tail -n 40 "$root/fuzz/found/$name.log"
             echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"
