@@ -3,6 +3,7 @@
 /* Every counter of the router, once: this table makes the struct, the snapshot and
  * docs/counters.md. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* name, unit, meaning */
@@ -62,3 +63,14 @@ struct counters {
     COUNTERS(X)
 #undef X
 };
+
+#define X(name, unit, meaning) +1
+enum { COUNTERS_COUNT = 0 COUNTERS(X) };
+#undef X
+
+/* By their places in the list, below COUNTERS_COUNT. */
+const char *counter_name(unsigned counter);
+uint64_t counter_get(const struct counters *c, unsigned counter);
+void counter_set(struct counters *c, unsigned counter, uint64_t value);
+/* Whether it says what there is now; the others count up for ever. */
+bool counter_is_momentary(unsigned counter);

@@ -171,33 +171,22 @@ static bool load_counter(struct load *l)
     uint64_t value = record_get(l->record, COUNTER_VALUE);
 
     /* one that is not known here is one that is not counted any more */
-#define X(counter, unit, meaning)                                                                  \
-    if (name.len == sizeof(#counter) - 1 && memcmp(name.data, #counter, name.len) == 0) {          \
-        l->counters.counter = value;                                                               \
+    for (unsigned i = 0; i < COUNTERS_COUNT; i++) {
+        struct text known = text_from(counter_name(i));
+
+        if (name.len == known.len && memcmp(name.data, known.data, name.len) == 0) {
+            counter_set(&l->counters, i, value);
+        }
     }
-    COUNTERS(X)
-#undef X
     return true;
 }
 
 /* Those of what there is now were counted while it was made. */
 static void counters_apply(struct router *r, const struct counters *from)
 {
-    static const struct {
-        const char *name;
-        size_t at;
-    } all[] = {
-#define X(name, unit, meaning) {#name, offsetof(struct counters, name)},
-        COUNTERS(X)
-#undef X
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        size_t len = strlen(all[i].name);
-
-        if (len < 4 || strcmp(all[i].name + len - 4, "_now") != 0) {
-            memcpy((char *) &r->counters + all[i].at, (const char *) from + all[i].at,
-                   sizeof(uint64_t));
+    for (unsigned i = 0; i < COUNTERS_COUNT; i++) {
+        if (!counter_is_momentary(i)) {
+            counter_set(&r->counters, i, counter_get(from, i));
         }
     }
 }

@@ -165,23 +165,9 @@ static void save_counter(struct save *s, const char *name, uint64_t value)
 /* What is counted now is counted again. */
 static void save_counters(struct save *s)
 {
-    static const struct counter {
-        const char *name;
-        size_t at;
-    } all[] = {
-#define X(name, unit, meaning) {#name, offsetof(struct counters, name)},
-        COUNTERS(X)
-#undef X
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        size_t len = strlen(all[i].name);
-
-        if (len < 4 || strcmp(all[i].name + len - 4, "_now") != 0) {
-            uint64_t value;
-
-            memcpy(&value, (const char *) &s->router->counters + all[i].at, sizeof(value));
-            save_counter(s, all[i].name, value);
+    for (unsigned i = 0; i < COUNTERS_COUNT; i++) {
+        if (!counter_is_momentary(i)) {
+            save_counter(s, counter_name(i), counter_get(&s->router->counters, i));
         }
     }
 }

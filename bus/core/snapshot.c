@@ -86,17 +86,15 @@ static uint64_t snapshot_topics(struct peer *to, uint64_t after, uint32_t limit)
 static uint64_t snapshot_counters(struct peer *to, uint64_t after, uint32_t limit)
 {
     const struct counters *c = router_counters(to->router);
-    struct wire_counter list[] = {
-#define X(name, unit, meaning) {{#name, sizeof(#name) - 1}, c->name},
-        COUNTERS(X)
-#undef X
-    };
 
-    for (size_t i = MIN(after, ARRAY_LEN(list)); i < ARRAY_LEN(list); i++) {
+    for (uint64_t i = after; i < COUNTERS_COUNT; i++) {
+        struct wire_counter m = {text_from(counter_name((unsigned) i)),
+                                 counter_get(c, (unsigned) i)};
+
         if (limit-- == 0) {
             return i;
         }
-        peer_send(to, VERB_COUNTER, &list[i]);
+        peer_send(to, VERB_COUNTER, &m);
     }
     return 0;
 }
