@@ -369,7 +369,17 @@ bool cargo_read(const struct router *r, const struct cargo *c, void *dst, size_t
            r->config.descriptors->read(c->buffer->parcel->fds[0], c->offset, dst, bytes);
 }
 
-/* What it keeps here, and the table that grows for it, is the client's cost. */
+/* It has its number. What it keeps here, and the table that grew for it, is the client's cost. */
+static void lease_begin(struct peer *p, struct message *m, uint32_t n_slots_before)
+{
+    charge_force(&p->charge, (uint64_t) (p->leases.n_slots - n_slots_before) * sizeof(uintptr_t) +
+                                 lease_memory(m));
+    p->router->counters.leases_now++;
+    p->lease_bytes += m->cargo->bytes;
+    m->cargo->n_leases++;
+    (void) message_ref(m);
+}
+
 static uint32_t lease_new(struct peer *p, struct message *m)
 {
     uint32_t n_before = p->leases.n_slots;
@@ -378,12 +388,7 @@ static uint32_t lease_new(struct peer *p, struct message *m)
     if (lease == 0) {
         return 0;
     }
-    charge_force(&p->charge,
-                 (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) + lease_memory(m));
-    p->router->counters.leases_now++;
-    p->lease_bytes += m->cargo->bytes;
-    m->cargo->n_leases++;
-    (void) message_ref(m);
+    lease_begin(p, m, n_before);
     return lease;
 }
 
@@ -465,12 +470,7 @@ bool lease_restore(struct peer *p, uint32_t lease, struct message *m)
     if (!m->cargo || !m->cargo->buffer || !idpool_put(&p->leases, lease, m)) {
         return false;
     }
-    charge_force(&p->charge,
-                 (uint64_t) (p->leases.n_slots - n_before) * sizeof(uintptr_t) + lease_memory(m));
-    p->router->counters.leases_now++;
-    p->lease_bytes += m->cargo->bytes;
-    m->cargo->n_leases++;
-    (void) message_ref(m);
+    lease_begin(p, m, n_before);
     return true;
 }
 

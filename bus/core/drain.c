@@ -17,13 +17,22 @@ static bool place_reserve(struct sub *s)
     return true;
 }
 
-bool drain_begin(struct sub *s)
+/* False if limits or memory forbid. */
+static bool drain_mark(struct sub *s)
 {
     if (!place_reserve(s)) {
         return false;
     }
     alarm_drop(s);
     s->flags |= SUB_DRAINING;
+    return true;
+}
+
+bool drain_begin(struct sub *s)
+{
+    if (!drain_mark(s)) {
+        return false;
+    }
     if (s->flags & SUB_SERVE) {
         server_drain(s);
     } else if (s->flags & SUB_MEMBER) {
@@ -110,11 +119,9 @@ void drains_finish(struct router *r, unsigned budget)
 
 bool drain_restore(struct sub *s)
 {
-    if (!place_reserve(s)) {
+    if (!drain_mark(s)) {
         return false;
     }
-    alarm_drop(s);
-    s->flags |= SUB_DRAINING;
     if (s->flags & SUB_MEMBER) {
         member_restore_draining(s);
     }

@@ -102,6 +102,9 @@ bool load_starve(struct load *l);
 /* Room for one more in a list of pointers. */
 bool load_reach(struct load *l, void ***list, size_t n, size_t *n_max);
 
+/* The set of numbers that a field holds, into an empty one. False if out of memory. */
+bool load_set(struct load *l, unsigned field, struct idset *set);
+
 /* What a field names; NULL if there is none of that number. */
 struct peer *load_peer_of(const struct load *l, unsigned field);
 struct topic *load_topic_of(const struct load *l, unsigned field);

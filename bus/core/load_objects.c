@@ -66,7 +66,7 @@ bool load_parcel(struct load *l)
 
 /* ---- peers ---- */
 
-static bool load_set(struct load *l, unsigned field, struct idset *set)
+bool load_set(struct load *l, unsigned field, struct idset *set)
 {
     struct text words = record_text(l->record, field);
     uint32_t n = (uint32_t) (words.len / sizeof(uint64_t));

@@ -224,19 +224,11 @@ bool load_will(struct load *l)
 
 static bool known_topics_restore(struct load *l, struct peer *p)
 {
-    struct text words = record_text(l->record, MONITOR_KNOWN_TOPICS);
-    uint32_t n = (uint32_t) (words.len / sizeof(uint64_t));
     struct idset *set = &p->tap->known_topics;
 
-    if (n == 0) {
-        return true;
+    if (!load_set(l, MONITOR_KNOWN_TOPICS, set)) {
+        return false;
     }
-    set->words = malloc(n * sizeof(uint64_t));
-    if (!set->words) {
-        return load_starve(l);
-    }
-    memcpy(set->words, words.data, n * sizeof(uint64_t));
-    set->n_words = n;
     charge_force(&p->charge, idset_memory(set));
     return true;
 }

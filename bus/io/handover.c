@@ -329,6 +329,5 @@ int handover_ready(int fd, struct failure *f)
         return fail(f, r, "the other router cannot be told");
     }
     /* if it is gone, or has given up, it may have said why */
-    r = expect(fd, HANDOVER_GO, &packet, NULL, UINT64_MAX, f);
-    return r;
+    return expect(fd, HANDOVER_GO, &packet, NULL, UINT64_MAX, f);
 }

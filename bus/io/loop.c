@@ -23,6 +23,9 @@ static bool may_sleep(struct loop *loop)
     if (loop->soon) {
         return false;
     }
+    if (spin_is_off(&loop->spin)) {
+        return true;
+    }
     now_ns = clock_monotonic_ns();
     if (!spin_is_waiting(&loop->spin)) {
         spin_begin(&loop->spin, now_ns);

@@ -322,7 +322,7 @@ static bool look(struct bus_conn *c)
     static const struct timespec at_once = {0, 0};
     uint64_t now_ns;
 
-    if (c->spin.max_ns == 0) {
+    if (spin_is_off(&c->spin)) {
         return false;
     }
     now_ns = clock_monotonic_ns();
