@@ -77,6 +77,15 @@ static void client_fini(struct sim_client *c)
     memset(c, 0, sizeof(*c));
 }
 
+void sim_shutdown(struct sim *s)
+{
+    router_shutdown(s->router, &s->now);
+    for (unsigned k = 0; k < SIM_CLIENTS; k++) {
+        sim_read(s, &s->clients[k], 100000);
+        assert_null(s->clients[k].peer);
+    }
+}
+
 void sim_fini(struct sim *s)
 {
     s->router = router_free(s->router);

@@ -128,6 +128,8 @@ void sim_init(struct sim *s, const struct limits *limits);
 /* The same with what the router knows of descriptors: NULL for nothing. */
 void sim_init_with(struct sim *s, const struct limits *limits,
                    const struct descriptor_ops *descriptors);
+/* The router stops; everybody reads to the end, and is gone then. */
+void sim_shutdown(struct sim *s);
 void sim_fini(struct sim *s);
 
 struct limits sim_small_limits(void);
