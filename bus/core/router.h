@@ -55,6 +55,8 @@ struct router_config {
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
     uint32_t owner_uid;  /* may monitor, besides root */
     const char *version; /* static text */
+    const struct user_override *overrides; /* not owned; copied by router_new() and router_load() */
+    size_t n_overrides;
     const struct descriptor_ops
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
