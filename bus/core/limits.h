@@ -81,7 +81,7 @@
     X(client_descriptors_max, 256, 1, 65536, "descriptors",                                        \
       "descriptors that one client can make the router keep")                                      \
     X(groups_bytes_max, 256 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",                           \
-      "memory that all groups together can make the router hold; one of them as much as a client") \
+      "memory that the groups which one user has begun can make the router hold")                  \
     X(requests_max, 65536, 1, 1000000, "requests", "open requests of one client")                  \
     X(request_timeout_max_ms, 3600000, 10, 86400000, "ms",                                         \
       "longest time that a request may wait for an answer")                                        \

@@ -82,6 +82,17 @@ int router_new(const struct router_config *config, struct router **ret);
 /* Frees everything; the peers' userdata is not touched. NULL is fine. Returns NULL. */
 struct router *router_free(struct router *r);
 
+/* What can be changed while it runs. */
+struct router_settings {
+    struct limits limits;                  /* the publish window stays: clients were told of it */
+    const struct user_override *overrides; /* copied */
+    size_t n_overrides;
+};
+/* In one step: what is there already stays, also above a limit, until it goes; what is new is
+ * judged by these. 0, or -ENOMEM and nothing has changed. */
+int router_reconfigure(struct router *r, const struct router_settings *settings,
+                       const struct now *now);
+
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
                     struct peer **ret);
