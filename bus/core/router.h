@@ -71,17 +71,28 @@ struct router_events {
     void (*quota)(void *userdata, const struct quota_event *e);
 };
 
+/* Who knows the names of users and groups (policy_needs_names()). */
+struct subject_ops {
+    /* Fills in user and group of that uid and gid, as far as they are known; the texts stay until
+     * the next call. Nothing of the router may be called from here. */
+    void (*name)(void *userdata, struct subject *s);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
     uint32_t owner_uid;  /* may replace the router, and without a policy everything, besides root */
     const char *version; /* static text */
+    const struct user_override *overrides; /* not owned; copied by router_new() and router_load() */
+    size_t n_overrides;
     const struct descriptor_ops
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
     void *sessions_userdata;
-    struct policy *policy;              /* a reference is taken; NULL: there are no rules */
+    struct policy *policy;           /* a reference is taken; NULL: there are no rules */
+    const struct subject_ops *names; /* static; NULL: names are known if peer_info has them */
+    void *names_userdata;
     const struct router_events *events; /* static; NULL: nobody wants to know */
     void *events_userdata;
 };
@@ -94,7 +105,7 @@ struct peer_info {
     bool packets;   /* seqpacket: input arrives as packets, each a whole number of frames */
     void *userdata; /* peer_userdata() */
     /* Who it is to the rules; its uid and gid are those above, its name comes with HELLO. Copied.
-     * NULL: there is no more than these. */
+     * NULL: there is no more than these. Names that it does not have are asked for. */
     const struct subject *subject;
 };
 
@@ -107,6 +118,19 @@ enum router_verdict {
 int router_new(const struct router_config *config, struct router **ret);
 /* Frees everything; the peers' userdata is not touched. NULL is fine. Returns NULL. */
 struct router *router_free(struct router *r);
+
+/* What can be changed while it runs. */
+struct router_settings {
+    struct limits limits;                  /* the publish window stays: clients were told of it */
+    struct policy *policy;                 /* a reference is taken; NULL: there are no rules */
+    const struct user_override *overrides; /* copied */
+    size_t n_overrides;
+};
+/* In one step. What is there already stays above a limit until it goes; what is new is judged by
+ * these. What the policy does not allow any more ends now: docs/protocol.md, section 20. 0, or
+ * -ENOMEM and nothing has changed. */
+int router_reconfigure(struct router *r, const struct router_settings *settings,
+                       const struct now *now);
 
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
