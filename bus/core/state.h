@@ -128,6 +128,7 @@ struct peer {
     uint64_t lost_messages, refused_messages;
     uint64_t queued_messages, queued_bytes;
     uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint64_t full_ns;     /* the time at which no room could be made for it */
     uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
@@ -159,7 +160,6 @@ struct router {
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
     uint32_t n_excesses;        /* that are due, of all users */
-    uint64_t full_ns;           /* the time at which nothing could be done about its bytes */
     char refusal[REFUSAL_MAX];  /* of core/exceeded.h */
     const char *refused_client; /* why: the text of router_refusal() */
     struct groups groups;

@@ -43,7 +43,6 @@ struct user {
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
     struct user_excess excesses[EXCESSES_COUNT];
-    uint64_t full_ns; /* the time at which nothing could be done about its bytes */
 };
 
 struct users {
