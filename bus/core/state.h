@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/denied.h"
 #include "core/exceeded.h"
 #include "core/group.h"
 #include "core/keep.h"
@@ -168,6 +169,7 @@ struct router {
     struct session_id *expected_ids;
     uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
+    struct denials denials;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
