@@ -410,9 +410,10 @@ static int broker_open_listeners(struct broker *b, struct failure *f)
     const struct options *o = b->options;
     int r;
 
-    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
-        r = listener_open(&b->listeners[b->n_listeners], &o->addresses[b->n_listeners], &o->access,
-                          f);
+    for (; b->n_listeners < o->n_listens; b->n_listeners++) {
+        const struct listen_option *l = &o->listens[b->n_listeners];
+
+        r = listener_open(&b->listeners[b->n_listeners], &l->address, &l->access, f);
         if (r < 0) {
             return r;
         }

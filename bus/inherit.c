@@ -48,13 +48,13 @@ static int inheritance_listeners(struct broker *b, struct inheritance *in, struc
 {
     const struct options *o = b->options;
 
-    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
+    for (; b->n_listeners < o->n_listens; b->n_listeners++) {
         struct listener *l = &b->listeners[b->n_listeners];
-        const struct address *a = &o->addresses[b->n_listeners];
+        const struct listen_option *wanted = &o->listens[b->n_listeners];
         int r = 0;
 
-        if (!inheritance_take(in, a, l)) {
-            r = listener_open(l, a, &o->access, f);
+        if (!inheritance_take(in, &wanted->address, l)) {
+            r = listener_open(l, &wanted->address, &wanted->access, f);
             in->is_ours[b->n_listeners] = r == 0;
         }
         if (r < 0) {
@@ -93,7 +93,7 @@ int broker_inherit(struct broker *b, struct failure *f)
     if (!in) {
         return failure_set(f, -ENOMEM, "out of memory");
     }
-    r = succession_begin(&in->from, &b->options->addresses[0], f);
+    r = succession_begin(&in->from, &b->options->listens[0].address, f);
     r = r < 0 ? r : broker_open_router(b, &in->from, f);
     if (r == 0 && broker_open_loop(b) < 0) {
         r = failure_set(f, -ENOMEM, "cannot start: out of memory");

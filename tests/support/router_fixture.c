@@ -33,9 +33,9 @@ static const char *router_binary(void)
 static void child_exec(const struct router_options *o, int stderr_fd, int ready_fd)
 {
     const struct rlimit limit = {o->nofile, o->nofile};
-    const char *argv[FIXTURE_ARGS_MAX + 4] = {router_binary(), "--ready-fd"};
+    const char *argv[FIXTURE_ARGS_MAX + 5] = {router_binary(), "--no-config", "--ready-fd"};
     char number[16];
-    size_t n = 2;
+    size_t n = 3;
 
     (void) snprintf(number, sizeof(number), "%d", ready_fd);
     argv[n++] = number;
