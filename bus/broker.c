@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/macros.h"
+#include "base/sock.h"
 #include "io/closer.h"
 #include "io/descriptors.h"
 #include "log.h"
@@ -40,6 +41,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->catch_up, NULL);
     uv_close((uv_handle_t *) &b->replace, NULL);
     uv_close((uv_handle_t *) &b->grace, NULL);
+    service_close(&b->service);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
@@ -97,6 +99,7 @@ static void broker_stop(struct broker *b)
 
     log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
     b->state = BROKER_DRAINING;
+    service_stopping(&b->service);
     roster_freeze(&b->roster); /* before the next router can read it */
     (void) uv_timer_stop(&b->grace);
     broker_stop_listening(b);
@@ -120,6 +123,16 @@ static void broker_start_successor(struct broker *b)
     }
 }
 
+/* There is no file of settings to be read again; whoever waits for the reload is told all the
+ * same. */
+static void broker_reload(struct broker *b)
+{
+    if (b->state == BROKER_SERVING) {
+        service_reloading(&b->service);
+        service_reloaded(&b->service, NULL);
+    }
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct broker *b = handle->data;
@@ -129,7 +142,11 @@ static void on_signal(uv_signal_t *handle, int number)
         broker_start_successor(b);
         return;
     }
-    if (number == SIGHUP || b->state == BROKER_CLOSING) {
+    if (number == SIGHUP) {
+        broker_reload(b);
+        return;
+    }
+    if (b->state == BROKER_CLOSING) {
         return;
     }
     if (b->state == BROKER_SERVING) {
@@ -152,6 +169,7 @@ static void on_replace(uv_timer_t *handle)
     struct failure f;
     struct peer *who;
     struct parcel *parcel = router_take_replacement(b->router, &who);
+    struct creds creds;
     int r;
 
     if (!parcel) {
@@ -168,6 +186,9 @@ static void on_replace(uv_timer_t *handle)
     if (r == 0) {
         log(LOG_INFO, LOG_ROUTER_REPLACED,
             log_number("paused_us", (clock_monotonic_ns() - begin_ns) / 1000));
+        if (sock_peer_creds(parcel->fds[0], &creds) == 0) {
+            service_leave_to(&b->service, creds.pid); /* whose socket it is */
+        }
         _exit(EXIT_CODE_OK); /* every file, lock and link is another's now */
     }
     log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("failed", f.text));
@@ -371,6 +392,7 @@ int broker_open_loop(struct broker *b)
         .router = b->router,
         .on_closed = on_session_closed,
     };
+    service_open(&b->service, &b->uv, &b->sessions);
     return 0;
 }
 
@@ -437,6 +459,7 @@ void broker_say_ready(struct broker *b)
         }
         (void) close(fd);
     }
+    service_ready(&b->service, b->options->replace);
 }
 
 /* The file beside the first socket that is one: its lock is this router's. */

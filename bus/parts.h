@@ -4,6 +4,7 @@
 
 #include "broker.h"
 #include "roster.h"
+#include "service.h"
 #include "session.h"
 #include "succession.h"
 
@@ -27,12 +28,13 @@ struct broker {
     struct listener listeners[ACCEPTOR_SOCKETS_MAX];
     size_t n_listeners;
     struct acceptor acceptor;
-    uv_timer_t deadline;                /* router_tick() is due */
-    uint64_t deadline_ns;               /* what the timer is set to; UINT64_MAX: not set */
-    uv_timer_t drain;                   /* stopping takes too long */
-    uv_timer_t catch_up;                /* log_catch_up() is due */
-    uv_timer_t grace;                   /* runs while the router holds what is published */
-    uv_timer_t replace;                 /* another router is to take over, in the next turn */
+    struct service service; /* the manager that has started this process, if there is one */
+    uv_timer_t deadline;    /* router_tick() is due */
+    uint64_t deadline_ns;   /* what the timer is set to; UINT64_MAX: not set */
+    uv_timer_t drain;       /* stopping takes too long */
+    uv_timer_t catch_up;    /* log_catch_up() is due */
+    uv_timer_t grace;       /* runs while the router holds what is published */
+    uv_timer_t replace;     /* another router is to take over, in the next turn */
     char program[ADDRESS_PATH_MAX + 1]; /* what this process runs; empty if that cannot be told */
     uv_signal_t signals[BROKER_SIGNALS];
 };
