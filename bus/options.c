@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <stdbool.h>
 #include <string.h>
+#include "activation.h"
 #include "base/macros.h"
 #include "base/spin.h"
 #include "log.h"
@@ -597,7 +598,7 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, FILE *e
         return OPTIONS_DONE;
     }
     r = r != OPTIONS_RUN ? r : check_limits(&ret->limits, err);
-    if (r == OPTIONS_RUN && ret->n_addresses == 0) {
+    if (r == OPTIONS_RUN && ret->n_addresses == 0 && !activation_is_there()) {
         r = add_default_address(ret, err);
     }
     return r;

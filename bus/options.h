@@ -19,7 +19,8 @@ enum exit_code {
 };
 
 struct options {
-    struct address *addresses; /* n_addresses of them; never ADDRESS_ANY */
+    struct address
+        *addresses; /* n_addresses of them, none if sockets are given; never ADDRESS_ANY */
     size_t n_addresses;
     struct listener_access access;
     uint64_t drain_timeout_ms;
