@@ -416,8 +416,11 @@ void broker_say_ready(struct broker *b)
     int fd = b->options->ready_fd;
 
     for (size_t i = 0; i < b->n_listeners; i++) {
-        address_format(&b->listeners[i].address, address, sizeof(address));
-        log(LOG_INFO, LOG_ROUTER_LISTENING, log_text("address", address));
+        const struct listener *l = &b->listeners[i];
+
+        address_format(&l->address, address, sizeof(address));
+        log(LOG_INFO, LOG_ROUTER_LISTENING, log_text("address", address), log_text("name", l->name),
+            log_text("given", l->is_given ? "yes" : "no"));
     }
     log(LOG_INFO, LOG_ROUTER_STARTED, log_number("pid", (uint64_t) getpid()),
         log_text("version", BUS_VERSION));
