@@ -51,6 +51,7 @@ static int answer(const struct options *o, struct report *report)
     case OPTIONS_EXPLAIN:
         return explain(o, stdout, report);
     case OPTIONS_SERVE:
+    case OPTIONS_RELOAD:
         break;
     }
     return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILED;

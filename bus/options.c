@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include "activation.h"
 #include "base/macros.h"
 #include "base/spin.h"
 #include "config.h"
@@ -141,6 +142,8 @@ static const struct option_def options_general[] = {
     {"Listening", "group", "GROUP", "group of the socket files: a name or a number", parse_group,
      format_group, .traits = OPTION_FIXED},
     {"Access", "rule", "RULE", "who may do what; may be given several times", .list = &record_rule},
+    {"Access", "quota", "QUOTA", "what a user may have; may be given several times",
+     .list = &record_quota},
 };
 
 /* hello_timeout_ms, "ms" -> hello-timeout */
@@ -453,7 +456,8 @@ static int complete(struct options *o, const struct option_table *t, struct repo
 
     complete_listens(o);
     o->is_default_listen = o->n_listens == 0;
-    if (r == OPTIONS_RUN && o->is_default_listen && o->action == OPTIONS_SERVE) {
+    if (r == OPTIONS_RUN && o->is_default_listen && o->action == OPTIONS_SERVE &&
+        !activation_is_there()) {
         r = add_default_address(o, report);
     }
     return r;
@@ -502,11 +506,8 @@ static int parse_files_and_flags(struct options *o, const struct option_table *t
     return r == OPTIONS_RUN ? complete(o, t, report) : r;
 }
 
-int options_parse(struct options *ret, int argc, char **argv, FILE *out, struct report *report)
+static int options_begin(struct options *ret, int argc, char **argv)
 {
-    struct option_table t;
-    int r;
-
     *ret = defaults;
     ret->successor = calloc((size_t) argc + 3, sizeof(char *));
     ret->places = calloc(OPTIONS_COUNT, sizeof(char *));
@@ -514,12 +515,41 @@ int options_parse(struct options *ret, int argc, char **argv, FILE *out, struct 
         return -ENOMEM;
     }
     ret->successor[ret->n_successor++] = argv[0];
+    return 0;
+}
+
+int options_parse(struct options *ret, int argc, char **argv, FILE *out, struct report *report)
+{
+    struct option_table t;
+    int r;
+
+    r = options_begin(ret, argc, argv);
+    if (r < 0) {
+        return r;
+    }
     option_table_init(&t);
     r = parse_early(ret, &t, argc, argv, report);
     if (r >= 0x100) {
         return answer(&t, (size_t) r - 0x100, out);
     }
     return r == OPTIONS_RUN ? parse_files_and_flags(ret, &t, argc, argv, report) : r;
+}
+
+int options_reload(struct options *ret, const struct options *running, struct report *report)
+{
+    struct option_table t;
+    int r;
+
+    r = options_begin(ret, (int) running->n_successor, running->successor);
+    if (r < 0) {
+        return r;
+    }
+    ret->action = OPTIONS_RELOAD;
+    option_table_init(&t);
+    r = parse_early(ret, &t, (int) running->n_successor, running->successor, report);
+    return r == OPTIONS_RUN ? parse_files_and_flags(ret, &t, (int) running->n_successor,
+                                                    running->successor, report)
+                            : r;
 }
 
 static void free_texts(char **texts, size_t n)
@@ -537,6 +567,7 @@ void options_fini(struct options *o)
     free_texts(o->files, o->n_files);
     free(o->listens);
     free(o->rules);
+    free(o->quotas);
     free(o->successor);
     *o = defaults;
 }

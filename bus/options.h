@@ -21,14 +21,13 @@ enum exit_code {
     EXIT_CODE_DENIED = 3, /* --explain */
 };
 
-#define LISTEN_NAME_BYTES 64
 #define LISTEN_MODE_DEFAULT ((mode_t) -1)
 
 /* One address to listen on. */
 struct listen_option {
-    struct address address;        /* never ADDRESS_ANY */
-    char name[LISTEN_NAME_BYTES];  /* what rules call it; "": nothing */
-    struct listener_access access; /* what was not said here is that of all listeners */
+    struct address address;         /* never ADDRESS_ANY */
+    char name[LISTENER_NAME_BYTES]; /* what rules call it; "": nothing */
+    struct listener_access access;  /* what was not said here is that of all listeners */
 };
 
 /* What was asked for instead of a router. */
@@ -37,15 +36,18 @@ enum options_action {
     OPTIONS_CHECK,
     OPTIONS_PRINT,
     OPTIONS_EXPLAIN,
+    OPTIONS_RELOAD, /* not from the command line: options_reload() */
 };
 
 struct options {
-    struct listen_option *listens; /* n_listens of them */
+    struct listen_option *listens; /* n_listens of them; none if sockets are given */
     size_t n_listens;
     bool is_default_listen;        /* nobody has said where */
     struct listener_access access; /* of listeners that do not say it */
     struct policy_rule *rules;     /* n_rules of them; none: no policy */
     size_t n_rules;
+    struct user_override *quotas; /* n_quotas of them, each user once */
+    size_t n_quotas;
     uint64_t drain_timeout_ms;
     uint64_t replace_timeout_ms;
     uint64_t restart_grace_ms; /* 0: nobody is waited for */
@@ -78,6 +80,8 @@ enum options_verdict {
 /* Fills *ret, also on a verdict other than OPTIONS_RUN; or -ENOMEM. Keeps argv, which it may put
  * into another order. Reads the configuration files and looks up users and groups. */
 int options_parse(struct options *ret, int argc, char **argv, FILE *out, struct report *report);
+/* What a router that runs with these options would be told now. As above; out is not needed. */
+int options_reload(struct options *ret, const struct options *running, struct report *report);
 void options_fini(struct options *o);
 
 /* Everything that is in force, as a configuration file that says the same. */

@@ -49,7 +49,9 @@ void options_help(const struct option_table *t, FILE *out)
         "topic=:\n"
         "'allow publish,subscribe user=alice topic=home/%u/#'. Verbs are publish subscribe request "
         "serve\n"
-        "monitor retain block descriptors all.\n"
+        "monitor retain block descriptors all. QUOTA is user= and any of the slots of "
+        "docs/limits.md:\n"
+        "'user=alice bytes=1G connections=100'.\n"
         "\nWithout --config, /etc/bus-router/bus-router.conf is read if it is there, by others "
         "than root\n"
         "$XDG_CONFIG_HOME/bus-router/bus-router.conf (else below ~/.config).\n"
@@ -163,6 +165,43 @@ static void print_rule(FILE *out, const struct policy_rule *rule)
     (void) fputs(" }", out);
 }
 
+static void print_quota(FILE *out, const struct user_override *q)
+{
+    char value[OPTION_VALUE_BYTES];
+
+    (void) fputs("    {", out);
+    put_number(out, "user", "u", q->uid);
+    for (size_t i = 0; i < USER_SLOTS_COUNT; i++) {
+        quota_format(q, i, value, sizeof(value));
+        if (*value) {
+            put_member(out, quota_slot_name(i), text_from(value));
+        }
+    }
+    (void) fputs(" }", out);
+}
+
+/* ", # FILE:LINE", the comma if another one follows */
+static void end_item(FILE *out, bool is_last, struct text place)
+{
+    (void) fputs(is_last ? " " : ", ", out);
+    put_comment(out, place);
+    (void) fputc('\n', out);
+}
+
+static void print_quotas(const struct options *o, FILE *out)
+{
+    if (o->n_quotas > 0) {
+        (void) fputs("\nquotas = (\n", out);
+        for (size_t i = 0; i < o->n_quotas; i++) {
+            print_quota(out, &o->quotas[i]);
+            end_item(out, i + 1 == o->n_quotas, o->quotas[i].place);
+        }
+        (void) fputs(");\n", out);
+    } else {
+        (void) fputs("\n# quotas: none of single users\n", out);
+    }
+}
+
 static void print_lists(const struct options *o, FILE *out)
 {
     if (o->n_listens > 0) {
@@ -180,9 +219,7 @@ static void print_lists(const struct options *o, FILE *out)
         (void) fputs("\nrules = (\n", out);
         for (size_t i = 0; i < o->n_rules; i++) {
             print_rule(out, &o->rules[i]);
-            (void) fputs(i + 1 < o->n_rules ? ", " : " ", out);
-            put_comment(out, o->rules[i].place);
-            (void) fputc('\n', out);
+            end_item(out, i + 1 == o->n_rules, o->rules[i].place);
         }
         (void) fputs(");\n", out);
     } else {
@@ -232,6 +269,7 @@ void options_print(const struct options *o, FILE *out)
         print_value(o, &t, i, out);
     }
     print_lists(o, out);
+    print_quotas(o, out);
 }
 
 /* ---- what cannot change ---- */

@@ -38,7 +38,7 @@ struct option_def {
 };
 
 #define OPTION_NAME_BYTES 40
-#define OPTIONS_GENERAL_COUNT 19u
+#define OPTIONS_GENERAL_COUNT 20u
 #define OPTIONS_LIMITS_COUNT (sizeof(struct limits) / sizeof(uint64_t))
 #define OPTIONS_COUNT (OPTIONS_GENERAL_COUNT + OPTIONS_LIMITS_COUNT)
 #define OPTION_VALUE_BYTES 64

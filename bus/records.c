@@ -112,6 +112,27 @@ int record_put_list(struct record *rec, const char *key, char *values, struct fa
     return 0;
 }
 
+const char *record_split(const struct record *rec, char *word, char **ret_value, struct failure *f)
+{
+    char *value = strchr(word, '=');
+    char expected[256] = "";
+    size_t len = 0;
+
+    for (const char *const *key = rec->kind->keys; *key; key++) {
+        size_t n = strlen(*key);
+
+        if (value && n == (size_t) (value - word) && memcmp(*key, word, n) == 0) {
+            *ret_value = value + 1;
+            return *key;
+        }
+        len += (size_t) snprintf(expected + len, sizeof(expected) - len, "%s%s=", len ? ", " : "",
+                                 *key);
+        len = MIN(len, sizeof(expected) - 1);
+    }
+    (void) failure_set(f, -EINVAL, "'%.100s': expected is one of %s with a value", word, expected);
+    return NULL;
+}
+
 int record_add_text(struct options *o, const struct record_kind *kind, const char *text,
                     const char *place, struct failure *f)
 {
@@ -190,9 +211,9 @@ static int put_name(struct record *rec, const char *value, struct failure *f)
 {
     size_t len = strlen(value);
 
-    if (len == 0 || len >= LISTEN_NAME_BYTES || strspn(value, NAME_CHARACTERS) != len) {
+    if (len == 0 || len >= LISTENER_NAME_BYTES || strspn(value, NAME_CHARACTERS) != len) {
         return failure_set(f, -EINVAL, "expected is a name of at most %d letters, digits, _ . -",
-                           LISTEN_NAME_BYTES - 1);
+                           LISTENER_NAME_BYTES - 1);
     }
     memcpy(rec->listen.name, value, len + 1);
     return 0;

@@ -22,6 +22,7 @@ struct record {
     char *listener, *label;       /* NULL: any */
     char **topics;
     size_t n_topics;
+    struct user_override quota; /* without its user */
 };
 
 struct record_kind {
@@ -38,6 +39,7 @@ struct record_kind {
 
 extern const struct record_kind record_listen;
 extern const struct record_kind record_rule;
+extern const struct record_kind record_quota;
 
 void record_init(struct record *rec, const struct record_kind *kind);
 void record_fini(struct record *rec);
@@ -60,5 +62,15 @@ int record_next_word(char **text, char **ret, struct failure *f);
 /* Says key = each of the values, which commas separate. */
 int record_put_list(struct record *rec, const char *key, char *values, struct failure *f);
 
+/* Splits KEY=VALUE: returns the key, with the value behind = in *ret_value; NULL, and what was
+ * expected in *f, if it is none of the keys of this kind. */
+const char *record_split(const struct record *rec, char *word, char **ret_value, struct failure *f);
+
 /* Adds an address, unless it is given twice or there are too many. */
 int options_add_listen(struct options *o, const struct listen_option *l, struct failure *f);
+
+/* ---- quotas.c ---- */
+
+const char *quota_slot_name(size_t slot);
+/* "" if it says nothing about that slot. */
+void quota_format(const struct user_override *q, size_t slot, char *buf, size_t bytes);

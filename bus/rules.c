@@ -79,25 +79,15 @@ static int put_rule(struct record *rec, const char *key, const char *value, stru
 /* KEY=VALUE; lists have commas, but for topics and labels, which may hold them. */
 static int parse_pair(struct record *rec, char *word, struct failure *f)
 {
-    char *value = strchr(word, '=');
-    const char *const *key = rec->kind->keys;
+    char *value = NULL;
+    const char *key = record_split(rec, word, &value, f);
 
-    if (value) {
-        *value++ = '\0';
-        while (*key && strcmp(*key, word) != 0) {
-            key++;
-        }
+    if (!key) {
+        return -EINVAL;
     }
-    if (!value || !*key) {
-        return failure_set(f, -EINVAL,
-                           "'%.100s': expected is user=, group=, listener=, label= or "
-                           "topic= with a value",
-                           word);
-    }
-    if (strcmp(*key, "user") == 0 || strcmp(*key, "group") == 0) {
-        return record_put_list(rec, *key, value, f);
-    }
-    return put_rule(rec, *key, value, f);
+    return strcmp(key, "topic") == 0 || strcmp(key, "label") == 0 || strcmp(key, "listener") == 0
+               ? put_rule(rec, key, value, f)
+               : record_put_list(rec, key, value, f);
 }
 
 /* allow|deny VERB[,VERB...] KEY=VALUE... */
