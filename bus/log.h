@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The log of the router: lines `time level event key=value …` on one descriptor. Owned by the
- * process, one sink. Values are quoted where that is needed, so that no name a client chooses can
- * look like another line or field. Writing never waits and never fails: what the descriptor does
- * not take is counted and said later. */
+/* The log of the router: lines `time level event key=value …` on one descriptor; if that leads to
+ * the journal of systemd, entries with fields there. Owned by the process, one sink. Values are
+ * quoted where that is needed, so that no name a client chooses can look like another line or
+ * field. Writing never waits and never fails: what the descriptor does not take is counted and said
+ * later. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -60,6 +61,8 @@ static inline struct log_field log_number(const char *key, uint64_t number)
 
 /* Logs to that descriptor (-1: nowhere), which stays the caller's. */
 void log_open(int fd, enum log_level level);
+/* The same with $JOURNAL_STREAM (NULL: none) and the path of the journal's socket. */
+void log_open_with(int fd, enum log_level level, const char *stream, const char *journal);
 void log_close(void);
 
 bool log_enabled(enum log_level level);
