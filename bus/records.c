@@ -211,6 +211,9 @@ static int put_name(struct record *rec, const char *value, struct failure *f)
 {
     size_t len = strlen(value);
 
+    if (*rec->listen.name) {
+        return failure_set(f, -EINVAL, "name is given twice");
+    }
     if (len == 0 || len >= LISTENER_NAME_BYTES || strspn(value, NAME_CHARACTERS) != len) {
         return failure_set(f, -EINVAL, "expected is a name of at most %d letters, digits, _ . -",
                            LISTENER_NAME_BYTES - 1);
@@ -221,17 +224,22 @@ static int put_name(struct record *rec, const char *value, struct failure *f)
 
 static int put_listen(struct record *rec, const char *key, const char *value, struct failure *f)
 {
+    struct listener_access *access = &rec->listen.access;
+    bool is_mode = strcmp(key, "mode") == 0, is_owner = strcmp(key, "owner") == 0;
+
     if (strcmp(key, "address") == 0) {
         return put_address(rec, value, f);
     }
     if (strcmp(key, "name") == 0) {
         return put_name(rec, value, f);
     }
-    if (strcmp(key, "mode") == 0) {
-        return value_parse_mode(value, &rec->listen.access.mode, f);
+    if (is_mode ? access->mode != LISTEN_MODE_DEFAULT
+                : (is_owner ? access->owner : access->group) != LISTENER_KEEP_ID) {
+        return failure_set(f, -EINVAL, "%s is given twice", key);
     }
-    return strcmp(key, "owner") == 0 ? value_parse_user(value, &rec->listen.access.owner, f)
-                                     : value_parse_group(value, &rec->listen.access.group, f);
+    return is_mode    ? value_parse_mode(value, &access->mode, f)
+           : is_owner ? value_parse_user(value, &access->owner, f)
+                      : value_parse_group(value, &access->group, f);
 }
 
 /* " mode=0660" at the end of the text is cut off and said. A path may hold blanks, so only what is

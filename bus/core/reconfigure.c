@@ -47,3 +47,12 @@ int router_reconfigure(struct router *r, const struct router_settings *settings,
     limits_apply(r, &limits);
     return 0;
 }
+
+void router_count_reload(struct router *r, bool is_good)
+{
+    if (is_good) {
+        r->counters.config_reloads++;
+    } else {
+        r->counters.config_reloads_failed++;
+    }
+}

@@ -113,6 +113,7 @@ struct router *router_free(struct router *r);
 /* What can be changed while it runs. */
 struct router_settings {
     struct limits limits;                  /* the publish window stays: clients were told of it */
+    struct policy *policy;                 /* a reference is taken; NULL: there are no rules */
     const struct user_override *overrides; /* copied */
     size_t n_overrides;
 };
@@ -120,6 +121,8 @@ struct router_settings {
  * judged by these. 0, or -ENOMEM and nothing has changed. */
 int router_reconfigure(struct router *r, const struct router_settings *settings,
                        const struct now *now);
+/* What is outside of the router has read a configuration: it counts how that went. */
+void router_count_reload(struct router *r, bool is_good);
 
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
