@@ -25,7 +25,6 @@
     X(messages_published, "messages", "accepted from publishers")                                  \
     X(bytes_published, "bytes", "their bodies and headers")                                        \
     X(messages_refused, "messages", "refused to publishers")                                       \
-    X(denials, "", "refused, or taken away, for want of a right")                                  \
     X(messages_matched, "messages", "matches of messages and subscriptions")                       \
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \

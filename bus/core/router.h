@@ -111,7 +111,7 @@ struct peer_info {
 
 enum router_verdict {
     ROUTER_OK,
-    ROUTER_FULL, /* clients_max is reached */
+    ROUTER_FULL, /* clients_max is reached, or what its user may have */
 };
 
 /* 0 or -ENOMEM */
@@ -140,6 +140,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 /* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
  * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
+/* The same in words. */
+const char *router_refusal_text(const struct router *r);
 /* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
 void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
 /* The link is gone, or will never be read or written again. What the peer owned may take some

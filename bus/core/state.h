@@ -6,6 +6,7 @@
 #include "core/accesses.h"
 #include "core/cargo.h"
 #include "core/denied.h"
+#include "core/exceeded.h"
 #include "core/group.h"
 #include "core/keep.h"
 #include "core/message.h"
@@ -132,6 +133,9 @@ struct peer {
     uint64_t delivered_messages, delivered_bytes;
     uint64_t lost_messages, refused_messages;
     uint64_t queued_messages, queued_bytes;
+    uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint64_t full_ns;     /* the time at which no room could be made for it */
+    uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
 struct router {
@@ -162,8 +166,10 @@ struct router {
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
     struct accesses accesses;
-    char denial[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
-    bool is_loading;                  /* what comes from another router was allowed there */
+    bool is_loading;                   /* what comes from another router was allowed there */
+    uint32_t n_excesses;               /* that are due, of all users */
+    char refusal[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
+    const char *refused_client;        /* why: the text of router_refusal() */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */
@@ -286,6 +292,9 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
 /* What waits, or does not any more. */
 static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
 {
+    if (s->peer->queued_messages == 0) {
+        s->peer->progress_ns = s->peer->router->now.monotonic_ns;
+    }
     s->peer->queued_messages += (uint64_t) messages;
     s->peer->queued_bytes += (uint64_t) bytes;
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;
