@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/reclaim.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -67,6 +68,19 @@ void peer_send_status(struct peer *p, const struct wire_status *status)
     peer_send(p, VERB_STATUS, status);
 }
 
+void peer_join_user(struct peer *p, struct user *u)
+{
+    p->user = u;
+    u->n_payers++;
+    DL_APPEND2(u->payers, p, user_prev, user_next);
+}
+
+void peer_leave_user(struct peer *p)
+{
+    p->user->n_payers--;
+    DL_DELETE2(p->user->payers, p, user_prev, user_next);
+}
+
 void peer_doom(struct peer *p)
 {
     struct router *r = p->router;
@@ -74,6 +88,7 @@ void peer_doom(struct peer *p)
     if (!p->is_doomed) {
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
+        quota_release(&p->user->subscriptions, p->n_subs);
         p->n_subs = 0;
         r->reaped_work = r->doomed ? r->reaped_work : r->work;
         DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -187,7 +202,8 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
         n_new *= 2;
     }
     more = (n_new - *n) * sizeof(void *);
-    if (!charge_add(&p->charge, more)) {
+    if (!charge_add(&p->charge, more) &&
+        !(room_make(p, NULL, more) && charge_add(&p->charge, more))) {
         return false;
     }
     grown = reallocarray(*table, n_new, sizeof(void *));
@@ -236,7 +252,8 @@ struct outq *peer_output(struct peer *p)
 
 bool peer_charge_input(struct peer *p, size_t bytes)
 {
-    return charge_add(&p->charge, bytes);
+    return charge_add(&p->charge, bytes) ||
+           (room_make(p, NULL, bytes) && charge_add(&p->charge, bytes));
 }
 
 void peer_release_input(struct peer *p, size_t bytes)
