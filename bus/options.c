@@ -450,10 +450,35 @@ static void complete_listens(struct options *o)
     }
 }
 
+static bool is_listener(const struct options *o, struct text name)
+{
+    for (size_t i = 0; i < o->n_listens; i++) {
+        if (strlen(o->listens[i].name) == name.len &&
+            memcmp(o->listens[i].name, name.data, name.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Names of sockets that are given are known only where they are given. */
+static void check_rules(const struct options *o, struct report *report)
+{
+    for (size_t i = 0; i < o->n_rules && o->n_listens > 0 && !activation_is_there(); i++) {
+        const struct policy_rule *rule = &o->rules[i];
+
+        if (rule->listener.len > 0 && !is_listener(o, rule->listener)) {
+            report_warning(report, "%.*s: no listener is called '%.*s'", (int) rule->place.len,
+                           rule->place.data, (int) rule->listener.len, rule->listener.data);
+        }
+    }
+}
+
 static int complete(struct options *o, const struct option_table *t, struct report *report)
 {
     int r = check_limits(o, t, report);
 
+    check_rules(o, report);
     complete_listens(o);
     o->is_default_listen = o->n_listens == 0;
     if (r == OPTIONS_RUN && o->is_default_listen && o->action == OPTIONS_SERVE &&

@@ -44,8 +44,9 @@ static int read_anew(const struct options *running, struct options *ret,
     return -EINVAL;
 }
 
-static void say_loaded(const struct broker *b, const struct options *o)
+static void say_loaded(const struct broker *b)
 {
+    const struct options *o = b->options;
     char pending[PENDING_BYTES];
 
     log(LOG_INFO, LOG_CONFIG_LOADED, log_number("files", o->n_files),
@@ -91,8 +92,8 @@ static int reload(struct broker *b, struct failure *f)
     }
     policy_unref(settings.policy);
     if (r == 0) {
-        say_loaded(b, fresh);
         broker_swap_options(b, &fresh);
+        say_loaded(b);
     } else {
         options_fini(fresh);
         free(fresh);
