@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -342,6 +344,87 @@ static void test_a_successor_feeds_the_watchdog(void **state)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
+/* ---- the journal ---- */
+
+#define JOURNAL "/run/systemd/journal/socket"
+
+struct journal {
+    int fd;      /* stands for the journal's */
+    int pair[2]; /* a stderr that leads there */
+    char stream[80];
+};
+
+/* In a /run of this test's own: the path of the journal is no matter of choice. */
+static bool journal_open(struct journal *j)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX, .sun_path = JOURNAL};
+    struct stat st;
+
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0) {
+        print_message("NOT RUN: it needs root and mount namespaces: %s\n", strerror(errno));
+        return false;
+    }
+    assert_int_equal(mkdir("/run/systemd", 0755), 0);
+    assert_int_equal(mkdir("/run/systemd/journal", 0755), 0);
+    j->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(j->fd >= 0);
+    assert_int_equal(bind(j->fd, (struct sockaddr *) &sun, sizeof(sun)), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, j->pair), 0);
+    assert_int_equal(fstat(j->pair[1], &st), 0);
+    (void) snprintf(j->stream, sizeof(j->stream), "JOURNAL_STREAM=%llu:%llu",
+                    (unsigned long long) st.st_dev, (unsigned long long) st.st_ino);
+    return true;
+}
+
+/* Waits until it has got that. */
+static void expect_received(int fd, const char *needle)
+{
+    char buf[65536];
+    ssize_t n;
+
+    do {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        if (poll(&p, 1, PATIENCE_MS) != 1) {
+            fail_msg("no %s", needle);
+        }
+        n = recv(fd, buf, sizeof(buf) - 1, 0);
+        assert_true(n > 0);
+        buf[n] = '\0';
+    } while (!strstr(buf, needle));
+}
+
+static void test_the_log_goes_to_the_journal_and_past_a_dead_one(void **state)
+{
+    struct journal j;
+    const char *const env[] = {j.stream, NULL}, *const args[] = {"--log-level", "debug", NULL};
+    struct router_options o = {.env = env, .args = args};
+    struct router_fixture f;
+    struct raw_client c;
+
+    (void) state;
+    if (!journal_open(&j)) {
+        skip();
+    }
+    o.stderr_fd = j.pair[1];
+    router_start(&f, &o);
+    expect_received(j.fd, "BUS_EVENT=router.started\nBUS_PID=");
+    raw_greet(&c, f.seqpacket);
+    expect_received(j.fd, "\nBUS_EVENT=client.connected\n");
+    (void) close(j.fd);
+    raw_close(&c);
+    expect_received(j.pair[0], ">client.closed ");
+    assert_int_equal(unlink(JOURNAL), 0);
+    (void) close(j.pair[0]);
+    (void) close(j.pair[1]);
+    for (int i = 0; i < 100; i++) {
+        raw_greet(&c, i % 2 ? f.stream : f.seqpacket);
+        raw_close(&c);
+    }
+    router_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_a_manager_that_is_gone_stops_nothing),
         cmocka_unit_test(test_who_replaces_it_is_the_main_process_then),
         cmocka_unit_test(test_a_successor_feeds_the_watchdog),
+        cmocka_unit_test(test_the_log_goes_to_the_journal_and_past_a_dead_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
