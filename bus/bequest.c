@@ -23,7 +23,7 @@ static char **successor_arguments(const struct broker *b, char address[ADDRESS_P
         return NULL;
     }
     memcpy(args, o->successor, o->n_successor * sizeof(*args));
-    if (o->n_addresses == 0) {
+    if (o->n_listens == 0) {
         address_format(&b->listeners[0].address, address, ADDRESS_PATH_MAX + 16);
         args[o->n_successor] = listen;
         args[o->n_successor + 1] = address;

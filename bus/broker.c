@@ -110,19 +110,10 @@ static void broker_stop(struct broker *b)
     }
 }
 
-/* There is no file of settings to be read again; whoever waits for the reload is told all the
- * same. */
-static void broker_reload(struct broker *b)
-{
-    if (b->state == BROKER_SERVING) {
-        service_reloading(&b->service);
-        service_reloaded(&b->service, NULL);
-    }
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct broker *b = handle->data;
+    struct failure f;
 
     log(LOG_INFO, LOG_ROUTER_SIGNAL, log_text("signal", strsignal(number)));
     if (number == SIGUSR2) {
@@ -130,7 +121,9 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     if (number == SIGHUP) {
-        broker_reload(b);
+        if (b->state == BROKER_SERVING) {
+            (void) broker_reload(b, &f); /* it says by itself how that went */
+        }
         return;
     }
     if (b->state == BROKER_CLOSING) {
@@ -282,14 +275,18 @@ static int inspect(int fd, struct descriptor_info *ret)
     return r;
 }
 
-static struct router_config broker_config(const struct broker *b)
+static struct router_config broker_config(const struct broker *b,
+                                          const struct router_settings *settings)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
 
     return (struct router_config){
         .sessions = &roster_ops,
         .sessions_userdata = (void *) (uintptr_t) &b->roster,
-        .limits = b->options->limits,
+        .limits = settings->limits,
+        .policy = settings->policy,
+        .overrides = settings->overrides,
+        .n_overrides = settings->n_overrides,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
         .owner_uid = geteuid(),
@@ -300,14 +297,22 @@ static struct router_config broker_config(const struct broker *b)
 
 int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
 {
-    const struct router_config config = broker_config(b);
-    int r;
+    struct router_settings settings = {.policy = NULL};
+    struct router_config config;
+    int r = broker_settings(b->options, &settings);
 
-    if (from) {
-        return succession_load(from, &config, &b->router, f);
+    if (r < 0) {
+        return failure_set(f, r, "the rules: %s", strerror(-r));
     }
-    r = router_new(&config, &b->router);
-    return r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
+    config = broker_config(b, &settings);
+    if (from) {
+        r = succession_load(from, &config, &b->router, f);
+    } else {
+        r = router_new(&config, &b->router);
+        r = r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
+    }
+    policy_unref(settings.policy);
+    return r;
 }
 
 /* After the first handle was made, only broker_run() and broker_free() can take it back. */
@@ -398,12 +403,14 @@ static int broker_open_listeners(struct broker *b, struct failure *f)
     const struct options *o = b->options;
     int r = activation_take(b->listeners, &b->n_listeners, f);
 
-    for (size_t i = 0; r == 0 && i < o->n_addresses; i++) {
+    for (size_t i = 0; r == 0 && i < o->n_listens; i++) {
+        const struct listen_option *wanted = &o->listens[i];
         struct listener *l;
 
-        r = broker_next_listener(b, &o->addresses[i], &l, f);
+        r = broker_next_listener(b, &wanted->address, &l, f);
         if (r == 0 && l) {
-            r = listener_open(l, &o->addresses[i], &o->access, f);
+            r = listener_open(l, &wanted->address, &wanted->access, f);
+            memcpy(l->name, wanted->name, sizeof(l->name));
             b->n_listeners += r == 0;
         }
     }
@@ -500,7 +507,7 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     if (!b) {
         return failure_set(failure, -ENOMEM, "out of memory");
     }
-    b->options = o;
+    b->options = b->started = o;
     b->deadline_ns = UINT64_MAX;
     if (!program_path(b->program, sizeof(b->program))) {
         *b->program = '\0';
@@ -565,6 +572,7 @@ struct broker *broker_free(struct broker *b)
     closer_abandon();
     (void) router_free(b->router);
     roster_fini(&b->roster);
+    broker_forget_options(b);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }

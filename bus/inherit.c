@@ -64,17 +64,21 @@ static int inheritance_listeners(struct broker *b, struct inheritance *in, struc
     struct listener *l;
 
     inheritance_take_given(b, in);
-    for (size_t i = 0; i < o->n_addresses; i++) {
-        int r = broker_next_listener(b, &o->addresses[i], &l, f);
+    for (size_t i = 0; i < o->n_listens; i++) {
+        const struct listen_option *wanted = &o->listens[i];
+        int r = broker_next_listener(b, &wanted->address, &l, f);
 
-        if (r == 0 && l && !inheritance_take(in, &o->addresses[i], l)) {
-            r = listener_open(l, &o->addresses[i], &o->access, f);
+        if (r == 0 && l && !inheritance_take(in, &wanted->address, l)) {
+            r = listener_open(l, &wanted->address, &wanted->access, f);
             in->is_ours[b->n_listeners] = r == 0;
         }
         if (r < 0) {
             return r;
         }
-        b->n_listeners += l != NULL;
+        if (l) {
+            memcpy(l->name, wanted->name, sizeof(l->name));
+            b->n_listeners++;
+        }
     }
     return 0;
 }
@@ -100,6 +104,21 @@ static int inheritance_enter(struct broker *b, struct inheritance *in, struct fa
     return r;
 }
 
+/* The router that runs need not have all addresses that are wanted now: whoever answers first. */
+static int inheritance_begin(const struct options *o, struct succession *from, struct failure *f)
+{
+    int r = succession_begin(from, &o->listens[0].address, f);
+    struct failure other;
+
+    for (size_t i = 1; i < o->n_listens && (r == -ENOENT || r == -ECONNREFUSED); i++) {
+        r = succession_begin(from, &o->listens[i].address, &other);
+        if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
+            *f = other;
+        }
+    }
+    return r;
+}
+
 int broker_inherit(struct broker *b, struct failure *f)
 {
     struct inheritance *in = calloc(1, sizeof(*in));
@@ -114,7 +133,7 @@ int broker_inherit(struct broker *b, struct failure *f)
                            "there are sockets of a service manager, which has started this router "
                            "anew; start it without --replace");
     }
-    r = succession_begin(&in->from, &b->options->addresses[0], f);
+    r = inheritance_begin(b->options, &in->from, f);
     r = r < 0 ? r : broker_open_router(b, &in->from, f);
     if (r == 0 && broker_open_loop(b) < 0) {
         r = failure_set(f, -ENOMEM, "cannot start: out of memory");

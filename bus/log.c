@@ -312,6 +312,11 @@ void log_open_with(int fd, enum log_level level, const char *stream, const char 
     }
 }
 
+void log_set_level(enum log_level level)
+{
+    sink.level = level;
+}
+
 void log_close(void)
 {
     if (sink.own_fd >= 0) {

@@ -30,6 +30,9 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(SESSIONS_EXPECTED, "sessions.expected", false)                                               \
     X(SESSIONS_BACK, "sessions.back", false)                                                       \
     X(SESSIONS_FILE, "sessions.file", false)                                                       \
+    X(CONFIG_LOADED, "config.loaded", false)                                                       \
+    X(CONFIG_REJECTED, "config.rejected", false)                                                   \
+    X(CONFIG_PENDING, "config.pending", false)                                                     \
     X(LOG_DROPPED, "log.dropped", false)
 
 #define LOG_BURST 10u
@@ -63,6 +66,7 @@ void log_open(int fd, enum log_level level);
 /* The same with $JOURNAL_STREAM (NULL: none) and the path of the journal's socket. */
 void log_open_with(int fd, enum log_level level, const char *stream, const char *journal);
 void log_close(void);
+void log_set_level(enum log_level level);
 
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, enum log_event event, const struct log_field *fields);

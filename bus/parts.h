@@ -18,7 +18,9 @@ enum broker_state {
 };
 
 struct broker {
-    const struct options *options; /* not owned; outlives the broker */
+    const struct options *options; /* in force: started or reloaded */
+    const struct options *started; /* not owned; outlives the broker */
+    struct options *reloaded;      /* NULL: they were not read anew */
     enum broker_state state;
     uv_loop_t uv;
     struct loop loop;
@@ -58,6 +60,15 @@ void broker_say_ready(struct broker *b);
 /* What has been made for clients goes onto their links. */
 void broker_send(struct broker *b);
 
+/* ---- reload.c ---- */
+
+/* What the router must know of them. 0 or a negative errno; the policy is the caller's. */
+int broker_settings(const struct options *o, struct router_settings *ret);
+/* Reads the configuration anew, and swaps it in one step. 0, or a negative errno said in *f:
+ * nothing has changed. */
+int broker_reload(struct broker *b, struct failure *f);
+void broker_forget_options(struct broker *b);
+
 /* ---- bequest.c ---- */
 
 /* Starts the program that is now where this one came from, to take over. */
@@ -68,6 +79,6 @@ void broker_hand_over(uv_timer_t *handle);
 
 /* ---- inherit.c ---- */
 
-/* Takes the place of the router at the first address, and serves. 0, or a negative errno said in
+/* Takes the place of the router at one of the addresses, and serves. 0, or a negative errno said in
  * *f; does not return if the other one goes on. */
 int broker_inherit(struct broker *b, struct failure *f);

@@ -10,10 +10,11 @@ struct subject {
     uint32_t gid;           /* its primary group */
     const uint32_t *groups; /* its further groups */
     size_t n_groups;
-    struct text user, group; /* their names; empty: not known, or not needed (policy_needs_names()) */
-    struct text listener;    /* the listener's name; empty: it has none */
-    struct text label;       /* from the kernel's security module; empty: none */
-    struct text name;        /* of HELLO: the client has chosen it itself */
+    struct text user,
+        group;            /* their names; empty: not known, or not needed (policy_needs_names()) */
+    struct text listener; /* the listener's name; empty: it has none */
+    struct text label;    /* from the kernel's security module; empty: none */
+    struct text name;     /* of HELLO: the client has chosen it itself */
 };
 
 /* More are not kept: rules that name others do not match. */

@@ -68,9 +68,9 @@ static void child_exec(const struct router_options *o, int stderr_fd, int ready)
 {
     int ready_fd = fcntl(ready, F_DUPFD, FIRST_FREE_FD);
     const struct rlimit limit = {o->nofile, o->nofile};
-    const char *argv[FIXTURE_ARGS_MAX + 4] = {router_binary(), "--ready-fd"};
+    const char *argv[FIXTURE_ARGS_MAX + 5] = {router_binary(), "--no-config", "--ready-fd"};
     char number[16];
-    size_t n = 2;
+    size_t n = 3;
 
     (void) snprintf(number, sizeof(number), "%d", ready_fd);
     argv[n++] = number;
