@@ -180,6 +180,45 @@ static void test_a_reload_is_told_with_its_time_and_its_end(void **state)
     manager_close(&m);
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* It goes on with what it had, so it is ready; and it says so until a reload succeeds. */
+static void test_a_reload_that_fails_is_told_with_the_reason(void **state)
+{
+    struct manager m;
+    char config[128];
+    const char *const env[] = {m.variable, NULL}, *const args[] = {"--config", config, NULL};
+    const struct router_options o = {.env = env, .args = args};
+    struct router_fixture f;
+
+    (void) state;
+    manager_open(&m);
+    (void) snprintf(config, sizeof(config), "%s/bus.conf", m.dir);
+    write_file(config, "log_level = \"info\";\n");
+    router_start(&f, &o);
+    manager_expect(&m, "READY=1");
+    write_file(config, "\nlog_level = \"loud\";\n");
+    assert_int_equal(kill(f.process.pid, SIGHUP), 0);
+    manager_expect(&m, "RELOADING=1");
+    manager_expect(&m, "READY=1");
+    assert_non_null(strstr(m.text, "; reload failed: "));
+    assert_non_null(strstr(m.text, "bus.conf:2:"));
+    write_file(config, "log_level = \"debug\";\n");
+    assert_int_equal(kill(f.process.pid, SIGHUP), 0);
+    manager_expect(&m, "RELOADING=1");
+    manager_expect(&m, "READY=1");
+    assert_null(strstr(m.text, "failed"));
+    router_stop(&f);
+    manager_close(&m);
+}
+
 static void test_the_watchdog_is_fed_by_the_loop_alone(void **state)
 {
     struct manager m;
@@ -432,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_ready_comes_when_clients_can_connect),
         cmocka_unit_test(test_an_abstract_socket_is_told_too),
         cmocka_unit_test(test_a_reload_is_told_with_its_time_and_its_end),
+        cmocka_unit_test(test_a_reload_that_fails_is_told_with_the_reason),
         cmocka_unit_test(test_the_watchdog_is_fed_by_the_loop_alone),
         cmocka_unit_test(test_the_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(test_a_manager_that_does_not_read_is_told_later),
