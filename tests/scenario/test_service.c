@@ -104,7 +104,7 @@ static void test_it_says_ready_how_it_does_and_that_it_stops(void **state)
     router_stop(&f);
     manager_expect(&m, "STOPPING=1");
     assert_true(has_line(&m, "EXTEND_TIMEOUT_USEC=30000000"));
-    assert_true(has_line(&m, "STATUS=stopping: 0 clients, 0 messages wait"));
+    assert_true(has_line(&m, "STATUS=stopping: clients 0, messages that wait 0"));
     manager_close(&m);
 }
 

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -80,6 +81,25 @@ class Units(unittest.TestCase):
         figure = float(re.search(r"Overall exposure level for bus-router.service: ([0-9.]+)", done.stdout).group(1))
         stated = float(re.search(r"exposure[^.]*?\*\*([0-9.]+)\*\*", (SOURCE / "docs/service.md").read_text()).group(1))
         self.assertEqual(figure, stated)
+
+    @needs("systemd-socket-activate")
+    def test_systemd_gives_it_sockets(self):
+        """No unit, but the code of systemd that passes descriptors: it starts the router when the first client comes."""
+        path = str(self.prefix / "bus.sock")
+        router = subprocess.Popen(["systemd-socket-activate", "--seqpacket", "--listen", path, "--fdname", "public", ROUTER,
+                                   "--no-config"], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(router.stderr.close)
+        self.addCleanup(router.kill)
+        lines = iter(router.stderr.readline, "")
+        self.assertIn(path, next(line for line in lines if line.startswith("Listening on ")))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.connect(path)
+            self.assertIn(f"address=seqpacket:{path} name=public given=yes",
+                          next(line for line in lines if "router.listening" in line))
+            next(line for line in lines if "router.started" in line)
+        router.terminate()
+        self.assertEqual(router.wait(60), 0)
+        self.assertTrue(pathlib.Path(path).is_socket())
 
     @needs("systemd-sysusers")
     @needs("systemd-tmpfiles")
