@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "activation.h"
+#include "audit.h"
 #include "base/clock.h"
 #include "base/macros.h"
 #include "io/closer.h"
@@ -279,6 +280,7 @@ static struct router_config broker_config(const struct broker *b,
                                           const struct router_settings *settings)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
+    static const struct subject_ops names = {names_fill};
 
     return (struct router_config){
         .sessions = &roster_ops,
@@ -292,6 +294,9 @@ static struct router_config broker_config(const struct broker *b,
         .owner_uid = geteuid(),
         .version = BUS_VERSION,
         .descriptors = &descriptors,
+        .events = &audit_events,
+        .names = &names,
+        .names_userdata = (void *) (uintptr_t) &b->names,
     };
 }
 
@@ -509,6 +514,7 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     }
     b->options = b->started = o;
     b->deadline_ns = UINT64_MAX;
+    names_init(&b->names, names_ask_user, names_ask_group);
     if (!program_path(b->program, sizeof(b->program))) {
         *b->program = '\0';
     }
@@ -571,6 +577,7 @@ struct broker *broker_free(struct broker *b)
     }
     closer_abandon();
     (void) router_free(b->router);
+    names_fini(&b->names);
     roster_fini(&b->roster);
     broker_forget_options(b);
     if (closer_pending() > 0) {

@@ -3,6 +3,7 @@
 /* What the router process is made of: private to broker.c, bequest.c and inherit.c. */
 
 #include "broker.h"
+#include "names.h"
 #include "roster.h"
 #include "service.h"
 #include "session.h"
@@ -26,6 +27,7 @@ struct broker {
     struct loop loop;
     struct router *router;
     struct sessions sessions;
+    struct names names;   /* of users and groups, for rules that have them */
     struct roster roster; /* who would come back */
     struct listener listeners[ACCEPTOR_SOCKETS_MAX];
     size_t n_listeners;

@@ -84,6 +84,7 @@ static int reload(struct broker *b, struct failure *f)
     }
     r = read_anew(b->started, fresh, &settings, f);
     if (r == 0) {
+        names_forget(&b->names);
         r = router_reconfigure(b->router, &settings, &now);
         if (r < 0) {
             (void) failure_set(f, r, "%s", strerror(-r));
