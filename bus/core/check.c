@@ -432,6 +432,7 @@ static void user_check(const struct user *u)
             requests += p->n_requests;
         }
     }
+    assert(u->n_shares >= u->connections.used);
     assert(n == u->n_payers && groups == u->groups.used);
     assert(connections == u->connections.used && subscriptions == u->subscriptions.used);
     assert(topics == u->topics.used && requests == u->requests.used);
@@ -487,6 +488,7 @@ void router_check(const struct router *r)
         subscriptions += p->n_subs;
         n += !p->is_gone;
         assert(p->is_doomed || !p->is_gone);
+        assert(p->state == PEER_CLOSING || p->tap || p->output_max == p->user->output_max);
     }
     topics_check(&r->topics);
     charged += presence_check(r);

@@ -160,6 +160,7 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
+    uint32_t n_shares;          /* of ceiling.c: at least so many as there are connections */
     uint32_t n_excesses;        /* that are due, of all users */
     char refusal[REFUSAL_MAX];  /* of core/exceeded.h */
     const char *refused_client; /* why: the text of router_refusal() */
@@ -213,6 +214,13 @@ void router_retry(struct router *r);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- ceiling.c ---- */
+
+/* Connections of a user, or of all, have come or gone: what each may have in its output. */
+void outputs_share(struct router *r, struct user *u);
+/* Limits are others. */
+void outputs_share_all(struct router *r);
 
 /* ---- reconfigure.c ---- */
 
