@@ -244,6 +244,14 @@ void peer_release_input(struct peer *p, size_t bytes)
     charge_release(&p->charge, bytes);
 }
 
+uint64_t peer_take_work(struct peer *p)
+{
+    uint64_t work = p->sender->user->work;
+
+    p->sender->user->work = 0;
+    return work;
+}
+
 bool peer_wants_input(const struct peer *p)
 {
     if (p->state == PEER_CLOSING) {

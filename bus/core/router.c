@@ -320,6 +320,7 @@ void router_reap(struct router *r, unsigned budget)
         bool is_done = peer_drop(p, &left);
 
         budget -= part - left;
+        p->sender->user->work += part - left;
         DL_DELETE2(r->doomed, p, doomed_prev, doomed_next);
         if (!is_done) {
             DL_APPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -639,11 +640,10 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
 {
     struct input_result result = {0};
     bool holds = router_is_holding(r); /* it may cease to */
-    uint64_t work_end;
+    uint64_t work_begin = r->work, work_end = r->work + budget;
 
     r->now = *now;
     r->slab = in->slab;
-    work_end = r->work + budget;
     if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
         mistake_answer(p);
     }
@@ -667,6 +667,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
         reliable_settle(p);
     }
+    p->sender->user->work += r->work - work_begin;
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -686,6 +687,8 @@ struct peer *router_next_dirty(struct router *r)
 
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
+    uint64_t work_begin = r->work;
+
     outq_consume(&p->out, bytes);
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
@@ -694,6 +697,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         reliable_retry(p);
     }
     peer_charge_output(p);
+    p->sender->user->work += r->work - work_begin;
     router_reap(r, REAP_AT_ONCE);
 }
 

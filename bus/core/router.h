@@ -115,6 +115,10 @@ struct input_result {
                   more */
 };
 
+/* Units of work done for the client's user since the last call: what its clients have sent, and what
+ * had to be dropped when they went. */
+uint64_t peer_take_work(struct peer *p);
+
 /* Handles whole frames at the front of in->data, until about budget units of work are done (a
  * frame, a subscription that a message is for, and a step in finding these is one each). On a link
  * with packets, data ends where a packet ends. A peer that is closing consumes everything and does

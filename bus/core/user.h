@@ -10,6 +10,7 @@ struct user {
     struct users *users;      /* not owned; outlives every user */
     uint32_t refs;
     uint32_t uid;
+    uint64_t work; /* units done for its connections, until peer_take_work() */
     struct quota descriptors; /* that its connections make the router keep */
     struct quota wills;       /* of connections that have ended, in bytes */
     struct quota retained;    /* bytes of what topics keep of them */
