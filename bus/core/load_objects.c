@@ -219,7 +219,8 @@ bool load_peer(struct load *l)
         return load_starve(l);
     }
     p->state = (enum peer_state) state;
-    p->comes_back = p->state == PEER_READY && s->session != 0 && record_get(rec, PEER_COMES_BACK);
+    p->comes_back = l->sessions && p->state == PEER_READY && s->session != 0 &&
+                    record_get(rec, PEER_COMES_BACK);
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X

@@ -55,6 +55,8 @@ struct router_config {
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
     uint32_t owner_uid;  /* may monitor, besides root */
     const char *version; /* static text */
+    const struct user_override *overrides; /* not owned; copied by router_new() and router_load() */
+    size_t n_overrides;
     const struct descriptor_ops
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
@@ -79,6 +81,17 @@ enum router_verdict {
 int router_new(const struct router_config *config, struct router **ret);
 /* Frees everything; the peers' userdata is not touched. NULL is fine. Returns NULL. */
 struct router *router_free(struct router *r);
+
+/* What can be changed while it runs. */
+struct router_settings {
+    struct limits limits;                  /* the publish window stays: clients were told of it */
+    const struct user_override *overrides; /* copied */
+    size_t n_overrides;
+};
+/* In one step: what is there already stays, also above a limit, until it goes; what is new is
+ * judged by these. 0, or -ENOMEM and nothing has changed. */
+int router_reconfigure(struct router *r, const struct router_settings *settings,
+                       const struct now *now);
 
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
