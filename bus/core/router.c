@@ -581,6 +581,7 @@ static void frame_handle(struct peer *p, const struct frame *f)
         LIKELY(release_plain(p, f->header, f->header_bytes))) {
         return;
     }
+    p->router->work += frame_work(f);
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
     if (p->state == PEER_GREETING) {

@@ -184,6 +184,16 @@ struct router {
 
 #define TAP_RECIPIENTS_MAX 1000u
 
+/* What is decoded, looked up and answered takes the time of so many plain ones. */
+#define FRAME_UNITS 8u
+#define FRAME_BYTES_A_UNIT 256u
+
+/* Units of work besides the one for each frame, for those that are not on a hot way. */
+static inline uint64_t frame_work(const struct frame *f)
+{
+    return FRAME_UNITS + f->header_bytes / FRAME_BYTES_A_UNIT;
+}
+
 /* ---- router.c ---- */
 
 /* A sender with that number, or with any if it is 0, and one reference; NULL if out of memory, or

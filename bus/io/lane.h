@@ -20,10 +20,12 @@
 #define LANE_LINK_MAX 16384u
 #define LANE_LINK_MIN 64u
 
-/* What system calls cost, a frame and its delivery being one each; for bytes see lane_bytes(). */
-#define LANE_READ_UNITS 8u
-#define LANE_SEND_UNITS 8u
-#define LANE_POLL_UNITS 2u
+/* What system calls cost, with the waking of who waits for them; to publish and to deliver a message
+ * are one each. For bytes see lane_bytes(). */
+#define LANE_READ_UNITS 24u
+#define LANE_SEND_UNITS 24u
+#define LANE_POLL_UNITS 4u
+#define LANE_ARM_UNITS 8u
 
 struct lane;
 
@@ -100,7 +102,7 @@ static inline void lane_spend(struct lane *lane, uint64_t units)
 /* What so many bytes cost, beyond the system call that moves them. */
 static inline uint64_t lane_bytes(uint64_t bytes)
 {
-    return bytes / 1024;
+    return bytes / 512;
 }
 
 /* Whether it has debts that later turns are to pay. */

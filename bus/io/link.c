@@ -32,6 +32,7 @@ static void link_arm(struct link *l, int events)
         return;
     }
     l->armed = (uint8_t) events;
+    lane_spend(l->task.lane, LANE_ARM_UNITS);
     if (events) {
         (void) uv_poll_start(&l->poll, events, on_poll);
     } else {
