@@ -17,7 +17,7 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
-        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refuse(ret, BUS_STATUS_LIMIT, bytes_refusal(p, memory));
     }
     if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
         !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
@@ -73,7 +73,11 @@ static const char *advertise(struct peer *p, const struct wire_advertise *m, enu
         return refuse(ret, BUS_STATUS_IN_USE, "that alias is in use");
     }
     why = topic_refusal(m->topic, ret);
-    return why ? why : alias_add(p, m, ret);
+    if (why) {
+        return why;
+    }
+    why = slot_refusal(p, USER_SLOT_topics, 1);
+    return why ? refuse(ret, BUS_STATUS_LIMIT, why) : alias_add(p, m, ret);
 }
 
 void advertise_handle(struct peer *p, const struct wire_advertise *m)

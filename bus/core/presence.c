@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/state.h"
+#include "core/words.h"
 #include "wire/events.h"
 
 #define SELF_NAME "bus-router"
@@ -28,6 +29,7 @@ void presence_fini(struct router *r)
     while (r->presence.due) {
         due_remove(r, r->presence.due);
     }
+    excesses_drop(r);
     wills_fini(r);
     if (r->presence.self) {
         sender_unref(r->presence.self);
@@ -80,36 +82,15 @@ static struct sender *self_get(struct router *r)
 
 #define EVENT_TOPIC_MAX 48u
 
-static char *put_text(char *p, const char *text)
-{
-    size_t len = strlen(text);
-
-    memcpy(p, text, len);
-    return p + len;
-}
-
-static char *put_decimal(char *p, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-
-    do {
-        digits[n++] = (char) ('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    while (n > 0) {
-        *p++ = digits[--n];
-    }
-    return p;
-}
-
 static struct text event_topic(char dst[EVENT_TOPIC_MAX], const struct sender *s,
                                enum client_event_kind kind)
 {
-    char *p = put_decimal(put_text(dst, "$bus/client/"), s->connection_id);
+    struct words w = {dst, dst + EVENT_TOPIC_MAX};
 
-    p = put_text(p, kind == CLIENT_JOINED ? "/joined" : "/left");
-    return (struct text){dst, (size_t) (p - dst)};
+    words_put(&w, "$bus/client/");
+    words_number(&w, s->connection_id);
+    words_put(&w, kind == CLIENT_JOINED ? "/joined" : "/left");
+    return (struct text){dst, (size_t) (w.at - dst)};
 }
 
 /* The peer of a group always is closing. */
@@ -119,10 +100,8 @@ static void note_match(struct sub *s, void *ctx)
 }
 
 /* Without a topic object: nearly always nobody does. */
-static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
+bool event_is_wanted(struct router *r, struct text topic)
 {
-    char name[EVENT_TOPIC_MAX];
-    struct text topic = event_topic(name, s, kind);
     bool wanted = tap_asked_for(r, topic);
 
     if (!wanted) {
@@ -131,8 +110,29 @@ static bool event_is_wanted(struct router *r, const struct sender *s, enum clien
     return wanted;
 }
 
+bool event_publish(struct router *r, struct text topic, const void *body, size_t bytes)
+{
+    struct publication pub = {
+        .sender = self_get(r), .topic = topic, .body = body, .body_bytes = bytes};
+
+    if (!pub.sender || !publish_as(r, &pub)) {
+        return false;
+    }
+    r->counters.events_published++;
+    return true;
+}
+
+static bool client_event_is_wanted(struct router *r, const struct sender *s,
+                                   enum client_event_kind kind)
+{
+    char name[EVENT_TOPIC_MAX];
+
+    return event_is_wanted(r, event_topic(name, s, kind));
+}
+
 /* False if out of memory. */
-static bool event_publish(struct router *r, const struct sender *s, enum client_event_kind kind)
+static bool client_event_publish(struct router *r, const struct sender *s,
+                                 enum client_event_kind kind)
 {
     bool left = kind == CLIENT_LEFT;
     struct client_event event = {.kind = kind,
@@ -145,29 +145,20 @@ static bool event_publish(struct router *r, const struct sender *s, enum client_
                                  .text = text_from(left ? s->goodbye_text : "")};
     uint8_t body[CLIENT_EVENT_MAX];
     char name[EVENT_TOPIC_MAX];
-    struct publication pub = {.topic = event_topic(name, s, kind), .body = body};
 
     r->work++;
-    if (!event_is_wanted(r, s, kind)) {
-        return true;
-    }
-    pub.sender = self_get(r);
-    pub.body_bytes = client_event_encode(&event, body);
-    if (!pub.sender || !publish_as(r, &pub)) {
-        return false;
-    }
-    r->counters.events_published++;
-    return true;
+    return !client_event_is_wanted(r, s, kind) ||
+           event_publish(r, event_topic(name, s, kind), body, client_event_encode(&event, body));
 }
 
 /* In this order; false if out of memory, and then again from there. */
 static bool due_publish(struct router *r, struct sender *s)
 {
-    if ((s->due & DUE_JOINED) && !event_publish(r, s, CLIENT_JOINED)) {
+    if ((s->due & DUE_JOINED) && !client_event_publish(r, s, CLIENT_JOINED)) {
         return false;
     }
     s->due &= (uint8_t) ~DUE_JOINED;
-    if ((s->due & DUE_LEFT) && !event_publish(r, s, CLIENT_LEFT)) {
+    if ((s->due & DUE_LEFT) && !client_event_publish(r, s, CLIENT_LEFT)) {
         return false;
     }
     s->due &= (uint8_t) ~DUE_LEFT;
@@ -222,7 +213,7 @@ void presence_left(struct peer *p, enum bus_goodbye reason, const char *text)
     s->is_present = false;
     s->goodbye = (uint8_t) reason;
     s->goodbye_text = text;
-    if (was_present && !silent && event_is_wanted(r, s, CLIENT_LEFT)) {
+    if (was_present && !silent && client_event_is_wanted(r, s, CLIENT_LEFT)) {
         presence_note(r, s, DUE_LEFT);
     }
     wills_leave(p, was_present, !silent && reason != BUS_GOODBYE_NORMAL);
@@ -235,13 +226,15 @@ void presence_turn(struct router *r)
     uint64_t end = r->work + PRESENCE_IN_A_TURN;
 
     arena_reset(&r->arena);
+    excesses_turn(r);
     due_turn(r, end);
     interest_turn(r, end);
 }
 
 bool presence_is_due(const struct router *r)
 {
-    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r);
+    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r) ||
+           excesses_are_due(r);
 }
 
 uint64_t presence_check(const struct router *r)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/table.h"
+#include "wire/messages.h"
 
 struct frame;
 struct interest;
@@ -53,6 +54,11 @@ void presence_turn(struct router *r);
 bool presence_is_due(const struct router *r);
 /* For router_check(). Returns what is charged to no peer. */
 uint64_t presence_check(const struct router *r);
+
+/* Something that the router itself publishes, under `$bus/`: whether anybody would see it. */
+bool event_is_wanted(struct router *r, struct text topic);
+/* Not while anything is walked over. False if out of memory: then nobody got it. */
+bool event_publish(struct router *r, struct text topic, const void *body, size_t bytes);
 
 /* HELLO, before it has any effect. False if the peer has been ended over it. */
 bool presence_greet(struct peer *p, const struct wire_hello *m);

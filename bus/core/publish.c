@@ -82,7 +82,7 @@ struct publish {
     struct text topic; /* its name, as far as it is known */
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or router.refusal */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
     struct kept *kept;     /* its place if its topic keeps it, until that is done */
@@ -295,10 +295,12 @@ static bool publish_keep(struct publish *pub, const struct message_parts *parts)
         return true;
     }
     pub->kept = keep_prepare(parts->topic, parts, parts->body_bytes + pub->m.bytes, &status);
-    return pub->kept ||
-           publish_fail(pub, status,
-                        status == BUS_STATUS_LIMIT ? "user_retained_bytes_max or total_bytes_max"
-                                                   : "out of memory");
+    return pub->kept || publish_fail(pub, status,
+                                     status == BUS_STATUS_LIMIT
+                                         ? quota_refusal(parts->sender->peer,
+                                                         &parts->sender->user->retained_bytes,
+                                                         parts->body_bytes + pub->m.bytes)
+                                         : "out of memory");
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -187,17 +188,28 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     return p;
 }
 
+static enum router_verdict refuse_client(struct router *r, const char *why)
+{
+    r->counters.clients_refused++;
+    r->refused_client = why;
+    return ROUTER_FULL;
+}
+
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
                     struct peer **ret)
 {
     struct sender *s;
     struct peer *p;
+    struct user *u;
 
     r->now = *now;
     if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
         r->presence.n_due >= r->config.limits.clients_max) {
-        r->counters.clients_refused++;
-        return ROUTER_FULL;
+        return refuse_client(r, "the router serves no more clients");
+    }
+    u = users_find(&r->users, info->uid);
+    if (u && user_refusal(r, u, USER_SLOT_connections)) {
+        return refuse_client(r, r->refusal);
     }
     s = sender_new(r, info);
     if (!s) {
@@ -215,10 +227,14 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     return ROUTER_OK;
 }
 
+const char *router_refusal_text(const struct router *r)
+{
+    return r->refused_client;
+}
+
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
 {
-    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT,
-                                   text_from("the router serves no more clients")};
+    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT, text_from(r->refused_client)};
     long n;
 
     if (cap < FRAME_PREFIX_BYTES) {
@@ -568,6 +584,9 @@ static void frame_handle_other(struct peer *p, const struct frame *f, struct par
     }
 }
 
+/* What a frame may need besides its own bytes, but for tables. */
+#define FRAME_ROOM 4096u
+
 static void frame_handle(struct peer *p, const struct frame *f)
 {
     struct parcel *parcel;
@@ -584,6 +603,9 @@ static void frame_handle(struct peer *p, const struct frame *f)
     p->router->work += frame_work(f);
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
+    if (UNLIKELY(!quota_allows(&p->quota, FRAME_ROOM + f->header_bytes + f->body_bytes))) {
+        (void) room_make(p, NULL, FRAME_ROOM + f->header_bytes + f->body_bytes);
+    }
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);
     } else {
@@ -700,6 +722,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
     uint64_t work_begin = r->work;
 
     outq_consume(&p->out, bytes);
+    p->progress_ns = r->now.monotonic_ns;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);

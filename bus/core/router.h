@@ -11,8 +11,11 @@
 #include <stdint.h>
 #include "core/counters.h"
 #include "core/limits.h"
+#include "core/subject.h"
 #include "wire/outq.h"
 
+struct policy;
+struct quota_event;
 struct router;
 struct peer;
 
@@ -49,11 +52,30 @@ struct session_ops {
     void (*ended)(void *userdata, const struct session_id *id);
 };
 
+/* Somebody was refused something, or has lost it, for want of a right. Valid during the call. */
+struct denial {
+    uint64_t connection_id;
+    uint32_t uid, gid, pid;
+    struct text name;  /* of HELLO */
+    uint32_t verb;     /* one of POLICY_VERBS */
+    struct text topic; /* or filter */
+    struct text place; /* of the rule that has decided; empty: none */
+    const char *why;   /* static */
+    bool is_lost;      /* it had the right before router_reconfigure() */
+};
+
+/* Told of what an administrator wants to know of. Nothing of the router may be called from here;
+ * what is NULL is not told. */
+struct router_events {
+    void (*denied)(void *userdata, const struct denial *d);
+    void (*quota)(void *userdata, const struct quota_event *e);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
-    uint32_t owner_uid;  /* may monitor, besides root */
+    uint32_t owner_uid;  /* may replace the router, and without a policy everything, besides root */
     const char *version; /* static text */
     const struct user_override *overrides; /* not owned; copied by router_new() and router_load() */
     size_t n_overrides;
@@ -61,6 +83,9 @@ struct router_config {
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
     void *sessions_userdata;
+    struct policy *policy;              /* a reference is taken; NULL: there are no rules */
+    const struct router_events *events; /* static; NULL: nobody wants to know */
+    void *events_userdata;
 };
 
 /* What the kernel knows about a client, and its kind of link. */
@@ -70,11 +95,14 @@ struct peer_info {
     uint32_t pid;
     bool packets;   /* seqpacket: input arrives as packets, each a whole number of frames */
     void *userdata; /* peer_userdata() */
+    /* Who it is to the rules; its uid and gid are those above, its name comes with HELLO. Copied.
+     * NULL: there is no more than these. */
+    const struct subject *subject;
 };
 
 enum router_verdict {
     ROUTER_OK,
-    ROUTER_FULL, /* clients_max is reached */
+    ROUTER_FULL, /* clients_max is reached, or what its user may have */
 };
 
 /* 0 or -ENOMEM */
@@ -99,6 +127,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 /* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
  * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
+/* The same in words. */
+const char *router_refusal_text(const struct router *r);
 /* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
 void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
 /* The link is gone, or will never be read or written again. What the peer owned may take some

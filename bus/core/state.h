@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/exceeded.h"
 #include "core/group.h"
 #include "core/keep.h"
 #include "core/message.h"
@@ -126,6 +127,8 @@ struct peer {
     uint64_t delivered_messages, delivered_bytes;
     uint64_t lost_messages, refused_messages;
     uint64_t queued_messages, queued_bytes;
+    uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
 struct router {
@@ -155,6 +158,10 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
+    uint32_t n_excesses;        /* that are due, of all users */
+    uint64_t full_ns;           /* the time at which nothing could be done about its bytes */
+    char refusal[REFUSAL_MAX];  /* of core/exceeded.h */
+    const char *refused_client; /* why: the text of router_refusal() */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */
@@ -286,6 +293,9 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
 /* What waits, or does not any more. */
 static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
 {
+    if (s->peer->queued_messages == 0) {
+        s->peer->progress_ns = s->peer->router->now.monotonic_ns;
+    }
     s->peer->queued_messages += (uint64_t) messages;
     s->peer->queued_bytes += (uint64_t) bytes;
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;

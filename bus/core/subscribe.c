@@ -14,7 +14,7 @@
 
 struct verdict {
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or router.refusal */
 };
 
 static struct verdict ok(void)
@@ -75,9 +75,10 @@ static struct verdict options_check(const struct peer *p, const struct wire_subs
     return refused(status, why);
 }
 
-static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
+static struct verdict subscribe_check(struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
+    const char *why;
 
     if (p->tap) {
         return refused(BUS_STATUS_UNEXPECTED, "a monitor cannot subscribe");
@@ -103,7 +104,8 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
-    return options_check(p, m);
+    why = slot_refusal(p, USER_SLOT_subscriptions, 1);
+    return why ? refused(BUS_STATUS_LIMIT, why) : options_check(p, m);
 }
 
 /* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier
@@ -210,7 +212,7 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     }
     if (!quota_add(&p->quota, memory)) {
         sub_undo(s);
-        return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refused(BUS_STATUS_LIMIT, bytes_refusal(p, memory));
     }
     v = sub_equip(s, m) ? sub_place(s, m) : refused(BUS_STATUS_NO_MEMORY, "out of memory");
     if (v.status != BUS_STATUS_OK) {
