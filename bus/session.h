@@ -16,7 +16,7 @@ struct session;
 
 /* All sessions of a router process. */
 struct sessions {
-    struct loop *loop;                       /* not owned; outlives every session */
+    struct loop *loop; /* not owned; outlives every session */
     struct turns turns;
     struct router *router;                   /* not owned; outlives every session */
     struct names *names;                     /* not owned; NULL: no rule needs names of users */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/over.h"
+#include "core/rate.h"
 #include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/request.h"
@@ -66,10 +68,12 @@ int router_new(const struct router_config *config, struct router **ret)
     topics_init(&r->topics, config->hash_seed);
     presence_init(r);
     users_init(&r->users, &r->config.limits, config->owner_uid, &r->quota, &r->descriptors);
+    r->users.timers = &r->timers;
     users_override(&r->users, overrides, config->n_overrides);
     groups_init(&r->groups, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
+    r->topics.on_over = over_note;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -344,7 +348,7 @@ void router_reap(struct router *r, unsigned budget)
         bool is_done = peer_drop(p, &left);
 
         budget -= part - left;
-        p->sender->user->work += part - left;
+        p->user->work += part - left;
         DL_DELETE2(r->doomed, p, doomed_prev, doomed_next);
         if (!is_done) {
             DL_APPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -699,7 +703,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
         reliable_settle(p);
     }
-    p->sender->user->work += r->work - work_begin;
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -730,7 +734,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         reliable_retry(p);
     }
     peer_charge_output(p);
-    p->sender->user->work += r->work - work_begin;
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
 }
 

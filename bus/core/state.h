@@ -379,7 +379,9 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
-/* Ends a subscription, and says so. */
+/* Ends a subscription, without a word. */
+void subscription_end(struct sub *s);
+/* The same, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 /* One that was another router's: as after a SUBSCRIBE. NULL if that would be refused. */

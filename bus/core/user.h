@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "core/limits.h"
 #include "core/quota.h"
+#include "core/timers.h"
 
 struct peer;
 
@@ -32,6 +33,9 @@ struct user {
     uint32_t refs;
     uint32_t uid;
     uint64_t work; /* units done for its connections, until peer_take_work() */
+    struct timer debt;
+    uint64_t paid_ns; /* core/rate.h */
+    bool is_in_debt;  /* its clients are not read: debt is set */
     union {
         struct {
 #define X(slot, own, default_value, low, high, unit, meaning) struct quota slot;
@@ -44,13 +48,15 @@ struct user {
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
     struct user_excess excesses[EXCESSES_COUNT];
+    uint32_t n_here;  /* during topic_resolve(): matches of that topic */
     uint64_t full_ns; /* the time at which nothing could be done about its bytes */
 };
 
 struct users {
     struct user *list;
     uint32_t n;
-    const struct limits *limits; /* these three are the router's and outlive every user */
+    const struct limits *limits; /* these four are the router's and outlive every user */
+    struct timers *timers;
     struct quota *bytes;
     struct quota *descriptors;
     uint32_t owner_uid;

@@ -20,8 +20,8 @@
 #define LANE_LINK_MAX 16384u
 #define LANE_LINK_MIN 64u
 
-/* What system calls cost, with the waking of who waits for them; to publish and to deliver a message
- * are one each. For bytes see lane_bytes(). */
+/* What system calls cost, with the waking of who waits for them; to publish and to deliver a
+ * message are one each. For bytes see lane_bytes(). */
 #define LANE_READ_UNITS 24u
 #define LANE_SEND_UNITS 24u
 #define LANE_POLL_UNITS 4u

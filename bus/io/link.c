@@ -237,7 +237,8 @@ static int link_receive_iov(struct link *l, struct iovec iov[2])
     if (l->kind == LINK_STREAM && lanes_are_shared(&l->loop->lanes)) {
         iov[n].iov_len = MIN(iov[n].iov_len, READ_BYTES_MIN + lane_budget(l->task.lane) *
                                                                   (size_t) READ_BYTES_A_UNIT);
-    } else if (l->kind == LINK_PACKETS) { /* how large a packet may be does not depend on the slab */
+    } else if (l->kind ==
+               LINK_PACKETS) { /* how large a packet may be does not depend on the slab */
         iov[n].iov_len = LOOP_ROOM_BYTES;
     }
     return n + 1;
@@ -334,8 +335,8 @@ static void link_read(struct link *l)
     }
 }
 
-/* There is something to be read: now, or in its turn. With a task queued the loop does not sleep, and
- * what was kept goes first. */
+/* There is something to be read: now, or in its turn. With a task queued the loop does not sleep,
+ * and what was kept goes first. */
 static void link_readable(struct link *l)
 {
     if (l->closed || l->ended || l->paused || l->is_due || link_has_task(l)) {

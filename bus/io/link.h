@@ -107,6 +107,6 @@ void link_close(struct link *l);
 void link_pause(struct link *l);
 void link_resume(struct link *l);
 
-/* Sends as much as the socket takes, within the bounds of one round and of the lane's turn; the rest
- * follows by on_writable. 0, or a negative errno if this link cannot go on. */
+/* Sends as much as the socket takes, within the bounds of one round and of the lane's turn; the
+ * rest follows by on_writable. 0, or a negative errno if this link cannot go on. */
 int link_flush(struct link *l);

@@ -27,8 +27,8 @@ struct loop {
     struct slab *slab; /* where the last read went; NULL: into the buffer */
     struct lanes lanes;
     struct lane_task *later; /* of lane_task.prev/next: stand in line after LOOP_RETRY_MS */
-    unsigned round;                      /* counts the flushes */
-    size_t work_bytes;                   /* handled since the last flush */
+    unsigned round;          /* counts the flushes */
+    size_t work_bytes;       /* handled since the last flush */
     void (*on_flush)(struct loop *loop); /* send what there is to be sent */
     struct spin spin;
     uv_prepare_t prepare;

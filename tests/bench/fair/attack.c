@@ -31,7 +31,7 @@ struct attacker {
         int fd;
         bool has_greeted;
         size_t at;
-    } *links;
+    } * links;
     int epoll;
 };
 

@@ -241,8 +241,8 @@ static struct result run(const struct options *o, enum attack attack, unsigned n
     begin_cpu_ns = cpu_ns(router);
     received = shared->received;
     (void) usleep(o->seconds * 1000000);
-    result.rate = (double) (shared->received - received) * 1e9 /
-                  (double) (clock_monotonic_ns() - begin_ns);
+    result.rate =
+        (double) (shared->received - received) * 1e9 / (double) (clock_monotonic_ns() - begin_ns);
     result.router_share =
         (double) (cpu_ns(router) - begin_cpu_ns) / (double) (clock_monotonic_ns() - begin_ns);
     result.p50_us = latency_us(0.5);
