@@ -61,6 +61,7 @@ static void waiting_lose(struct sub *s)
         if (m) {
             gap = (struct gap){1, m->size};
             reason = BUS_LOSS_NO_MEMORY;
+            sub_count_queued(s, -1, -(int64_t) m->size);
             sub_count_lost(s, 1);
             m->topic->lost_messages++;
         }

@@ -20,10 +20,16 @@ static void peers_turn(struct router *r, struct user *u)
     r->work += u->n_payers;
 }
 
+/* When so much is paid that it may go on. */
+static uint64_t pause_end(const struct user *u)
+{
+    return u->paid_ns - RATE_BURST_NS + RATE_PAUSE_NS;
+}
+
 static void debt_look(struct router *r, struct timer *t)
 {
     struct user *u = container_of(t, struct user, debt);
-    uint64_t end_ns = u->paid_ns + RATE_PAUSE_NS;
+    uint64_t end_ns = pause_end(u);
 
     if (end_ns > r->now.monotonic_ns) {
         timer_set(&r->timers, t, end_ns, debt_look);
@@ -42,7 +48,7 @@ static void debt_begin(struct peer *p, uint64_t units)
     r->counters.rate_pauses++;
     excess_note(p, &u->rate, units);
     peers_turn(r, u);
-    timer_set(&r->timers, &u->debt, u->paid_ns + RATE_PAUSE_NS, debt_look);
+    timer_set(&r->timers, &u->debt, pause_end(u), debt_look);
 }
 
 void rate_spend(struct peer *p, uint64_t units)
@@ -51,9 +57,8 @@ void rate_spend(struct peer *p, uint64_t units)
     struct user *u = p->user;
 
     u->work += units;
-    u->paid_ns = MAX(u->paid_ns, now_ns > RATE_BURST_NS ? now_ns - RATE_BURST_NS : 0) +
-                 units * NS_PER_S / u->rate.limit;
-    if (UNLIKELY(u->paid_ns > now_ns) && !u->is_in_debt) {
+    u->paid_ns = MAX(u->paid_ns, now_ns) + units * NS_PER_S / u->rate.limit;
+    if (UNLIKELY(u->paid_ns > now_ns + RATE_BURST_NS) && !u->is_in_debt) {
         debt_begin(p, units);
     }
 }
