@@ -257,6 +257,7 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
         .pid = (uint32_t) who->creds.pid,
         .packets = kind == LINK_PACKETS,
         .userdata = s,
+        .subject = &who->subject,
     };
     struct now now = now_read();
     int r = router_add_peer(s->all->router, &info, &now, &s->peer);
@@ -317,7 +318,7 @@ void session_open(struct sessions *all, const struct listener *l, int *take_fd)
 {
     enum link_kind kind = listener_sock_type(l) == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS;
     struct identity who;
-    int r = identity_read(&who, *take_fd, l, all->names, clock_monotonic_ns());
+    int r = identity_read(&who, *take_fd, l);
 
     if (r < 0) {
         log_refused(&who.creds, strerror(-r));

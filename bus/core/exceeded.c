@@ -249,10 +249,7 @@ static bool excess_say(struct router *r, struct user *u, unsigned excess)
     const struct quota_event e = event_of(r, u, excess);
     uint8_t body[QUOTA_EVENT_MAX];
 
-    if (!event_is_wanted(r, text_from(QUOTA_TOPIC))) {
-        return true;
-    }
-    return event_publish(r, text_from(QUOTA_TOPIC), body, quota_event_encode(&e, body));
+    return presence_publish_event(r, text_from(QUOTA_TOPIC), body, quota_event_encode(&e, body));
 }
 
 static void excess_tell(const struct router *r, const struct user *u, unsigned excess)
@@ -267,7 +264,7 @@ static void excess_tell(const struct router *r, const struct user *u, unsigned e
 }
 
 /* Returns how many were said. */
-static uint32_t user_turn(struct router *r, struct user *u)
+static uint32_t user_turn(struct router *r, struct user *u, bool *starved)
 {
     uint32_t n = 0;
 
@@ -278,8 +275,8 @@ static uint32_t user_turn(struct router *r, struct user *u)
             continue;
         }
         if (!excess_say(r, u, i)) {
-            router_retry_later(r);
-            return n; /* again in a later turn; what comes meanwhile is counted */
+            *starved = true; /* again in a later turn; what comes meanwhile is counted */
+            return n;
         }
         excess_tell(r, u, i);
         x->is_due = false;
@@ -288,11 +285,6 @@ static uint32_t user_turn(struct router *r, struct user *u)
         n++;
     }
     return n;
-}
-
-bool excesses_are_due(const struct router *r)
-{
-    return r->n_excesses > 0 && r->retry_ns == 0;
 }
 
 void excesses_drop(struct router *r)
@@ -313,17 +305,19 @@ void excesses_drop(struct router *r)
     r->n_excesses = 0;
 }
 
-void excesses_turn(struct router *r)
+bool excesses_turn(struct router *r)
 {
     struct user *u, *next;
+    bool starved = false;
 
-    if (!excesses_are_due(r)) {
-        return;
+    if (r->n_excesses == 0) {
+        return true;
     }
     DL_FOREACH_SAFE (r->users.list, u, next) {
-        for (uint32_t n = user_turn(r, u); n > 0; n--) {
+        for (uint32_t n = user_turn(r, u, &starved); n > 0; n--) {
             r->n_excesses--;
             user_unref(u);
         }
     }
+    return !starved;
 }

@@ -26,8 +26,7 @@ const char *bytes_refusal(struct peer *p, uint64_t more);
  * slot. */
 void excess_note(struct peer *p, const struct quota *bound, uint64_t more);
 
-/* What is to be said. */
-void excesses_turn(struct router *r);
-bool excesses_are_due(const struct router *r);
+/* Says what is due. False if out of memory: then again later. */
+bool excesses_turn(struct router *r);
 /* At the end: nobody is told any more. */
 void excesses_drop(struct router *r);

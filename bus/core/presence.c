@@ -31,6 +31,7 @@ void presence_fini(struct router *r)
     }
     excesses_drop(r);
     wills_fini(r);
+    denied_fini(r);
     if (r->presence.self) {
         sender_unref(r->presence.self);
     }
@@ -100,7 +101,7 @@ static void note_match(struct sub *s, void *ctx)
 }
 
 /* Without a topic object: nearly always nobody does. */
-bool event_is_wanted(struct router *r, struct text topic)
+bool presence_wants_event(struct router *r, struct text topic)
 {
     bool wanted = tap_asked_for(r, topic);
 
@@ -110,11 +111,14 @@ bool event_is_wanted(struct router *r, struct text topic)
     return wanted;
 }
 
-bool event_publish(struct router *r, struct text topic, const void *body, size_t bytes)
+bool presence_publish_event(struct router *r, struct text topic, const uint8_t *body, size_t bytes)
 {
-    struct publication pub = {
-        .sender = self_get(r), .topic = topic, .body = body, .body_bytes = bytes};
+    struct publication pub = {.topic = topic, .body = body, .body_bytes = bytes};
 
+    if (!presence_wants_event(r, topic)) {
+        return true;
+    }
+    pub.sender = self_get(r);
     if (!pub.sender || !publish_as(r, &pub)) {
         return false;
     }
@@ -122,17 +126,15 @@ bool event_publish(struct router *r, struct text topic, const void *body, size_t
     return true;
 }
 
-static bool client_event_is_wanted(struct router *r, const struct sender *s,
-                                   enum client_event_kind kind)
+static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
 {
     char name[EVENT_TOPIC_MAX];
 
-    return event_is_wanted(r, event_topic(name, s, kind));
+    return presence_wants_event(r, event_topic(name, s, kind));
 }
 
 /* False if out of memory. */
-static bool client_event_publish(struct router *r, const struct sender *s,
-                                 enum client_event_kind kind)
+static bool event_publish(struct router *r, const struct sender *s, enum client_event_kind kind)
 {
     bool left = kind == CLIENT_LEFT;
     struct client_event event = {.kind = kind,
@@ -147,22 +149,28 @@ static bool client_event_publish(struct router *r, const struct sender *s,
     char name[EVENT_TOPIC_MAX];
 
     r->work++;
-    return !client_event_is_wanted(r, s, kind) ||
-           event_publish(r, event_topic(name, s, kind), body, client_event_encode(&event, body));
+    return presence_publish_event(r, event_topic(name, s, kind), body,
+                                  client_event_encode(&event, body));
 }
 
 /* In this order; false if out of memory, and then again from there. */
 static bool due_publish(struct router *r, struct sender *s)
 {
-    if ((s->due & DUE_JOINED) && !client_event_publish(r, s, CLIENT_JOINED)) {
+    if ((s->due & DUE_JOINED) && !event_publish(r, s, CLIENT_JOINED)) {
         return false;
     }
     s->due &= (uint8_t) ~DUE_JOINED;
-    if ((s->due & DUE_LEFT) && !client_event_publish(r, s, CLIENT_LEFT)) {
+    if ((s->due & DUE_LEFT) && !event_publish(r, s, CLIENT_LEFT)) {
         return false;
     }
     s->due &= (uint8_t) ~DUE_LEFT;
     return !(s->due & DUE_WILLS) || wills_publish(r, s);
+}
+
+static void starve(struct router *r)
+{
+    r->presence.is_starved = true;
+    router_retry_later(r);
 }
 
 static void due_turn(struct router *r, uint64_t end)
@@ -171,8 +179,7 @@ static void due_turn(struct router *r, uint64_t end)
         if (due_publish(r, r->presence.due)) {
             due_remove(r, r->presence.due);
         } else {
-            r->presence.is_starved = true;
-            router_retry_later(r);
+            starve(r);
         }
     }
 }
@@ -213,7 +220,7 @@ void presence_left(struct peer *p, enum bus_goodbye reason, const char *text)
     s->is_present = false;
     s->goodbye = (uint8_t) reason;
     s->goodbye_text = text;
-    if (was_present && !silent && client_event_is_wanted(r, s, CLIENT_LEFT)) {
+    if (was_present && !silent && event_is_wanted(r, s, CLIENT_LEFT)) {
         presence_note(r, s, DUE_LEFT);
     }
     wills_leave(p, was_present, !silent && reason != BUS_GOODBYE_NORMAL);
@@ -226,15 +233,18 @@ void presence_turn(struct router *r)
     uint64_t end = r->work + PRESENCE_IN_A_TURN;
 
     arena_reset(&r->arena);
-    excesses_turn(r);
     due_turn(r, end);
+    if (!r->presence.is_starved && (!denied_turn(r, end) || !excesses_turn(r))) {
+        starve(r);
+    }
     interest_turn(r, end);
 }
 
 bool presence_is_due(const struct router *r)
 {
-    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r) ||
-           excesses_are_due(r);
+    bool is_due = r->presence.due || r->denials.notes || r->n_excesses > 0;
+
+    return (is_due && !r->presence.is_starved) || interest_is_due(r);
 }
 
 uint64_t presence_check(const struct router *r)
@@ -250,5 +260,6 @@ uint64_t presence_check(const struct router *r)
     assert(n == r->presence.n_due);
     assert(r->retry_ns != 0 || !(r->presence.is_starved || r->presence.is_interest_starved));
     interest_check(r);
+    denied_check(r);
     return wills_check(r);
 }

@@ -48,17 +48,17 @@ struct presence {
 void presence_init(struct router *r);
 /* All peers are gone; nothing more is published. */
 void presence_fini(struct router *r);
+/* Whether anybody would see an event of the router to that topic. */
+bool presence_wants_event(struct router *r, struct text topic);
+/* Publishes one, if so, in the name of the router; not where peers or subscriptions are walked.
+ * False if out of memory. */
+bool presence_publish_event(struct router *r, struct text topic, const uint8_t *body, size_t bytes);
 /* Publishes and tells what is due, a part of it in each turn. */
 void presence_turn(struct router *r);
 /* Whether it has something to do now. */
 bool presence_is_due(const struct router *r);
 /* For router_check(). Returns what is charged to no peer. */
 uint64_t presence_check(const struct router *r);
-
-/* Something that the router itself publishes, under `$bus/`: whether anybody would see it. */
-bool event_is_wanted(struct router *r, struct text topic);
-/* Not while anything is walked over. False if out of memory: then nobody got it. */
-bool event_publish(struct router *r, struct text topic, const void *body, size_t bytes);
 
 /* HELLO, before it has any effect. False if the peer has been ended over it. */
 bool presence_greet(struct peer *p, const struct wire_hello *m);

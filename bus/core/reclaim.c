@@ -161,7 +161,7 @@ static uint64_t weight_of(const struct peer *p, uint64_t share)
     uint64_t held = held_by(p);
 
     if (p->state == PEER_CLOSING && !p->group) {
-        return UINT64_MAX; /* it goes anyway */
+        return UINT64_MAX - 1; /* it goes anyway */
     }
     held = MIN(held, UINT64_C(1) << 40) * (MIN(age_ms, AGE_MS_MAX) + 1);
     return held_by(p) > share ? held + (UINT64_C(1) << 63) : held;
@@ -204,19 +204,52 @@ static struct user *user_find(const struct router *r, uint64_t below)
 
 /* ---- room ---- */
 
-/* The payers of one user, the heaviest first, until the bound is met. */
-static void user_shorten(struct user *u, const struct sub *keep, const struct quota *bound,
-                         uint64_t target)
+/* What is to be done for whom. */
+struct reclaim {
+    struct peer *asking;
+    const struct sub *keep;
+    struct quota *bound;
+    uint64_t target; /* for what is used of it */
+};
+
+/* The payers of one user, the heaviest first, until the bound is met. False if whoever asks had its
+ * turn: nobody pays for one that holds more. */
+static bool user_shorten(struct user *u, const struct reclaim *c)
 {
     uint64_t below = UINT64_MAX;
-    struct peer *p;
 
-    for (unsigned i = 0; i < TRIES_MAX && bound->used > target; i++) {
-        p = payer_find(u, &below);
-        if (!p) {
+    for (unsigned i = 0; i < TRIES_MAX && c->bound->used > c->target; i++) {
+        struct peer *p = payer_find(u, &below);
+
+        if (p) {
+            payer_shorten(p, c->keep, c->bound, c->target);
+        }
+        if (!p || p == c->asking) {
+            return !p;
+        }
+    }
+    return true;
+}
+
+static void bound_shorten(const struct reclaim *c)
+{
+    struct router *r = c->asking->router;
+    uint64_t below = UINT64_MAX;
+
+    if (c->bound != &r->quota) {
+        (void) user_shorten(c->asking->user, c);
+        return;
+    }
+    for (unsigned i = 0; i < TRIES_MAX && c->bound->used > c->target; i++) {
+        struct user *u = user_find(r, below);
+
+        if (!u) {
             return;
         }
-        payer_shorten(p, keep, bound, target);
+        below = u->bytes.used;
+        if (!user_shorten(u, c) || u == c->asking->user) {
+            return;
+        }
     }
 }
 
@@ -226,27 +259,6 @@ static uint64_t target_of(const struct quota *bound, uint64_t bytes)
     uint64_t room = MAX(bytes, bound->limit / PIECES);
 
     return bound->limit > room ? bound->limit - room : 0;
-}
-
-static void bound_shorten(struct peer *p, const struct sub *keep, struct quota *bound,
-                          uint64_t bytes)
-{
-    struct router *r = p->router;
-    uint64_t target = target_of(bound, bytes), below = UINT64_MAX;
-    struct user *u;
-
-    if (bound != &r->quota) {
-        user_shorten(p->user, keep, bound, target);
-        return;
-    }
-    for (unsigned i = 0; i < TRIES_MAX && bound->used > target; i++) {
-        u = user_find(r, below);
-        if (!u) {
-            return;
-        }
-        below = u->bytes.used;
-        user_shorten(u, keep, bound, target);
-    }
 }
 
 static struct quota *bound_of(struct quota *q, uint64_t bytes)
@@ -260,18 +272,18 @@ static struct quota *bound_of(struct quota *q, uint64_t bytes)
 bool room_make(struct peer *p, const struct sub *keep, uint64_t bytes)
 {
     struct router *r = p->router;
-    struct quota *bound;
-    uint64_t *full_ns;
+    struct reclaim c = {p, keep, NULL, 0};
 
-    for (unsigned i = 0; i < 2 && (bound = bound_of(&p->quota, bytes)); i++) {
-        full_ns = bound == &r->quota ? &r->full_ns : &p->user->full_ns;
-        if ((bound != &r->quota && bound != &p->user->bytes) || *full_ns == r->now.monotonic_ns) {
+    for (unsigned i = 0; i < 2 && (c.bound = bound_of(&p->quota, bytes)); i++) {
+        if ((c.bound != &r->quota && c.bound != &p->user->bytes) ||
+            p->full_ns == r->now.monotonic_ns) {
             return false;
         }
-        excess_note(p, bound, bytes);
-        bound_shorten(p, keep, bound, bytes);
-        if (!quota_fits(bound, bytes)) {
-            *full_ns = r->now.monotonic_ns; /* to look again in this dispatch would not help */
+        excess_note(p, c.bound, bytes);
+        c.target = target_of(c.bound, bytes);
+        bound_shorten(&c);
+        if (!quota_fits(c.bound, bytes)) {
+            p->full_ns = r->now.monotonic_ns; /* to look again in this dispatch would not help */
             return false;
         }
     }

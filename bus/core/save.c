@@ -439,7 +439,7 @@ static const char *what_is_in_the_way(const struct router *r)
     if (router_is_holding(r)) {
         return "it waits for clients to come back after a restart; try again";
     }
-    if (r->doomed || r->draining || r->presence.due || r->groups.dead) {
+    if (r->doomed || r->draining || r->presence.due || r->denials.notes || r->groups.dead) {
         return "the router is short of memory or has too much to do; try again";
     }
     DL_FOREACH (r->peers, p) {

@@ -4,6 +4,7 @@
  */
 
 #include "core/cargo.h"
+#include "core/denied.h"
 #include "core/exceeded.h"
 #include "core/group.h"
 #include "core/keep.h"
@@ -128,6 +129,7 @@ struct peer {
     uint64_t lost_messages, refused_messages;
     uint64_t queued_messages, queued_bytes;
     uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint64_t full_ns;     /* the time at which no room could be made for it */
     uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
@@ -159,7 +161,6 @@ struct router {
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
     uint32_t n_excesses;        /* that are due, of all users */
-    uint64_t full_ns;           /* the time at which nothing could be done about its bytes */
     char refusal[REFUSAL_MAX];  /* of core/exceeded.h */
     const char *refused_client; /* why: the text of router_refusal() */
     struct groups groups;
@@ -168,6 +169,7 @@ struct router {
     struct session_id *expected_ids;
     uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
+    struct denials denials;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;

@@ -48,8 +48,7 @@ struct user {
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
     struct user_excess excesses[EXCESSES_COUNT];
-    uint32_t n_here;  /* during topic_resolve(): matches of that topic */
-    uint64_t full_ns; /* the time at which nothing could be done about its bytes */
+    uint32_t n_here; /* during topic_resolve(): matches of that topic */
 };
 
 struct users {
