@@ -357,7 +357,7 @@ int broker_open_loop(struct broker *b)
         return r;
     }
     closer_init(&b->uv);
-    acceptor_open(&b->acceptor, &b->uv, &broker_acceptor_ops);
+    acceptor_open(&b->acceptor, &b->uv, &b->loop.lanes, &broker_acceptor_ops);
     /* these cannot fail */
     (void) uv_timer_init(&b->uv, &b->deadline);
     (void) uv_timer_init(&b->uv, &b->drain);
@@ -370,6 +370,7 @@ int broker_open_loop(struct broker *b)
     }
     b->sessions = (struct sessions){
         .loop = &b->loop,
+        .turns = {.lanes = &b->loop.lanes},
         .router = b->router,
         .on_closed = on_session_closed,
     };
@@ -572,6 +573,7 @@ struct broker *broker_free(struct broker *b)
     closer_abandon();
     (void) router_free(b->router);
     roster_fini(&b->roster);
+    turns_fini(&b->sessions.turns);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }

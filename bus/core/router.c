@@ -8,6 +8,8 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/over.h"
+#include "core/rate.h"
 #include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/request.h"
@@ -66,10 +68,12 @@ int router_new(const struct router_config *config, struct router **ret)
     topics_init(&r->topics, config->hash_seed);
     presence_init(r);
     users_init(&r->users, &r->config.limits, config->owner_uid, &r->quota, &r->descriptors);
+    r->users.timers = &r->timers;
     users_override(&r->users, overrides, config->n_overrides);
     groups_init(&r->groups, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
+    r->topics.on_over = over_note;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -345,6 +349,7 @@ void router_reap(struct router *r, unsigned budget)
         bool is_done = peer_drop(p, &left);
 
         budget -= part - left;
+        p->user->work += part - left;
         DL_DELETE2(r->doomed, p, doomed_prev, doomed_next);
         if (!is_done) {
             DL_APPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -601,6 +606,7 @@ static void frame_handle(struct peer *p, const struct frame *f)
         LIKELY(release_plain(p, f->header, f->header_bytes))) {
         return;
     }
+    p->router->work += frame_work(f);
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
     if (UNLIKELY(!quota_allows(&p->quota, FRAME_ROOM + f->header_bytes + f->body_bytes))) {
@@ -672,11 +678,10 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
 {
     struct input_result result = {0};
     bool holds = router_is_holding(r); /* it may cease to */
-    uint64_t work_end;
+    uint64_t work_begin = r->work, work_end = r->work + budget;
 
     r->now = *now;
     r->slab = in->slab;
-    work_end = r->work + budget;
     if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
         mistake_answer(p);
     }
@@ -700,6 +705,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
         reliable_settle(p);
     }
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -719,6 +725,8 @@ struct peer *router_next_dirty(struct router *r)
 
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
+    uint64_t work_begin = r->work;
+
     outq_consume(&p->out, bytes);
     p->progress_ns = r->now.monotonic_ns;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
@@ -728,6 +736,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         reliable_retry(p);
     }
     peer_charge_output(p);
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
 }
 

@@ -194,6 +194,16 @@ struct router {
 
 #define TAP_RECIPIENTS_MAX 1000u
 
+/* What is decoded, looked up and answered takes the time of so many plain ones. */
+#define FRAME_UNITS 8u
+#define FRAME_BYTES_A_UNIT 256u
+
+/* Units of work besides the one for each frame, for those that are not on a hot way. */
+static inline uint64_t frame_work(const struct frame *f)
+{
+    return FRAME_UNITS + f->header_bytes / FRAME_BYTES_A_UNIT;
+}
+
 /* ---- router.c ---- */
 
 /* A sender with that number, or with any if it is 0, and one reference; NULL if out of memory, or
@@ -379,7 +389,9 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
-/* Ends a subscription, and says so. */
+/* Ends a subscription, without a word. */
+void subscription_end(struct sub *s);
+/* The same, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 /* One that was another router's: as after a SUBSCRIBE. NULL if that would be refused. */

@@ -186,9 +186,16 @@ static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
         why = group_join(s, m, &status);
         return refused(status, why);
     }
-    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
-               ? ok()
-               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    switch (topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s)) {
+    case 0:
+        return ok();
+    case TOPICS_OVER:
+        s->peer->router->work += s->peer->user->matches.limit; /* that were looked at */
+        return refused(BUS_STATUS_LIMIT, "user_matches_max: too many subscriptions of this user "
+                                         "match that topic");
+    default:
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
 }
 
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
@@ -253,16 +260,23 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     }
 }
 
+void subscription_end(struct sub *s)
+{
+    struct peer *p = s->peer;
+
+    p->subs[sub_id(s) - 1] = NULL;
+    p->n_subs--;
+    quota_release(&p->user->subscriptions, 1);
+    p->router->counters.subscriptions_now--;
+    sub_free(s);
+}
+
 void unsubscribe_finish(struct sub *s)
 {
     struct peer *p = s->peer;
     uint32_t number = sub_id(s);
 
-    p->subs[number - 1] = NULL;
-    p->n_subs--;
-    quota_release(&p->user->subscriptions, 1);
-    p->router->counters.subscriptions_now--;
-    sub_free(s);
+    subscription_end(s);
     answer(p, VERB_UNSUBSCRIBE, number, ok());
 }
 

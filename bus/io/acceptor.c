@@ -71,9 +71,11 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         acceptor_pause(a, -status); /* libuv has stopped the handle: poll again later */
         return;
     }
-    for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed; i++) {
+    /* whoever waits is there in the next turn, too */
+    for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed && lane_may_go(&a->lane); i++) {
         int fd = accept4(s->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
+        lane_spend(&a->lane, ACCEPTOR_UNITS);
         if (fd >= 0) {
             acceptor_accepted(s, fd);
         } else if (!acceptor_failed(a, errno)) {
@@ -82,9 +84,11 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     }
 }
 
-void acceptor_open(struct acceptor *a, uv_loop_t *uv, const struct acceptor_ops *ops)
+void acceptor_open(struct acceptor *a, uv_loop_t *uv, struct lanes *lanes,
+                   const struct acceptor_ops *ops)
 {
     *a = (struct acceptor){.uv = uv, .ops = ops};
+    lane_init(&a->lane, lanes);
     (void) uv_timer_init(uv, &a->retry); /* cannot fail */
 }
 
