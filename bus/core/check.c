@@ -415,7 +415,7 @@ static uint64_t groups_check(const struct router *r, uint64_t *queued)
 static void user_check(const struct user *u)
 {
     uint64_t bytes = u->retained_bytes.used + u->will_bytes.used, groups = 0;
-    uint64_t connections = 0, subscriptions = 0, topics = 0, requests = 0;
+    uint64_t connections = 0, subscriptions = 0, wildcards = 0, topics = 0, requests = 0;
     uint32_t n = 0;
     const struct peer *p;
 
@@ -428,6 +428,7 @@ static void user_check(const struct user *u)
         if (!p->group) {
             connections += !p->is_gone;
             subscriptions += p->n_subs;
+            wildcards += p->n_wildcards;
             topics += p->n_aliases;
             requests += p->n_requests;
         }
@@ -435,6 +436,7 @@ static void user_check(const struct user *u)
     assert(u->n_shares >= u->connections.used);
     assert(n == u->n_payers && groups == u->groups.used);
     assert(connections == u->connections.used && subscriptions == u->subscriptions.used);
+    assert(wildcards == u->wildcards.used && wildcards <= subscriptions);
     assert(topics == u->topics.used && requests == u->requests.used);
     /* and wills of those who have just ended */
     assert(bytes <= u->bytes.used);

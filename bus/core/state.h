@@ -86,6 +86,7 @@ struct peer {
     struct quota quota;
     struct charge charge; /* the tables above and the output */
     uint32_t n_subs, n_subs_max;
+    uint32_t n_wildcards; /* of n_subs, those whose filters have some */
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
     uint32_t n_requests, n_requests_max;
