@@ -89,6 +89,8 @@ void peer_doom(struct peer *p)
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
         quota_release(&p->user->subscriptions, p->n_subs);
+        quota_release(&p->user->wildcards, p->n_wildcards);
+        p->n_wildcards = 0;
         p->n_subs = 0;
         r->reaped_work = r->doomed ? r->reaped_work : r->work;
         DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);

@@ -189,7 +189,6 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     s->peer = p;
     p->inline_max =
         info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
-    p->output_max = r->config.limits.output_bytes_max;
     outq_init(&p->out, &r->pool);
     peer_join_user(p, s->user);
     quota_init(&p->quota, r->config.limits.client_bytes_max, &s->user->bytes);
@@ -200,6 +199,8 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     charge_force(&p->charge, sizeof(*p) + sizeof(*s)); /* bounded by clients_max */
     DL_APPEND(r->peers, p);
     r->counters.clients_now++;
+    outputs_share(r, p->user);
+    p->output_max = p->user->output_max;
     return p;
 }
 
@@ -407,6 +408,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     peer_charge_output(p);
     r->counters.clients_now--;
     quota_release(&p->user->connections, 1);
+    outputs_share(r, p->user);
     p->is_gone = true;
     peer_doom(p);
     router_reap(r, REAP_AT_ONCE);

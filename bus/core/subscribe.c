@@ -41,6 +41,17 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
     peer_send_status(p, &status);
 }
 
+static bool has_wildcards(struct text filter)
+{
+    return memchr(filter.data, '+', filter.len) || memchr(filter.data, '#', filter.len);
+}
+
+/* A publish to a new topic has to look at them. */
+static bool sub_has_wildcards(const struct sub *s)
+{
+    return s->flags & SUB_MEMBER ? member_has_wildcards(s) : s->place != FILTER_EXACT;
+}
+
 /* Shorter silences are not worth a timer. */
 #define SILENCE_MS_MIN 10u
 
@@ -109,6 +120,9 @@ static struct verdict subscribe_check(struct peer *p, const struct wire_subscrib
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
     why = slot_refusal(p, USER_SLOT_subscriptions, 1);
+    if (!why && has_wildcards(m->filter)) {
+        why = slot_refusal(p, USER_SLOT_wildcards, 1);
+    }
     return why ? refused(BUS_STATUS_LIMIT, why) : options_check(p, m);
 }
 
@@ -241,6 +255,8 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     quota_force(&p->user->subscriptions, 1);
+    p->n_wildcards += sub_has_wildcards(s);
+    quota_force(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now++;
     if (m->retained) {
         replay_fill(s, (enum bus_retained) m->retained);
@@ -290,6 +306,8 @@ void subscription_end(struct sub *s)
     p->subs[sub_id(s) - 1] = NULL;
     p->n_subs--;
     quota_release(&p->user->subscriptions, 1);
+    p->n_wildcards -= sub_has_wildcards(s);
+    quota_release(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now--;
     sub_free(s);
 }

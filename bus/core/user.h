@@ -47,6 +47,8 @@ struct user {
     struct quota groups; /* inside bytes: what the groups hold that it has begun */
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
+    uint32_t n_shares;   /* of ceiling.c: at least so many as it has connections */
+    uint64_t output_max; /* of each of them, but of monitors */
     struct user_excess excesses[EXCESSES_COUNT];
     uint32_t n_here; /* during topic_resolve(): matches of that topic */
 };
