@@ -30,7 +30,7 @@
       "wills that wait after the ends of all clients of one user")                                 \
     S(X, requests, 1000000000, 8192, 1, 1000000000, "requests",                                    \
       "open requests of all clients of one user")                                                  \
-    S(X, matches, 1000000000, 256, 1, 1000000000, "",                                              \
+    S(X, matches, 1000000000, 32, 1, 1000000000, "",                                               \
       "subscriptions of all clients of one user that one topic may match")                         \
     S(X, rate, 1000000000, 1000000, 1000, 1000000000, "steps",                                     \
       "steps in a second of all clients of one user: a frame that is handled, or a delivery")

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/judge.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
 #include "wire/topic.h"
@@ -113,6 +114,12 @@ void request_end(struct request *r, enum bus_status status, const char *why)
 {
     request_end_calls(r, status);
     request_finish(r, status, why);
+}
+
+void request_withdraw(struct request *r)
+{
+    request_end_calls(r, BUS_STATUS_CANCELLED);
+    request_finish(r, BUS_STATUS_DENIED, "the right to ask for it was taken away");
 }
 
 static void request_on_timer(struct router *router, struct timer *t)
@@ -473,6 +480,24 @@ static void request_refuse(struct peer *p, const struct asked *a)
     }
 }
 
+/* Whether the client has that right. */
+static bool ask_right(struct peer *p, struct asked *a, uint32_t verb, struct text topic)
+{
+    const char *why = peer_denied(p, verb, topic);
+
+    return !why || asked_fail(a, BUS_STATUS_DENIED, why);
+}
+
+/* With an alias the right was asked for when it was advertised. */
+static bool asked_rights(struct peer *p, struct asked *a)
+{
+    const struct text topic = {a->topic->name, a->topic->len};
+
+    return ((a->m.alias != 0 && !idset_has(&p->unasked, a->m.alias)) ||
+            ask_right(p, a, POLICY_REQUEST, topic)) &&
+           (a->n_fds == 0 || ask_right(p, a, POLICY_DESCRIPTORS, topic));
+}
+
 static bool topic_find_or_fail(struct peer *p, struct asked *a)
 {
     if ((a->m.alias != 0) == (a->m.topic.len != 0)) {
@@ -582,7 +607,7 @@ static void request_decoded(struct peer *p, struct asked *a, const struct frame 
                                       .flags = MESSAGE_UNCREDITED};
     if (a->status == BUS_STATUS_OK && topic_find_or_fail(p, a)) {
         a->parts.topic = a->topic;
-        if (asked_check(p, a, f)) {
+        if (asked_rights(p, a) && asked_check(p, a, f)) {
             large = cap > SMALL_HEADER_MAX ? malloc(cap + OUTQ_SLACK_BYTES) : NULL;
             a->parts.size = a->size;
             if (cap > SMALL_HEADER_MAX && !large) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/judge.h"
 #include "core/over.h"
 #include "core/rate.h"
 #include "core/reclaim.h"
@@ -76,6 +77,10 @@ int router_new(const struct router_config *config, struct router **ret)
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
     r->topics.on_over = over_note;
+    r->topics.suits = sub_may_get;
+    accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
+    r->accesses.names = config->names;
+    r->accesses.names_userdata = config->names_userdata;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -100,6 +105,7 @@ struct router *router_free(struct router *r)
     groups_fini(r);
     users_fini(&r->users);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
+    accesses_fini(&r->accesses);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
     idpool_fini(&r->buffer_ids);
@@ -175,9 +181,14 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
         return NULL;
     }
     p->sender = s;
-    s->peer = p;
     p->router = r;
     p->info = *info;
+    p->info.subject = NULL; /* the access has it */
+    if (!access_begin(p, info->subject)) {
+        free(p);
+        return NULL;
+    }
+    s->peer = p;
     p->inline_max =
         info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
     outq_init(&p->out, &r->pool);
@@ -330,12 +341,15 @@ static void peer_free(struct peer *p)
     idset_fini(&p->known);
     idset_fini(&p->drained);
     idset_fini(&p->wishes);
+    idset_fini(&p->muted);
+    idset_fini(&p->unasked);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
     idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
+    access_end(p);
     peer_leave_user(p);
     sender_unref(p->sender);
     free(p);
@@ -443,11 +457,15 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
         return;
     }
+    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
+    p->sender->name_len = (uint8_t) m->client_name.len;
+    if (!access_greet(p)) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
     if (!presence_greet(p, m)) {
         return;
     }
-    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
-    p->sender->name_len = (uint8_t) m->client_name.len;
     p->sender->session = m->session;
     p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);

@@ -3,6 +3,7 @@
 /* The objects that the verbs of the router work on: the router and its peers. Private to bus/core.
  */
 
+#include "core/accesses.h"
 #include "core/cargo.h"
 #include "core/denied.h"
 #include "core/exceeded.h"
@@ -66,6 +67,10 @@ struct peer {
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
+    struct access *access;      /* what it may; NULL: it stands for a group */
+    struct idset muted;         /* aliases to which it may not publish */
+    struct idset unasked;       /* aliases to which it may send no requests */
+    uint32_t n_muted;
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
     struct idset drained;       /* numbers of subscriptions that drain, and may be over */
@@ -161,10 +166,12 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
-    uint32_t n_shares;          /* of ceiling.c: at least so many as there are connections */
-    uint32_t n_excesses;        /* that are due, of all users */
-    char refusal[REFUSAL_MAX];  /* of core/exceeded.h */
-    const char *refused_client; /* why: the text of router_refusal() */
+    struct accesses accesses;
+    uint32_t n_shares;                 /* of ceiling.c: at least so many as there are connections */
+    bool is_loading;                   /* what comes from another router was allowed there */
+    uint32_t n_excesses;               /* that are due, of all users */
+    char refusal[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
+    const char *refused_client;        /* why: the text of router_refusal() */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "core/drain.h"
 #include "core/group.h"
+#include "core/judge.h"
 #include "core/pace.h"
 #include "core/replay.h"
 #include "core/request.h"
@@ -64,6 +65,9 @@ static struct verdict options_check(const struct peer *p, const struct wire_subs
                                    m->silence_ms || (m->flags & SUB_NO_LOCAL))) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "not for a server");
     }
+    if ((m->flags & SUBSCRIBE_NARROW) && m->group.len > 0) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "flags: NARROW is not for groups");
+    }
     if (m->retained > BUS_RETAINED_ALL || (m->retained && m->group.len > 0)) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "retained");
     }
@@ -109,7 +113,7 @@ static struct verdict subscribe_check(struct peer *p, const struct wire_subscrib
     if (m->policy > BUS_POLICY_DISCONNECT) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "policy");
     }
-    if (m->flags & ~(uint32_t) SUB_FLAGS) {
+    if (m->flags & ~(uint32_t) (SUB_FLAGS | SUBSCRIBE_NARROW)) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
     }
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
@@ -145,15 +149,17 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
         calloc(1, m->group.len ? member_memory()
                                : sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
     uint8_t field[HOT_SUBSCRIPTION_MAX];
+    uint32_t window;
 
     if (!s) {
         return NULL;
     }
-    s->window = windows_get(&p->windows, &w);
-    if (s->window == WINDOW_NONE) {
+    window = windows_get(&p->windows, &w);
+    if (window == WINDOW_NONE) {
         free(s);
         return NULL;
     }
+    s->window = window & SUB_WINDOW_MAX;
     s->server = m->flags & SUB_SERVE ? server_new() : NULL;
     if ((m->flags & SUB_SERVE) && !s->server) {
         windows_put(&p->windows, s->window);
@@ -162,7 +168,8 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
     }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
-    s->flags = (uint8_t) (m->flags | (m->group.len ? SUB_MEMBER : 0));
+    s->flags = (uint8_t) ((m->flags & SUB_FLAGS) | (m->group.len ? SUB_MEMBER : 0));
+    s->is_narrow = (m->flags & SUBSCRIBE_NARROW) != 0;
     s->credit_messages = w.messages;
     s->credit_bytes = (int64_t) w.bytes;
     s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
@@ -257,12 +264,28 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     return ok();
 }
 
+/* OK says why it is narrowed, if it is. */
+static struct verdict rights_check(struct peer *p, const struct wire_subscribe *m)
+{
+    const char *narrowed = "", *why = subscribe_denied(p, m, &narrowed);
+
+    return why ? refused(BUS_STATUS_DENIED, why) : refused(BUS_STATUS_OK, narrowed);
+}
+
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
 {
     struct verdict v = subscribe_check(p, m);
+    const char *narrowed = "";
 
     if (v.status == BUS_STATUS_OK) {
+        v = rights_check(p, m);
+        narrowed = v.why;
+    }
+    if (v.status == BUS_STATUS_OK) {
         v = sub_add(p, m);
+    }
+    if (v.status == BUS_STATUS_OK) {
+        v.why = narrowed;
     }
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
     if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {

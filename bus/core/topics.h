@@ -64,6 +64,8 @@ struct topics {
                        void *userdata); /* of one with interest, there are others */
     /* there are too many of its user at a topic; false if that could not be noted */
     bool (*on_over)(struct sub *sub);
+    /* whether a subscription with is_narrow gets a topic that its filter matches */
+    bool (*suits)(const struct topic *t, const struct sub *sub);
     void *userdata;
 };
 
@@ -87,6 +89,11 @@ void topics_remove_sub(struct topics *ts, struct sub *sub);
 /* Ends the matches of a subscription that was removed, at most *budget of them, which it counts
  * down. False if some are left. */
 bool topics_forget_sub(struct sub *sub, unsigned *budget);
+
+/* Ends one match. */
+void topics_forget_match(struct match *m);
+/* Whether a subscription whose filter matches a topic is to have it. */
+bool topic_suits(const struct topic *t, const struct sub *sub);
 
 typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 

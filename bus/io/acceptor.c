@@ -40,9 +40,12 @@ static void acceptor_accepted(struct acceptor_socket *s, int fd)
         a->starved = false;
         a->ops->on_resumed(a);
     }
+    lane_spend(&a->lane, ACCEPTOR_REFUSED_UNITS);
     a->ops->on_accept(a, s->listener, &fd);
     if (fd >= 0) {
         (void) close(fd);
+    } else {
+        lane_spend(&a->lane, ACCEPTOR_UNITS - ACCEPTOR_REFUSED_UNITS);
     }
 }
 
@@ -75,7 +78,6 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed && lane_may_go(&a->lane); i++) {
         int fd = accept4(s->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        lane_spend(&a->lane, ACCEPTOR_UNITS);
         if (fd >= 0) {
             acceptor_accepted(s, fd);
         } else if (!acceptor_failed(a, errno)) {

@@ -26,6 +26,8 @@
 #define LANE_SEND_UNITS 24u
 #define LANE_POLL_UNITS 4u
 #define LANE_ARM_UNITS 8u
+/* For each descriptor that came. */
+#define LANE_FD_UNITS 16u
 
 struct lane;
 
@@ -107,6 +109,12 @@ static inline uint64_t lane_bytes(uint64_t bytes)
 
 /* Whether it has debts that later turns are to pay. */
 bool lane_owes(const struct lane *lane);
+
+/* … and what it costs to get memory for so many that are to be kept. */
+static inline uint64_t lane_memory(uint64_t bytes)
+{
+    return bytes / 64;
+}
 
 /* Units that a link may use now: never 0, or frames that are there would not be handled. */
 unsigned lane_budget(struct lane *lane);

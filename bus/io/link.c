@@ -105,6 +105,7 @@ static int rest_reserve(struct link *l, size_t bytes)
         l->ops->on_release(l, bytes - l->rest_capacity);
         return -ENOMEM;
     }
+    lane_spend(l->task.lane, lane_memory(bytes - l->rest_capacity));
     l->rest = p;
     l->rest_capacity = bytes;
     return 0;
@@ -282,6 +283,7 @@ static void on_received(struct link *l, const struct sock_received *in, const ui
 {
     if (UNLIKELY(in->parcel != NULL)) {
         in->parcel->close = closer_close;
+        lane_spend(l->task.lane, LANE_FD_UNITS * (uint64_t) in->parcel->n);
         l->has_parcels = true;
         l->ops->on_parcel(l, in->parcel);
     }

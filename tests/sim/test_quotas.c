@@ -4,6 +4,7 @@
 #include <errno.h>
 #include "core/state.h"
 #include "support/failmalloc.h"
+#include "support/sim_policy.h"
 #include "support/world.h"
 #include "wire/quota_event.h"
 
@@ -50,6 +51,8 @@ static void on_quota(void *userdata, const struct quota_event *e)
 static struct world *make(const struct limits *limits)
 {
     struct world *w = world_new(limits);
+
+    sim_allow_everybody(&w->s);
 
     memset(&said, 0, sizeof(said));
     w->s.on_frame = on_frame;
@@ -261,7 +264,8 @@ static void test_bytes_of_all_clients_of_a_user_are_bounded(void **state)
 static void reconfigure(struct world *w, const struct limits *limits, const struct user_override *o,
                         size_t n)
 {
-    struct router_settings settings = {.limits = *limits, .overrides = o, .n_overrides = n};
+    struct router_settings settings = {
+        .limits = *limits, .policy = w->s.config.policy, .overrides = o, .n_overrides = n};
 
     assert_int_equal(router_reconfigure(w->s.router, &settings, &w->s.now), 0);
     w->s.config.limits = *limits; /* for the router that takes its place */
@@ -331,7 +335,8 @@ static void test_without_memory_nothing_is_changed(void **state)
         .uid = OTHER, .set = 1u << USER_SLOT_topics, .limits = {.topics = 1}};
     struct limits limits = sim_small_limits();
     struct world *w = make(&limits);
-    struct router_settings settings = {.limits = limits, .overrides = &o, .n_overrides = 1};
+    struct router_settings settings = {
+        .limits = limits, .policy = w->s.config.policy, .overrides = &o, .n_overrides = 1};
     struct sim_client *a = world_join(w);
 
     (void) state;

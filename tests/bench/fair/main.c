@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bus-fair: what a user still gets while another one does his worst. docs/security.md */
+/* bus-fair: what a user still gets while another one does his worst. As root, for it becomes two
+ * users; docs/decisions/039-fair-turns.md. */
 #include <bus/bus.h>
 #include <getopt.h>
 #include <grp.h>
@@ -274,7 +275,7 @@ static void run_all(struct options *o, const char *only, unsigned only_links)
     double offered = alone.rate;
 
     print("saturated", 0, &alone, 0);
-    if (o->rate == 0 && !getenv("FAIR_SATURATE")) {
+    if (o->rate == 0) {
         o->rate = (uint64_t) (alone.rate / 2);
         offered = (double) o->rate;
         alone = run(o, ATTACK_NONE, 0);
