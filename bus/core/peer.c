@@ -89,6 +89,8 @@ void peer_doom(struct peer *p)
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
         quota_release(&p->user->subscriptions, p->n_subs);
+        quota_release(&p->user->wildcards, p->n_wildcards);
+        p->n_wildcards = 0;
         p->n_subs = 0;
         r->reaped_work = r->doomed ? r->reaped_work : r->work;
         DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -261,12 +263,20 @@ void peer_release_input(struct peer *p, size_t bytes)
     charge_release(&p->charge, bytes);
 }
 
+uint64_t peer_take_work(struct peer *p)
+{
+    uint64_t work = p->user->work;
+
+    p->user->work = 0;
+    return work;
+}
+
 bool peer_wants_input(const struct peer *p)
 {
     if (p->state == PEER_CLOSING) {
         return p->out.bytes == 0 && p->leases.n_used > 0; /* for its end of file: peer_is_over() */
     }
-    return !p->is_held && p->out.bytes <= 2 * p->output_max;
+    return !p->is_held && !p->user->is_in_debt && p->out.bytes <= 2 * p->output_max;
 }
 
 bool peer_is_closing(const struct peer *p)

@@ -536,6 +536,11 @@ void sub_end_blocking(struct sub *s)
     }
 }
 
+struct user *sub_user(const struct sub *s)
+{
+    return s->peer->user;
+}
+
 struct quota *sub_quota(const struct sub *s)
 {
     return &s->peer->quota;
