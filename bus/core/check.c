@@ -454,6 +454,8 @@ void router_check(const struct router *r)
     assert(charged == r->quota.used);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
+    closed_check(&r->closed);
+    assert(r->control.kind == 0);
     buffers_check(r);
     calls_check(r);
     assert(subscriptions == r->counters.subscriptions_now);

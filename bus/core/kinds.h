@@ -37,6 +37,7 @@ enum state_kind {
     STATE_MONITOR = 27,
     STATE_RELIABLE = 28,
     STATE_STALLED = 29,
+    STATE_CLOSED = 30,
     STATE_LISTENER = 64, /* those from here on belong to the process, not to the core */
     STATE_LINK = 65,
 };
@@ -82,6 +83,7 @@ enum {
     PEER_PARCEL = 8,
     PEER_PARCEL_2 = 9,
     PEER_COMES_BACK = 10,
+    PEER_LOST_BY = 15,
     PEER_PLAIN = 16 /* and those behind it: core/handover.h */
 };
 
@@ -303,3 +305,28 @@ enum {
 };
 
 enum { STALLED_PEER = 1, STALLED_SUB = 2, STALLED_GROUP = 3 };
+
+enum {
+    CLOSED_NUMBER = 1,
+    CLOSED_CONNECTION = 2,
+    CLOSED_SESSION = 3,
+    CLOSED_SINCE_NS = 4,
+    CLOSED_UNTIL_NS = 5,
+    CLOSED_TIMES = 6,
+    CLOSED_PUBLISHED = 7,
+    CLOSED_PUBLISHED_BYTES = 8,
+    CLOSED_REFUSED = 9,
+    CLOSED_DELIVERED = 10,
+    CLOSED_DELIVERED_BYTES = 11,
+    CLOSED_LOST = 12,
+    CLOSED_QUEUED = 13,
+    CLOSED_CHARGED_BYTES = 14,
+    CLOSED_UID = 15,
+    CLOSED_GID = 16,
+    CLOSED_PID = 17,
+    CLOSED_SUBSCRIPTIONS = 18,
+    CLOSED_PACKETS = 19,
+    CLOSED_REASON = 20,
+    CLOSED_NAME = 21,
+    CLOSED_TEXT = 22,
+};

@@ -203,6 +203,7 @@ bool load_peer(struct load *l)
     const struct record *rec = l->record;
     struct sender *s = idpool_get(&l->router->sender_ids, record_get_32(rec, PEER_SENDER));
     uint32_t state = record_get_32(rec, PEER_STATE);
+    struct text lost_by = record_text(rec, PEER_LOST_BY);
     struct peer *last = l->router->peers ? l->router->peers->prev : NULL;
     struct peer_info info;
     struct peer *p;
@@ -223,6 +224,7 @@ bool load_peer(struct load *l)
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X
+    memcpy(p->lost_by, lost_by.data, MIN(lost_by.len, sizeof(p->lost_by)));
     l->peer = p;
     /* it must be on its list whatever comes next, for it is taken off when it goes */
     return peer_list(l, p) && peer_plain_check(l, p) && peer_greet(l, p) && peer_sets(l, p);

@@ -211,7 +211,7 @@ static void pace_supersede(struct pace *pace)
 
     pace->conflated.count++;
     pace->conflated.bytes += m->size;
-    sub_count_lost(pace->sub, 1);
+    sub_count_lost(pace->sub, BUS_LOSS_CONFLATED, 1);
     waiting_put(pace->sub, m);
 }
 

@@ -53,7 +53,7 @@ void presence_retry(struct router *r)
 
 /* ---- events ---- */
 
-static struct sender *self_get(struct router *r)
+struct sender *router_self(struct router *r)
 {
     struct sender *s = r->presence.self ? r->presence.self : calloc(1, sizeof(*s));
 
@@ -152,7 +152,7 @@ static bool event_publish(struct router *r, const struct sender *s, enum client_
     if (!event_is_wanted(r, s, kind)) {
         return true;
     }
-    pub.sender = self_get(r);
+    pub.sender = router_self(r);
     pub.body_bytes = client_event_encode(&event, body);
     if (!pub.sender || !publish_as(r, &pub)) {
         return false;

@@ -13,6 +13,7 @@
 #include "core/state.h"
 #include "wire/topic.h"
 
+#define REFUSAL_TEXT "the router serves no more clients"
 #define POOL_CHUNKS 64u
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -47,7 +48,8 @@ int router_new(const struct router_config *config, struct router **ret)
     }
     r->config = *config;
     r->scratch = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
-    if (!r->scratch || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+    if (!r->scratch || !closed_init(&r->closed) || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+        closed_fini(&r->closed);
         free(r->scratch);
         free(r);
         return -ENOMEM;
@@ -92,6 +94,7 @@ struct router *router_free(struct router *r)
     idset_fini(&r->introduced);
     outq_pool_fini(&r->pool);
     arena_fini(&r->arena);
+    closed_fini(&r->closed);
     free(r->recipients);
     free(r->scratch);
     free(r);
@@ -190,6 +193,7 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
         r->presence.n_due >= r->config.limits.clients_max) {
         r->counters.clients_refused++;
+        closed_note_refused(r, info, REFUSAL_TEXT);
         return ROUTER_FULL;
     }
     s = sender_new(r, info);
@@ -201,6 +205,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
         sender_unref(s);
         return -ENOMEM;
     }
+    p->since_ns = now->realtime_ns;
+    p->heard_ns = now->monotonic_ns;
     p->deadline_ns = now->monotonic_ns + r->config.limits.hello_timeout_ms * NS_PER_MS;
     DL_APPEND2(r->greeting, p, timed_prev, timed_next);
     r->counters.clients_total++;
@@ -210,8 +216,7 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
 {
-    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT,
-                                   text_from("the router serves no more clients")};
+    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT, text_from(REFUSAL_TEXT)};
     long n;
 
     if (cap < FRAME_PREFIX_BYTES) {
@@ -354,6 +359,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     if (p->state != PEER_CLOSING) {
         returns_ended(p);
         presence_left(p, BUS_GOODBYE_NONE, "");
+        closed_note(p, BUS_GOODBYE_NONE, "");
     }
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
@@ -642,6 +648,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     uint64_t work_end;
 
     r->now = *now;
+    p->heard_ns = now->monotonic_ns;
     r->slab = in->slab;
     work_end = r->work + budget;
     if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
@@ -659,6 +666,9 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
         }
         result.consumed +=
             input_one(p, in->data + result.consumed, in->len - result.consumed, &result.need);
+        if (UNLIKELY(r->control.kind != 0)) {
+            inside_control_run(r);
+        }
     }
     if (p->state == PEER_CLOSING) {
         result = (struct input_result){.consumed = in->len};
@@ -680,6 +690,9 @@ struct peer *router_next_dirty(struct router *r)
     if (p) {
         dirty_remove(r, p);
         peer_charge_output(p);
+        if (p->blocked_ns == 0 && p->out.bytes > 0) {
+            p->blocked_ns = r->now.monotonic_ns; /* until it has taken something */
+        }
     }
     return p;
 }
@@ -687,6 +700,7 @@ struct peer *router_next_dirty(struct router *r)
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
     outq_consume(&p->out, bytes);
+    p->blocked_ns = p->out.bytes > 0 ? r->now.monotonic_ns : 0;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);

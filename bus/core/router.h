@@ -49,6 +49,15 @@ struct session_ops {
     void (*ended)(void *userdata, const struct session_id *id);
 };
 
+/* What administrators may ask for besides what the router does itself: by requests to
+ * $bus/control/. Called when nothing of the router is being looked at; a member may be NULL. */
+struct router_controls {
+    /* 0, or a negative errno; what there is to say of it goes into text, as UTF-8. */
+    int (*reload)(void *userdata, char *text, size_t size);
+    /* Everything that a signal to stop does. */
+    void (*drain)(void *userdata);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
@@ -59,6 +68,8 @@ struct router_config {
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
     void *sessions_userdata;
+    const struct router_controls *controls; /* static; NULL: nothing of that can be done */
+    void *controls_userdata;
 };
 
 /* What the kernel knows about a client, and its kind of link. */

@@ -4,7 +4,9 @@
  */
 
 #include "core/cargo.h"
+#include "core/closed.h"
 #include "core/group.h"
+#include "core/inside.h"
 #include "core/keep.h"
 #include "core/message.h"
 #include "core/presence.h"
@@ -45,6 +47,10 @@ enum peer_state {
     PEER_READY,
     PEER_CLOSING, /* GOODBYE is in the output; nothing else is added */
 };
+
+/* enum bus_loss_reason, NONE included. */
+#define PEER_LOSS_REASONS 9u
+#define PEER_LOSS_DENIED 8u /* no right to it any more */
 
 struct peer {
     struct router *router;                      /* not owned; outlives every peer */
@@ -123,6 +129,10 @@ struct peer {
     uint64_t published_messages, published_bytes;
     uint64_t delivered_messages, delivered_bytes;
     uint64_t lost_messages, refused_messages;
+    uint64_t lost_by[PEER_LOSS_REASONS]; /* of lost_messages, by reason */
+    uint64_t since_ns;                   /* realtime: when it connected */
+    uint64_t heard_ns;                   /* when something came from it last */
+    uint64_t blocked_ns; /* since when its link has taken nothing of what is in out; 0: it does */
     uint64_t queued_messages, queued_bytes;
 };
 
@@ -176,6 +186,8 @@ struct router {
     uint64_t stopping_ns; /* when it is to be over, if is_stopping */
     bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
+    struct closed_ring closed;
+    struct control control;     /* asked for by the frame that is being handled */
     struct parcel *replacement; /* came with REPLACE, and waits for the process to take it */
     struct peer *replacer;      /* who sent it; NULL if it has gone */
 };
@@ -271,9 +283,10 @@ static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t byt
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;
 }
 
-static inline void sub_count_lost(struct sub *s, uint64_t count)
+static inline void sub_count_lost(struct sub *s, enum bus_loss_reason reason, uint64_t count)
 {
     s->peer->lost_messages += count;
+    s->peer->lost_by[reason] += count;
     s->peer->router->counters.messages_lost += count;
 }
 
