@@ -253,11 +253,11 @@ static void on_session_closed(struct sessions *all)
     }
 }
 
-static void on_accept(struct acceptor *a, int *take_fd, int sock_type)
+static void on_accept(struct acceptor *a, const struct listener *l, int *take_fd)
 {
     struct broker *b = container_of(a, struct broker, acceptor);
 
-    session_open(&b->sessions, take_fd, sock_type == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS);
+    session_open(&b->sessions, l, take_fd);
 }
 
 static void on_accept_paused(struct acceptor *a, int error)
@@ -395,8 +395,7 @@ int broker_listen(struct broker *b, struct failure *f)
         if (r < 0) {
             return r;
         }
-        r = acceptor_add(&b->acceptor, l->fd,
-                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
+        r = acceptor_add(&b->acceptor, l);
         if (r < 0) {
             return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
         }

@@ -46,6 +46,7 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
     t->n_publishers++;
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
+    quota_force(&p->user->topics, 1);
     return NULL;
 }
 
@@ -97,6 +98,7 @@ unsigned alias_drop(struct peer *p, uint32_t alias)
     reliable_remove(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
+    quota_release(&p->user->topics, 1);
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));
     topic_unref(t);

@@ -15,11 +15,10 @@
 
 /* ---- all groups ---- */
 
-void groups_init(struct groups *gs, uint64_t bytes_max, uint64_t seed, struct quota *parent)
+void groups_init(struct groups *gs, uint64_t seed)
 {
     *gs = (struct groups){0};
     table_init(&gs->by_name, seed);
-    quota_init(&gs->quota, bytes_max, parent);
 }
 
 static void group_unref(struct group *g)
@@ -32,6 +31,8 @@ static void group_unref(struct group *g)
     windows_fini(&g->peer.windows);
     charge_fini(&g->charge);
     assert(g->peer.quota.used == 0);
+    peer_leave_user(&g->peer);
+    user_unref(g->peer.user);
     DL_DELETE(r->groups.list, g);
     free(g->ready);
     free(g->slots);
@@ -197,7 +198,8 @@ static void group_init(struct group *g, const struct sub *s, const struct wire_s
     g->peer.state = PEER_CLOSING;
     g->peer.features = FEATURE_BUFFERS | FEATURE_DESCRIPTORS;
     g->peer.inline_max = UINT32_MAX;
-    quota_init(&g->peer.quota, r->config.limits.client_bytes_max, &r->groups.quota);
+    peer_join_user(&g->peer, user_ref(s->peer->user));
+    quota_init(&g->peer.quota, r->config.limits.client_bytes_max, &s->peer->user->groups);
     windows_init(&g->peer.windows, &g->peer.quota);
     charge_init(&g->charge, &g->peer.quota);
 }

@@ -60,7 +60,7 @@ static void client_counts(const struct peer *p, struct inside_client *c)
     c->lost_no_memory = p->lost_by[BUS_LOSS_NO_MEMORY];
     c->lost_too_large = p->lost_by[BUS_LOSS_TOO_LARGE];
     c->lost_expired = p->lost_by[BUS_LOSS_EXPIRED];
-    c->lost_denied = p->lost_by[PEER_LOSS_DENIED];
+    c->lost_denied = p->lost_by[BUS_LOSS_DENIED];
 }
 
 static void client_holds(const struct peer *p, struct inside_client *c)
@@ -341,7 +341,6 @@ static bool list_totals(struct inside_list *l)
         {"bytes", r->quota.used, r->quota.limit},
         {"connections", r->counters.clients_now, r->config.limits.clients_max},
         {"descriptors", r->descriptors.used, r->descriptors.limit},
-        {"groups_bytes", r->groups.quota.used, r->groups.quota.limit},
         {"monitors", r->counters.monitors_now, r->config.limits.monitors_max},
     };
 
@@ -350,13 +349,15 @@ static bool list_totals(struct inside_list *l)
 
 static bool list_user(struct inside_list *l, const struct user *u, uint64_t place)
 {
-    const struct slot slots[] = {
-        {"descriptors", u->descriptors.used, u->descriptors.limit},
-        {"retained_bytes", u->retained.used, u->retained.limit},
-        {"will_bytes", u->wills.used, u->wills.limit},
-    };
+    struct slot slots[USER_SLOTS_COUNT + 1];
+    unsigned n = 0;
 
-    return list_slots(l, u, slots, ARRAY_LEN(slots), place);
+    for (; n < USER_SLOTS_COUNT; n++) {
+        slots[n] =
+            (struct slot){user_slot_name((enum user_slot) n), u->slots[n].used, u->slots[n].limit};
+    }
+    slots[n++] = (struct slot){"groups_bytes", u->groups.used, u->groups.limit};
+    return list_slots(l, u, slots, n, place);
 }
 
 static void list_quotas(struct inside_list *l)

@@ -94,7 +94,7 @@ struct kept *keep_prepare(struct topic *t, const struct message_parts *parts, ui
         return NULL;
     }
     k->keep = t->keep;
-    charge_init(&k->charge, &parts->sender->user->retained);
+    charge_init(&k->charge, &parts->sender->user->retained_bytes);
     if (!kept_charge(t->keep, k, kept_memory(parts, body_bytes))) {
         free(k);
         *ret = BUS_STATUS_LIMIT;
@@ -420,7 +420,7 @@ static uint64_t keep_check(const struct router *r, const struct keep *keep)
     assert(keep->router == r && keep->topic->keep == keep && keep->n <= keep->n_max);
     DL_FOREACH (keep->list, k) {
         assert(k->keep == keep && k->message->refs > 0 && k->message->topic == keep->topic);
-        assert(k->charge.quota == &k->message->sender->user->retained);
+        assert(k->charge.quota == &k->message->sender->user->retained_bytes);
         bytes += k->charge.bytes;
         n++;
     }
@@ -443,7 +443,7 @@ uint64_t keeper_check(const struct router *r)
     assert(n == of_keeps);
     assert(n == r->counters.retained_messages_now && bytes == r->counters.retained_bytes_now);
     DL_FOREACH (r->users.list, u) {
-        of_users += u->retained.used;
+        of_users += u->retained_bytes.used;
     }
     assert(of_users == bytes);
     return of_users;

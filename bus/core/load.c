@@ -92,38 +92,6 @@ static struct limits limits_wide(void)
     };
 }
 
-/* From here on those that the process was started with hold. The publish window was told to the
- * clients, so it is the old one. */
-static void limits_apply(struct router *r, const struct limits *l)
-{
-    struct group *g;
-    struct user *u;
-    struct peer *p;
-
-    r->quota.limit = l->total_bytes_max;
-    r->groups.quota.limit = l->groups_bytes_max;
-    r->users.retained_max = l->user_retained_bytes_max;
-    DL_FOREACH (r->users.list, u) {
-        u->descriptors.limit = l->user_descriptors_max;
-        u->retained.limit = l->user_retained_bytes_max;
-        u->wills.limit = u->wills.parent ? l->user_will_bytes_max : u->wills.limit;
-    }
-    for (uint32_t id = 1; id <= r->sender_ids.n_slots; id++) {
-        struct sender *s = idpool_get(&r->sender_ids, id);
-
-        if (s) {
-            s->descriptors.limit = l->client_descriptors_max;
-        }
-    }
-    DL_FOREACH (r->peers, p) {
-        p->quota.limit = l->client_bytes_max;
-        p->output_max = p->tap ? p->output_max : l->output_bytes_max;
-    }
-    DL_FOREACH (r->groups.list, g) {
-        g->peer.quota.limit = l->client_bytes_max;
-    }
-}
-
 /* ---- the router ---- */
 
 /* The first record: without it there is no router for the others. */
@@ -142,6 +110,7 @@ static bool load_router(struct load *l, const struct router_config *config, stru
     l->sessions = config->sessions;
     wide.sessions = NULL;
     wide.limits = limits_wide();
+    wide.n_overrides = 0; /* they come with the limits, at the end */
     wide.epoch = record_get(rec, ROUTER_EPOCH);
     wide.hash_seed = record_get(rec, ROUTER_HASH_SEED);
     if (keep->publish_window_messages < 2 ||
@@ -351,10 +320,17 @@ static bool load_all(struct load *l, uint64_t bytes_max)
     }
 }
 
-static bool load_end(struct load *l, const struct limits *limits)
+static bool load_end(struct load *l, const struct router_config *config,
+                     const struct limits *limits)
 {
     struct router *r = l->router;
+    struct user_override *overrides;
     const char *why;
+
+    if (!overrides_copy(config->overrides, config->n_overrides, &overrides)) {
+        return load_starve(l);
+    }
+    users_override(&r->users, overrides, config->n_overrides);
 
     if (l->n_texts > 0) {
         return load_refuse(l, "texts that belong to nothing");
@@ -363,7 +339,6 @@ static bool load_end(struct load *l, const struct limits *limits)
     ids_relink(r);
     counters_apply(r, &l->counters);
     limits_apply(r, limits);
-    r->config.limits = *limits;
     references_drop(l);
     l->n_messages = l->n_parcels = 0;
     l->is_begun = false;
@@ -413,7 +388,7 @@ int router_load(const struct router_config *config, struct image_source *from,
     }
     if (l.is_begun) {
         l.router->now = *now;
-        done = load_all(&l, limits.total_bytes_max) && load_end(&l, &limits);
+        done = load_all(&l, limits.total_bytes_max) && load_end(&l, config, &limits);
     }
     if (!done) {
         load_abandon(&l);

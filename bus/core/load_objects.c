@@ -214,13 +214,15 @@ bool load_peer(struct load *l)
         (last && last->sender->connection_id >= s->connection_id)) {
         return load_refuse(l, "peer: its sender, its state or its place");
     }
-    info = (struct peer_info){s->uid, s->gid, s->pid, record_get(rec, PEER_PACKETS), NULL};
+    info = (struct peer_info){
+        .uid = s->uid, .gid = s->gid, .pid = s->pid, .packets = record_get(rec, PEER_PACKETS)};
     p = peer_make(l->router, s, &info);
     if (!p) {
         return load_starve(l);
     }
     p->state = (enum peer_state) state;
-    p->comes_back = p->state == PEER_READY && s->session != 0 && record_get(rec, PEER_COMES_BACK);
+    p->comes_back = l->sessions && p->state == PEER_READY && s->session != 0 &&
+                    record_get(rec, PEER_COMES_BACK);
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X

@@ -61,8 +61,7 @@ struct sender *router_self(struct router *r)
         return s;
     }
     /* who pays if an event becomes a dead letter that is kept */
-    s->user = users_get(&r->users, r->config.owner_uid, &r->descriptors,
-                        r->config.limits.user_descriptors_max);
+    s->user = users_get(&r->users, r->config.owner_uid);
     s->id = s->user ? idpool_add(&r->sender_ids, s) : 0;
     if (s->id == 0) {
         user_unref(s->user);

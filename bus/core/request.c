@@ -52,6 +52,7 @@ static void request_free(struct request *r)
 
     p->requests[r->number - 1] = NULL;
     p->n_requests--;
+    quota_release(&p->user->requests, 1);
     p->router->counters.requests_now--;
     timer_stop(&p->router->timers, &r->timer);
     if (r->message) {
@@ -233,6 +234,7 @@ static struct request *request_new(struct peer *p, struct asked *a, uint32_t n_c
     r->wants_fds = a->m.flags & REQUEST_DESCRIPTORS;
     p->requests[r->number - 1] = r;
     p->n_requests++;
+    quota_force(&p->user->requests, 1);
     router->counters.requests++;
     router->counters.requests_now++;
     router->counters.calls_now += n_calls;
@@ -412,6 +414,7 @@ struct request *request_restore(struct peer *p, uint32_t number, struct topic *t
     r->number = number;
     p->requests[number - 1] = r;
     p->n_requests++;
+    quota_force(&p->user->requests, 1);
     router->counters.requests_now++;
     for (uint32_t i = 0; i < n_calls; i++) {
         r->n_over += r->calls[i].state == CALL_OVER;

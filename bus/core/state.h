@@ -50,7 +50,6 @@ enum peer_state {
 
 /* enum bus_loss_reason, NONE included. */
 #define PEER_LOSS_REASONS 9u
-#define PEER_LOSS_DENIED 8u /* no right to it any more */
 
 struct peer {
     struct router *router;                      /* not owned; outlives every peer */
@@ -59,8 +58,10 @@ struct peer {
     struct peer *dirty_prev, *dirty_next;       /* router.dirty */
     struct peer *doomed_prev, *doomed_next;     /* router.doomed */
     struct peer *draining_prev, *draining_next; /* router.draining */
+    struct peer *user_prev, *user_next;         /* user.payers */
     struct peer_info info;
     struct sender *sender;
+    struct user *user; /* not owned: the sender's, or its group's */
     struct outq out;
     uint64_t out_charged;       /* capacity of out that is in charge */
     uint64_t output_max;        /* above this, messages wait in their queues */
@@ -215,6 +216,11 @@ void router_retry(struct router *r);
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
 
+/* ---- reconfigure.c ---- */
+
+/* For everything that is there, and from here on. */
+void limits_apply(struct router *r, const struct limits *l);
+
 /* ---- returns.c ---- */
 
 void restored_handle(struct peer *p, const struct wire_restored *m);
@@ -241,6 +247,9 @@ void peer_mark_dirty(struct peer *p);
 void peer_send(struct peer *p, enum verb verb, const void *message);
 /* The same, but only says so if there is no memory. */
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
+/* What it is charged with is its user's, too. */
+void peer_join_user(struct peer *p, struct user *u);
+void peer_leave_user(struct peer *p);
 /* Something could not be put into the output for want of memory: the router tries again soon. */
 void peer_retry_later(struct peer *p);
 void router_retry_later(struct router *r);

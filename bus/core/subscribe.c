@@ -224,6 +224,7 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     }
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
+    quota_force(&p->user->subscriptions, 1);
     p->router->counters.subscriptions_now++;
     if (m->retained) {
         replay_fill(s, (enum bus_retained) m->retained);
@@ -257,6 +258,7 @@ void unsubscribe_finish(struct sub *s)
 
     p->subs[number - 1] = NULL;
     p->n_subs--;
+    quota_release(&p->user->subscriptions, 1);
     p->router->counters.subscriptions_now--;
     sub_free(s);
     answer(p, VERB_UNSUBSCRIBE, number, ok());

@@ -286,8 +286,8 @@ static void will_leave(struct peer *p, struct will *w)
     struct router *r = p->router;
 
     charge_release(&p->charge, w->memory);
-    quota_force(&r->quota, w->memory); /* the same memory, so within the same bound */
-    w->payer = &r->quota;
+    w->payer = &p->user->bytes;
+    quota_force(w->payer, w->memory); /* the same memory, so within the same bound */
     w->sender = sender_ref(p->sender);
     DL_APPEND2(r->presence.wills, w, left_prev, left_next);
 }
@@ -324,16 +324,16 @@ static void will_ripen(struct router *r, struct timer *t)
 }
 
 /* Whether its user may have it wait; then that is who pays. */
-static bool will_move_to_user(struct router *r, struct will *w)
+static bool will_move_to_user(struct will *w)
 {
-    struct quota *user = &w->sender->user->wills;
+    struct quota *wills = &w->sender->user->will_bytes;
 
-    quota_release(&r->quota, w->memory);
-    if (!quota_add(user, w->memory)) {
-        quota_force(&r->quota, w->memory);
+    quota_release(w->payer, w->memory);
+    if (!quota_add(wills, w->memory)) {
+        quota_force(w->payer, w->memory);
         return false;
     }
-    w->payer = user;
+    w->payer = wills;
     return true;
 }
 
@@ -342,7 +342,7 @@ static bool will_wait(struct router *r, struct will *w)
 {
     struct identity *i = w->sender->identity;
 
-    if (w->delay_ms == 0 || !will_move_to_user(r, w)) {
+    if (w->delay_ms == 0 || !will_move_to_user(w)) {
         return false;
     }
     if (i) {
@@ -428,7 +428,7 @@ bool will_restore_left(struct router *r, struct sender *s, const struct wire_wil
         free(w);
         return false;
     }
-    w->payer = &s->user->wills;
+    w->payer = &s->user->will_bytes;
     quota_force(w->payer, w->memory);
     w->sender = sender_ref(s);
     w->identity = i;
@@ -463,7 +463,7 @@ uint64_t wills_check(const struct router *r)
     DL_FOREACH2(r->presence.wills, w, left_next)
     {
         charged += w->memory;
-        of_users += w->payer == &w->sender->user->wills ? w->memory : 0;
+        of_users += w->payer == &w->sender->user->will_bytes ? w->memory : 0;
         n++;
         assert(!w->sender->is_present);
         assert(w->timer.is_set || (w->sender->due & DUE_WILLS));
@@ -474,7 +474,7 @@ uint64_t wills_check(const struct router *r)
         assert(p->n_wills == 0 || p->state == PEER_READY);
     }
     DL_FOREACH (r->users.list, u) {
-        of_users -= u->wills.used;
+        of_users -= u->will_bytes.used;
     }
     assert(of_users == 0);
     assert(n == r->counters.wills_now);

@@ -20,7 +20,7 @@ static void lock_path_init(struct lock_path *p, const struct address *a)
     (void) snprintf(p->text, sizeof(p->text), "%s.lock", a->path);
 }
 
-static int listener_type(const struct listener *l)
+int listener_sock_type(const struct listener *l)
 {
     return l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
 }
@@ -162,7 +162,7 @@ static int listener_bind(struct listener *l, struct failure *f)
     struct sock_name name;
     int r;
 
-    l->fd = sock_new(listener_type(l));
+    l->fd = sock_new(listener_sock_type(l));
     if (l->fd < 0) {
         return failure_set(f, l->fd, "cannot create a socket: %s", strerror(-l->fd));
     }

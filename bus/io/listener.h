@@ -16,9 +16,13 @@ struct listener_access {
     gid_t group; /* LISTENER_KEEP_ID: as it is */
 };
 
+/* With the NUL behind it. */
+#define LISTENER_NAME_BYTES 64
+
 /* Invariant: lock_fd >= 0 while the path is ours; fd >= 0 once it is bound. */
 struct listener {
     struct address address;
+    char name[LISTENER_NAME_BYTES]; /* for the rules of the access policy; "": none */
     int fd;
     int lock_fd;
     dev_t dev; /* of the socket file, to know it again */
@@ -30,6 +34,8 @@ struct listener {
 int listener_open(struct listener *l, const struct address *a, const struct listener_access *access,
                   struct failure *failure);
 int listener_listen(struct listener *l, struct failure *failure);
+/* SOCK_SEQPACKET or SOCK_STREAM */
+int listener_sock_type(const struct listener *l);
 /* One that another process has bound, with its lock (-1: none): takes both. Nothing is changed
  * before listener_own(), and listener_leave() lets go of them without a trace. */
 void listener_adopt(struct listener *l, const struct address *a, int fd, int lock_fd, dev_t dev,
