@@ -50,6 +50,14 @@ void broker_init_roster(struct broker *b);
 int broker_listen(struct broker *b, struct failure *f);
 void broker_say_ready(struct broker *b);
 
+/* Everything that a signal to stop does, while it serves. */
+void broker_stop(struct broker *b);
+
+/* ---- controls.c ---- */
+
+/* What administrators may ask of the process; the userdata is the broker. */
+extern const struct router_controls broker_controls;
+
 /* ---- inherit.c ---- */
 
 /* Takes the place of the router at the first address, and serves. 0, or a negative errno said in

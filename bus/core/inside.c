@@ -66,7 +66,11 @@ static void end(const struct inside_ask *a, enum bus_status status, const char *
 
     a->peer->router->counters.requests_failed += status != BUS_STATUS_OK;
     end_show(a, status);
-    answer_done(a->peer, &done);
+    if (status == BUS_STATUS_OK) {
+        answer_done(a->peer, &done); /* behind its answer */
+    } else {
+        peer_send(a->peer, VERB_DONE, &done); /* nothing is charged for it: it must not wait */
+    }
 }
 
 void inside_answer(const struct inside_ask *a, uint32_t error, const uint8_t *body, size_t bytes)
