@@ -340,7 +340,6 @@ static bool list_totals(struct inside_list *l)
     const struct slot slots[] = {
         {"bytes", r->quota.used, r->quota.limit},
         {"connections", r->counters.clients_now, r->config.limits.clients_max},
-        {"descriptors", r->descriptors.used, r->descriptors.limit},
         {"monitors", r->counters.monitors_now, r->config.limits.monitors_max},
     };
 
