@@ -98,26 +98,9 @@ static void set_ms(struct table *t, size_t column, uint64_t ms)
     table_set(t, column, word_of_ms(ms, text));
 }
 
-const char *row_slow(uint64_t slow, uint64_t ms, uint64_t subscription, uint64_t messages,
-                     char buffer[96])
-{
-    char word[WORD_BYTES], time[WORD_BYTES], rest[48] = "";
-
-    if (slow == BUS_SLOW_NONE) {
-        return "";
-    }
-    if (subscription) {
-        (void) snprintf(rest, sizeof(rest), " sub %" PRIu64 " (%" PRIu64 " wait)", subscription,
-                        messages);
-    }
-    (void) snprintf(buffer, 96, "%s%s%s%s", word_of_slow(slow, word), ms ? " " : "",
-                    ms ? word_of_ms(ms, time) : "", rest);
-    return buffer;
-}
-
 static void row_of_client(struct table *t, const struct bus_inside_client *c, const double *rates)
 {
-    char word[WORD_BYTES], slow[96];
+    char word[WORD_BYTES], slow[SLOW_BYTES];
     size_t i = 0;
 
     set_number(t, i++, c->connection_id);
@@ -134,7 +117,7 @@ static void row_of_client(struct table *t, const struct bus_inside_client *c, co
     set_amount(t, i++, (double) c->charged_bytes);
     set_number(t, i++, c->subscriptions);
     set_number(t, i++, c->topics);
-    table_set(t, i, row_slow(c->slow, c->slow_ms, c->slow_subscription, c->slow_messages, slow));
+    table_set(t, i, word_of_slowness(c, slow));
 }
 
 static void row_of_topic(struct table *t, const struct bus_inside_topic *e, const double *rates)

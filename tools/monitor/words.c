@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define NAME(name, number, text)                                                                   \
@@ -112,6 +113,27 @@ const char *word_of_time(uint64_t ns, char buffer[WORD_BYTES])
     if (!localtime_r(&seconds, &tm) ||
         strftime(buffer, WORD_BYTES, "%Y-%m-%d %H:%M:%S", &tm) == 0) {
         (void) snprintf(buffer, WORD_BYTES, "%" PRIu64, ns);
+    }
+    return buffer;
+}
+
+const char *word_of_slowness(const struct bus_inside_client *c, char buffer[SLOW_BYTES])
+{
+    char word[WORD_BYTES], time[WORD_BYTES], where[48] = "";
+
+    buffer[0] = '\0';
+    if (c->slow == BUS_SLOW_NONE) {
+        return buffer;
+    }
+    if (c->slow_subscription) {
+        (void) snprintf(where, sizeof(where), " sub %" PRIu64, c->slow_subscription);
+    }
+    (void) snprintf(buffer, SLOW_BYTES, "%s%s%s%s", word_of_slow(c->slow, word),
+                    c->slow_ms ? " " : "", c->slow_ms ? word_of_ms(c->slow_ms, time) : "", where);
+    if (c->slow_messages) {
+        size_t n = strlen(buffer);
+
+        (void) snprintf(buffer + n, SLOW_BYTES - n, " (%" PRIu64 " wait)", c->slow_messages);
     }
     return buffer;
 }

@@ -18,6 +18,10 @@ const char *word_of_state(uint64_t state, char buffer[WORD_BYTES]);
 const char *word_of_status(uint64_t status, char buffer[WORD_BYTES]);
 const char *word_of_slow(uint64_t slow, char buffer[WORD_BYTES]);
 
+/** Why a client is slow, such as "credit 3.2s sub 2 (120 wait)"; "" if it is not. */
+#define SLOW_BYTES 128
+const char *word_of_slowness(const struct bus_inside_client *c, char buffer[SLOW_BYTES]);
+
 /** "350ms", "3.2s", "5m10s", "2h5m", "3d4h". */
 const char *word_of_ms(uint64_t ms, char buffer[WORD_BYTES]);
 /** "2026-11-21 04:28:29", local time. */
