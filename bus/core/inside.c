@@ -97,7 +97,6 @@ void inside_answer(const struct inside_ask *a, uint32_t error, const uint8_t *bo
                   header);
     why = answer_send(&to, &parts);
     answer_show(a, &parts, why, error);
-    r->counters.replies += why == NULL;
     if (why) {
         end(a, BUS_STATUS_LIMIT, why);
     } else if (a->to_all) {
@@ -135,7 +134,8 @@ static enum bus_status list_answer(const struct inside_ask *a, enum bus_inside_l
     if (!dst) {
         return refuse(BUS_STATUS_NO_MEMORY, "out of memory", ret_why);
     }
-    (void) router_counters(r); /* some are added up when they are looked at */
+    (void) router_counters(r);                     /* some are added up when they are looked at */
+    r->counters.topics_now -= a->topic->refs == 1; /* there only because it was asked */
     inside_list_fill(&l, list);
     inside_page_end(&l.page, l.next, r->now.monotonic_ns);
     r->work += INSIDE_STEPS - l.steps;

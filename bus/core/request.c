@@ -579,7 +579,7 @@ void inside_begin(const struct inside_ask *ask)
                   .body_bytes = ask->body_bytes},
     };
 
-    p->router->counters.requests++;
+    p->router->counters.requests_inside++;
     request_show(p, &a, ask->id, 0);
 }
 

@@ -31,7 +31,7 @@ static const struct top_column client_columns[] = {
     {"QUEUEB", TOP_FROM_TOTAL, TOP_QUEUE_BYTES, 6},
     {"LOST/s", TOP_FROM_RATE, TOP_LOST, 6},
     {"LOST", TOP_FROM_TOTAL, TOP_LOST, 6},
-    {"SLOW", TOP_FROM_NOTE, TOP_SLOW_MS, 24},
+    {"SLOW", TOP_FROM_NOTE, TOP_SLOW_MS, 12},
     {"SUBS", TOP_FROM_TOTAL, TOP_SUBSCRIPTIONS, 4},
     {"MEMORY", TOP_FROM_TOTAL, TOP_MEMORY, 6},
     {"PID", TOP_FROM_PID, TOP_VALUES, 7},
@@ -171,7 +171,7 @@ static int client_add(struct top_model *m, const struct bus_inside_client *c)
     row->total[TOP_PUBLISHERS] = c->topics;
     /* also those that began just now come before those that are not slow */
     row->total[TOP_SLOW_MS] = c->slow ? c->slow_ms + 1 : 0;
-    row->note = c->slow ? strdup(word_of_slowness(c, slow)) : NULL;
+    row->note = c->slow ? strdup(word_of_slowness_short(c, slow)) : NULL;
     return c->slow && !row->note ? -ENOMEM : 0;
 }
 

@@ -32,7 +32,7 @@ static const char *const help_lines[] = {
     "CLIENT: its name, # and the number of its connection.",
     "OUT: given to subscribers. LOST: reported as lost to subscribers.",
     "QUEUE: waiting in the router for a client that reads too slowly.",
-    "SLOW: what a client is waited for, since when, for which of its subscriptions.",
+    "SLOW: what a client is waited for, and for how long; bus-ctl clients says more.",
     "MEMORY: of the router, held for the client. k M G: 1000, 1000 k, 1000 M.",
 };
 

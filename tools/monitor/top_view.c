@@ -170,7 +170,7 @@ void view_cell(const struct top_row *row, enum top_table_id table, const struct 
         return;
     }
     if (column->source == TOP_FROM_NOTE) {
-        view_fit(row->note ? row->note : "", width, charset, buffer);
+        view_fit(row->note ? row->note : "-", width, charset, buffer);
         return;
     }
     value = top_row_number(row, column, &known);

@@ -137,3 +137,15 @@ const char *word_of_slowness(const struct bus_inside_client *c, char buffer[SLOW
     }
     return buffer;
 }
+
+const char *word_of_slowness_short(const struct bus_inside_client *c, char buffer[SLOW_BYTES])
+{
+    char word[WORD_BYTES], time[WORD_BYTES];
+
+    if (c->slow == BUS_SLOW_NONE) {
+        return "-";
+    }
+    (void) snprintf(buffer, SLOW_BYTES, "%s%s%s", word_of_slow(c->slow, word),
+                    c->slow_ms ? ":" : "", c->slow_ms ? word_of_ms(c->slow_ms, time) : "");
+    return buffer;
+}

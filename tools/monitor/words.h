@@ -22,6 +22,9 @@ const char *word_of_slow(uint64_t slow, char buffer[WORD_BYTES]);
 #define SLOW_BYTES 128
 const char *word_of_slowness(const struct bus_inside_client *c, char buffer[SLOW_BYTES]);
 
+/** The same in one word: "credit:3.2s", or "-". */
+const char *word_of_slowness_short(const struct bus_inside_client *c, char buffer[SLOW_BYTES]);
+
 /** "350ms", "3.2s", "5m10s", "2h5m", "3d4h". */
 const char *word_of_ms(uint64_t ms, char buffer[WORD_BYTES]);
 /** "2026-11-21 04:28:29", local time. */
