@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "audit.h"
 #include "base/clock.h"
 #include "base/macros.h"
 #include "io/closer.h"
@@ -326,6 +327,7 @@ static struct router_config broker_config(const struct broker *b)
         .owner_uid = geteuid(),
         .version = BUS_VERSION,
         .descriptors = &descriptors,
+        .events = &audit_events,
         .controls = &broker_controls,
         .controls_userdata = (void *) (uintptr_t) b,
     };

@@ -6,8 +6,7 @@
 
 static_assert(sizeof(gid_t) == sizeof(uint32_t), "groups of a subject are those of the kernel");
 
-int identity_read(struct identity *i, int fd, const struct listener *l, struct names *names,
-                  uint64_t now_ns)
+int identity_read(struct identity *i, int fd, const struct listener *l)
 {
     struct subject *s = &i->subject;
     int r;
@@ -22,8 +21,8 @@ int identity_read(struct identity *i, int fd, const struct listener *l, struct n
     s->uid = i->creds.uid;
     s->gid = i->creds.gid;
     s->groups = i->groups;
-    s->user = names ? names_user(names, s->uid, now_ns) : text_from("");
-    s->group = names ? names_group(names, s->gid, now_ns) : text_from("");
+    s->user = text_from("");
+    s->group = text_from("");
     s->listener = text_from(l->name);
     s->label = text_from(i->label ? i->label : "");
     s->name = text_from("");

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/macros.h"
 
 #define HASH_NONFATAL_OOM 1
@@ -184,4 +185,12 @@ struct text names_user(struct names *n, uint32_t uid, uint64_t now_ns)
 struct text names_group(struct names *n, uint32_t gid, uint64_t now_ns)
 {
     return table_name(&n->groups, gid, now_ns);
+}
+
+void names_fill(void *names, struct subject *s)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+
+    s->user = names_user(names, s->uid, now_ns);
+    s->group = names_group(names, s->gid, now_ns);
 }

@@ -6,7 +6,7 @@
  * broker. */
 
 #include <stdint.h>
-#include "wire/messages.h"
+#include "core/subject.h"
 
 /* Those that were used last are known, of users and of groups each. */
 #define NAMES_MAX 4096u
@@ -44,3 +44,5 @@ void names_forget(struct names *n);
  * table is asked for another number. */
 struct text names_user(struct names *n, uint32_t uid, uint64_t now_ns);
 struct text names_group(struct names *n, uint32_t gid, uint64_t now_ns);
+/* Puts them into a subject; names is a struct names. */
+void names_fill(void *names, struct subject *s);

@@ -246,6 +246,7 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
         .pid = (uint32_t) who->creds.pid,
         .packets = kind == LINK_PACKETS,
         .userdata = s,
+        .subject = &who->subject,
     };
     struct now now = now_read();
     int r = router_add_peer(s->all->router, &info, &now, &s->peer);
@@ -263,7 +264,7 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
 /* A new socket takes so few bytes; if not, nobody is there to read them. */
 static void say_full(struct sessions *all, int fd)
 {
-    uint8_t goodbye[128];
+    uint8_t goodbye[256];
     size_t bytes = router_refusal(all->router, goodbye, sizeof(goodbye));
 
     (void) send(fd, goodbye, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -287,7 +288,8 @@ static void session_begin(struct sessions *all, const struct identity *who, enum
         say_full(all, *take_fd);
     }
     if (r != 0) {
-        log_refused(&who->creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
+        log_refused(&who->creds,
+                    r == ROUTER_FULL ? router_refusal_text(all->router) : strerror(-r));
         return;
     }
     log(LOG_DEBUG, LOG_CLIENT_CONNECTED, log_number("id", peer_connection_id(s->peer)),
@@ -302,7 +304,7 @@ void session_open(struct sessions *all, const struct listener *l, int *take_fd)
 {
     enum link_kind kind = listener_sock_type(l) == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS;
     struct identity who;
-    int r = identity_read(&who, *take_fd, l, all->names, clock_monotonic_ns());
+    int r = identity_read(&who, *take_fd, l);
 
     if (r < 0) {
         log_refused(&who.creds, strerror(-r));

@@ -9,7 +9,6 @@
 #include "core/router.h"
 #include "io/link.h"
 #include "io/listener.h"
-#include "names.h"
 
 struct session;
 
@@ -17,7 +16,6 @@ struct session;
 struct sessions {
     struct loop *loop;                       /* not owned; outlives every session */
     struct router *router;                   /* not owned; outlives every session */
-    struct names *names;                     /* not owned; NULL: no rule needs names of users */
     struct session *head;                    /* of session.prev/next */
     size_t n;                                /* also those whose link is still closing */
     void (*on_closed)(struct sessions *all); /* one less */

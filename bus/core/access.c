@@ -206,6 +206,11 @@ void access_unref(struct access *a)
     }
 }
 
+uint32_t access_refs(const struct access *a)
+{
+    return a->refs;
+}
+
 const struct subject *access_subject(const struct access *a)
 {
     return &a->subject;

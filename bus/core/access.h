@@ -26,6 +26,8 @@ struct access *access_ref(struct access *a);
 /* NULL is fine. */
 void access_unref(struct access *a);
 
+uint32_t access_refs(const struct access *a);
+
 /* Whom it is for. */
 const struct subject *access_subject(const struct access *a);
 /* Memory that it takes. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ADVERTISE and UNADVERTISE: the aliases of a client. docs/protocol.md, section 5. */
+#include "core/judge.h"
 #include "core/reliance.h"
 #include "core/state.h"
 
@@ -17,7 +18,7 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
-        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refuse(ret, BUS_STATUS_LIMIT, bytes_refusal(p, memory));
     }
     if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
         !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
@@ -44,10 +45,46 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
         return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     t->n_publishers++;
+    p->n_muted += idset_has(&p->muted, m->alias);
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
     quota_force(&p->user->topics, 1);
     return NULL;
+}
+
+/* What only publishers want is refused to those who may only send requests. */
+static const char *rights_check(struct peer *p, const struct wire_advertise *m)
+{
+    const char *why = NULL;
+
+    if (m->flags || m->retain_messages || !peer_may(p, POLICY_REQUEST, m->topic)) {
+        why = peer_denied(p, POLICY_PUBLISH, m->topic);
+    }
+    return !why && m->retain_messages ? peer_denied(p, POLICY_RETAIN, m->topic) : why;
+}
+
+static void rights_forget(struct peer *p, uint32_t alias)
+{
+    idset_remove(&p->muted, alias);
+    idset_remove(&p->unasked, alias);
+}
+
+/* Notes what it is not good for. */
+static const char *alias_judged(struct peer *p, const struct wire_advertise *m,
+                                enum bus_status *ret)
+{
+    const char *why;
+
+    if ((!peer_may(p, POLICY_PUBLISH, m->topic) && !peer_set_add(p, &p->muted, m->alias)) ||
+        (!peer_may(p, POLICY_REQUEST, m->topic) && !peer_set_add(p, &p->unasked, m->alias))) {
+        rights_forget(p, m->alias);
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    why = alias_add(p, m, ret);
+    if (why) {
+        rights_forget(p, m->alias);
+    }
+    return why;
 }
 
 static const char *advertise(struct peer *p, const struct wire_advertise *m, enum bus_status *ret)
@@ -73,7 +110,15 @@ static const char *advertise(struct peer *p, const struct wire_advertise *m, enu
         return refuse(ret, BUS_STATUS_IN_USE, "that alias is in use");
     }
     why = topic_refusal(m->topic, ret);
-    return why ? why : alias_add(p, m, ret);
+    if (why) {
+        return why;
+    }
+    why = rights_check(p, m);
+    if (why) {
+        return refuse(ret, BUS_STATUS_DENIED, why);
+    }
+    why = slot_refusal(p, USER_SLOT_topics, 1);
+    return why ? refuse(ret, BUS_STATUS_LIMIT, why) : alias_judged(p, m, ret);
 }
 
 void advertise_handle(struct peer *p, const struct wire_advertise *m)
@@ -98,6 +143,8 @@ unsigned alias_drop(struct peer *p, uint32_t alias)
     reliable_remove(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
+    p->n_muted -= idset_has(&p->muted, alias);
+    rights_forget(p, alias);
     quota_release(&p->user->topics, 1);
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));

@@ -108,7 +108,7 @@ const char *answer_send(const struct answer_to *to, const struct message_parts *
     if (sent > 0 || (sent == 0 && answer_queue(to, parts))) {
         return NULL;
     }
-    return "no memory for the answers that wait to be read: client_bytes_max or total_bytes_max";
+    return "no memory for the answers that wait to be read";
 }
 
 void answer_done(struct peer *p, const struct wire_done *done)

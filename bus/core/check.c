@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/judge.h"
 #include "core/member.h"
 #include "core/pace.h"
 #include "core/reliance.h"
@@ -26,6 +27,16 @@ static void leases_check(const struct peer *p)
         }
     }
     assert(n == p->leases.n_used && bytes == p->lease_bytes);
+}
+
+static void losses_check(const struct peer *p)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < PEER_LOSS_REASONS; i++) {
+        n += p->lost_by[i];
+    }
+    assert(n == p->lost_messages);
 }
 
 /* Returns how many are registered. */
@@ -309,6 +320,7 @@ static uint64_t peer_check(const struct peer *p)
         assert(!idset_has(&p->known, id) || idset_has(&p->router->introduced, id));
     }
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
+    losses_check(p);
     charged += requests_check(p, &n_calls);
     reliable_check(p);
     assert(!p->is_held || p->state == PEER_CLOSING || router_is_holding(p->router));
@@ -412,9 +424,11 @@ static uint64_t groups_check(const struct router *r, uint64_t *queued)
 }
 
 /* What the slots of a user say is what its connections and groups have. */
-static void user_check(const struct user *u)
+static void user_check(const struct router *r, const struct user *u)
 {
-    uint64_t bytes = u->retained_bytes.used + u->will_bytes.used, groups = 0;
+    uint64_t bytes = accesses_memory(&r->accesses, u->uid) + u->retained_bytes.used +
+                     u->will_bytes.used,
+             groups = 0;
     uint64_t connections = 0, subscriptions = 0, topics = 0, requests = 0;
     uint32_t n = 0;
     const struct peer *p;
@@ -446,7 +460,7 @@ static void users_check(const struct router *r)
     uint32_t n = 0;
 
     DL_FOREACH (r->users.list, u) {
-        user_check(u);
+        user_check(r, u);
         bytes += u->bytes.used;
         n++;
     }
@@ -475,6 +489,24 @@ static void topics_check(const struct topics *ts)
     assert(n == ts->ids.n_used && n == ts->by_name.n);
 }
 
+/* What is there is allowed. Returns what all accesses are charged with. */
+static uint64_t rights_check(const struct router *r)
+{
+    const struct peer *p;
+    const struct user *u;
+    uint64_t bytes = 0;
+
+    DL_FOREACH (r->users.list, u) {
+        bytes += accesses_memory(&r->accesses, u->uid);
+    }
+    DL_FOREACH (r->peers, p) {
+        if (p->state == PEER_READY) {
+            peer_rights_check(p);
+        }
+    }
+    return bytes;
+}
+
 void router_check(const struct router *r)
 {
     uint64_t charged = 0, queued = 0, subscriptions = 0;
@@ -492,6 +524,7 @@ void router_check(const struct router *r)
     charged += presence_check(r);
     charged += keeper_check(r);
     charged += groups_check(r, &queued);
+    charged += rights_check(r);
     assert(charged == r->quota.used);
     users_check(r);
     assert(queued == r->counters.messages_queued_now);

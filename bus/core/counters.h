@@ -32,7 +32,8 @@
     X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
-    X(events_published, "messages", "that clients came and went")                                  \
+    X(denials, "", "times somebody had no right to what it asked for, or lost it")                 \
+    X(events_published, "messages", "of the router's own, as that clients came and went")          \
     X(wills_now, "messages", "kept now, of clients that are there and that wait after their end")  \
     X(wills_published, "messages", "after the ends of their clients")                              \
     X(wills_cancelled, "messages", "because their clients returned in time")                       \

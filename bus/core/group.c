@@ -209,17 +209,20 @@ static struct sub *face_new(struct group *g)
 {
     const struct sub_window w = {.queue = g->bounds};
     uint64_t memory = sizeof(struct sub) + filters_memory(g->text, g->filter_len);
+    uint32_t window;
     struct sub *s;
 
     if (!quota_add(&g->peer.quota, memory)) {
         return NULL;
     }
     s = calloc(1, sizeof(*s) + filters_tail(g->text, g->filter_len));
-    if (!s || (s->window = windows_get(&g->peer.windows, &w)) == WINDOW_NONE) {
+    window = s ? windows_get(&g->peer.windows, &w) : WINDOW_NONE;
+    if (window == WINDOW_NONE) {
         quota_release(&g->peer.quota, memory);
         free(s);
         return NULL;
     }
+    s->window = window & SUB_WINDOW_MAX;
     s->peer = &g->peer;
     s->policy = g->policy & 7;
     s->flags = g->flags & SUB_DESCRIPTORS;

@@ -23,7 +23,7 @@ struct topic;
 /* What waits for so long makes its client slow. */
 #define INSIDE_SLOW_NS UINT64_C(1000000000)
 
-/* A request that is in order. */
+/* A request that is in order, of somebody who may ask that. */
 struct inside_ask {
     struct peer *peer;
     struct topic *topic;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/judge.h"
 #include "core/state.h"
 #include "wire/topic.h"
 
@@ -204,7 +205,7 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
     }
     if (!quota_allows(&p->quota, sizeof(*k))) {
         *ret = BUS_STATUS_LIMIT;
-        return "client_bytes_max or total_bytes_max";
+        return bytes_refusal(p, sizeof(*k));
     }
     if (!sets_add(p, m)) {
         *ret = BUS_STATUS_NO_MEMORY;
@@ -260,6 +261,14 @@ unsigned keep_unwish(struct peer *p, uint32_t alias, struct topic *t)
     return n;
 }
 
+void keep_lose_wish(struct peer *p, uint32_t alias, struct topic *t)
+{
+    idset_remove(&p->wishes, alias);
+    charge_release(&p->charge, sizeof(*t->keep));
+    t->keep->n_wishes--;
+    keep_end_idle(t->keep);
+}
+
 /* ---- subscribing ---- */
 
 struct walk {
@@ -284,7 +293,7 @@ static bool walk_topic(const struct walk *w, struct keep *k)
 {
     struct topic *t = k->topic;
 
-    if (!filter_matches(w->filter, w->len, t->name, t->len)) {
+    if (!filter_matches(w->filter, w->len, t->name, t->len) || !topic_suits(t, w->sub)) {
         return false;
     }
     if (k->walk != k->router->keeper.n_walks) {
@@ -345,15 +354,20 @@ static const char *clear_topic(struct peer *p, const struct wire_clear *m, struc
     }
     *ret_status = BUS_STATUS_UNKNOWN_ALIAS;
     if (m->alias != 0) {
-        *ret = m->alias <= p->n_aliases_max ? p->aliases[m->alias - 1] : NULL;
-        return *ret ? NULL : "no topic is advertised under that alias";
+        *ret = alias_topic(p, m->alias);
+        if (!*ret) {
+            return "no topic is advertised under that alias";
+        }
+        *ret_status = BUS_STATUS_DENIED;
+        return peer_denied(p, POLICY_RETAIN, (struct text){(*ret)->name, (*ret)->len});
     }
     why = topic_refusal(m->topic, ret_status);
     if (why) {
         return why;
     }
+    *ret_status = BUS_STATUS_DENIED;
     *ret = topics_find(&p->router->topics, m->topic.data, m->topic.len);
-    return NULL;
+    return peer_denied(p, POLICY_RETAIN, m->topic);
 }
 
 void clear_handle(struct peer *p, const struct wire_clear *m)

@@ -83,8 +83,13 @@ enum {
     PEER_PARCEL = 8,
     PEER_PARCEL_2 = 9,
     PEER_COMES_BACK = 10,
-    PEER_LOST_BY = 15,
-    PEER_PLAIN = 16 /* and those behind it: core/handover.h */
+    PEER_USER = 11,
+    PEER_GROUP = 12,
+    PEER_GROUPS = 13,
+    PEER_LISTENER = 14,
+    PEER_LABEL = 15,
+    PEER_PLAIN = 16, /* and those behind it: core/handover.h */
+    PEER_LOST_BY = 42
 };
 
 enum { OUTPUT_PARCEL = 1, OUTPUT_BYTES = 2 };
@@ -150,7 +155,8 @@ enum {
     ALIAS_IS_TOLD = 7,
     ALIAS_TOLD = 8,
     ALIAS_IS_RELIABLE = 9,
-    ALIAS_IS_NOTED = 10
+    ALIAS_IS_NOTED = 10,
+    ALIAS_IS_MUTED = 11
 };
 
 enum { KEEP_TOPIC = 1, KEEP_MESSAGES = 2, KEEP_TTL_MS = 3 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/handover.h"
+#include "core/judge.h"
 #include "core/member.h"
 
 bool load_refuse(struct load *l, const char *why)
@@ -130,6 +131,7 @@ static bool load_router(struct load *l, const struct router_config *config, stru
     l->is_unresolved = record_get(rec, ROUTER_UNRESOLVED);
     l->on_new_topic = r->topics.on_new;
     r->topics.on_new = NULL;
+    r->is_loading = true;
     l->router = r;
     return true;
 }
@@ -325,6 +327,7 @@ static bool load_end(struct load *l, const struct router_config *config,
 {
     struct router *r = l->router;
     struct user_override *overrides;
+    struct judgement *j;
     const char *why;
 
     if (!overrides_copy(config->overrides, config->n_overrides, &overrides)) {
@@ -346,11 +349,20 @@ static bool load_end(struct load *l, const struct router_config *config,
     r->retry_ns = l->retry_ns;
     r->calls_unresolved = l->is_unresolved;
     why = load_check(r);
-    if (!why) {
-        r->config.sessions = l->sessions;
-        load_reliable_end(r);
+    if (why) {
+        return load_refuse(l, why);
     }
-    return !why || load_refuse(l, why);
+    /* all was allowed where it comes from; here the rules may be others */
+    j = judge_prepare(r, r->accesses.policy);
+    if (!j) {
+        return load_starve(l);
+    }
+    r->config.sessions = l->sessions;
+    load_reliable_end(r);
+    r->is_loading = false;
+    judge_commit(r, j);
+    router_reap(r, REAP_AT_ONCE);
+    return true;
 }
 
 /* What was built up to here is a router like any other, but for the references. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Other limits while the router runs: what is there already stays, what comes is judged anew. */
+/* Other limits and rules while the router runs. */
 #include <errno.h>
+#include <stdlib.h>
 #include <utlist.h>
+#include "core/judge.h"
 #include "core/member.h"
-#include "core/state.h"
 
 void limits_apply(struct router *r, const struct limits *l)
 {
@@ -34,8 +35,14 @@ int router_reconfigure(struct router *r, const struct router_settings *settings,
 {
     struct limits limits = settings->limits;
     struct user_override *overrides;
+    struct judgement *j;
 
     if (!overrides_copy(settings->overrides, settings->n_overrides, &overrides)) {
+        return -ENOMEM;
+    }
+    j = judge_prepare(r, settings->policy);
+    if (!j) {
+        free(overrides);
         return -ENOMEM;
     }
 
@@ -45,5 +52,8 @@ int router_reconfigure(struct router *r, const struct router_settings *settings,
     limits.publish_window_bytes = r->config.limits.publish_window_bytes;
     users_override(&r->users, overrides, settings->n_overrides);
     limits_apply(r, &limits);
+    arena_reset(&r->arena);
+    judge_commit(r, j);
+    router_reap(r, REAP_AT_ONCE);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <utlist.h>
 #include "core/envelope.h"
 #include "core/inside.h"
+#include "core/judge.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
 #include "wire/topic.h"
@@ -19,7 +20,7 @@ struct asked {
     struct message_parts parts;
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or router.refusal */
     unsigned n_fds;
     struct parcel *parcel; /* not owned */
 };
@@ -116,6 +117,12 @@ void request_end(struct request *r, enum bus_status status, const char *why)
     request_finish(r, status, why);
 }
 
+void request_withdraw(struct request *r)
+{
+    request_end_calls(r, BUS_STATUS_CANCELLED);
+    request_finish(r, BUS_STATUS_DENIED, "the right to ask for it was taken away");
+}
+
 static void request_on_timer(struct router *router, struct timer *t)
 {
     struct request *r = container_of(t, struct request, timer);
@@ -198,7 +205,7 @@ static struct request *request_alloc(struct peer *p, struct asked *a, uint32_t n
         return NULL;
     }
     if (!quota_allows(&p->quota, request_memory(a->topic, n_calls))) {
-        (void) asked_fail(a, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        (void) asked_fail(a, BUS_STATUS_LIMIT, bytes_refusal(p, request_memory(a->topic, n_calls)));
         return NULL;
     }
     r = calloc(1, sizeof(*r) + n_calls * sizeof(struct call));
@@ -474,6 +481,24 @@ static void request_refuse(struct peer *p, const struct asked *a)
     }
 }
 
+/* Whether the client has that right. */
+static bool ask_right(struct peer *p, struct asked *a, uint32_t verb, struct text topic)
+{
+    const char *why = peer_denied(p, verb, topic);
+
+    return !why || asked_fail(a, BUS_STATUS_DENIED, why);
+}
+
+/* With an alias the right was asked for when it was advertised. */
+static bool asked_rights(struct peer *p, struct asked *a)
+{
+    const struct text topic = {a->topic->name, a->topic->len};
+
+    return ((a->m.alias != 0 && !idset_has(&p->unasked, a->m.alias)) ||
+            ask_right(p, a, POLICY_REQUEST, topic)) &&
+           (a->n_fds == 0 || ask_right(p, a, POLICY_DESCRIPTORS, topic));
+}
+
 static bool topic_find_or_fail(struct peer *p, struct asked *a)
 {
     if ((a->m.alias != 0) == (a->m.topic.len != 0)) {
@@ -618,7 +643,7 @@ static void request_decoded(struct peer *p, struct asked *a, const struct frame 
                                       .flags = MESSAGE_UNCREDITED};
     if (a->status == BUS_STATUS_OK && topic_find_or_fail(p, a)) {
         a->parts.topic = a->topic;
-        if (asked_check(p, a, f)) {
+        if (asked_rights(p, a) && asked_check(p, a, f)) {
             if (topic_is_reserved(a->topic->name, a->topic->len)) {
                 request_ask_router(p, a, f);
                 goto out;
@@ -648,12 +673,16 @@ static bool number_check(struct peer *p, const struct wire_request *m)
 {
     struct wire_status status = {
         .verb = VERB_REQUEST, .call = m->call, .code = BUS_STATUS_INVALID_ARGUMENT};
+    const char *why;
 
     if (m->call == 0) {
         status.text = text_from("call");
     } else if (m->call > p->router->config.limits.requests_max) {
         status.code = BUS_STATUS_LIMIT;
         status.text = text_from("requests_max");
+    } else if ((why = slot_refusal(p, USER_SLOT_requests, 1))) {
+        status.code = BUS_STATUS_LIMIT;
+        status.text = text_from(why);
     } else if (m->call <= p->n_requests_max && p->requests[m->call - 1]) {
         status.code = BUS_STATUS_IN_USE;
         status.text = text_from("a request of that number is open");

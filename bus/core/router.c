@@ -8,12 +8,13 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/judge.h"
+#include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/topic.h"
 
-#define REFUSAL_TEXT "the router serves no more clients"
 #define POOL_CHUNKS 64u
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -71,6 +72,10 @@ int router_new(const struct router_config *config, struct router **ret)
     groups_init(&r->groups, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
+    r->topics.suits = sub_may_get;
+    accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
+    r->accesses.names = config->names;
+    r->accesses.names_userdata = config->names_userdata;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -95,6 +100,7 @@ struct router *router_free(struct router *r)
     groups_fini(r);
     users_fini(&r->users);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
+    accesses_fini(&r->accesses);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
     idpool_fini(&r->buffer_ids);
@@ -171,9 +177,14 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
         return NULL;
     }
     p->sender = s;
-    s->peer = p;
     p->router = r;
     p->info = *info;
+    p->info.subject = NULL; /* the access has it */
+    if (!access_begin(p, info->subject)) {
+        free(p);
+        return NULL;
+    }
+    s->peer = p;
     p->inline_max =
         info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
     p->output_max = r->config.limits.output_bytes_max;
@@ -190,18 +201,30 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     return p;
 }
 
+static enum router_verdict refuse_client(struct router *r, const struct peer_info *info,
+                                         const char *why)
+{
+    closed_note_refused(r, info, why);
+    r->counters.clients_refused++;
+    r->refused_client = why;
+    return ROUTER_FULL;
+}
+
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
                     struct peer **ret)
 {
     struct sender *s;
     struct peer *p;
+    struct user *u;
 
     r->now = *now;
     if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
         r->presence.n_due >= r->config.limits.clients_max) {
-        r->counters.clients_refused++;
-        closed_note_refused(r, info, REFUSAL_TEXT);
-        return ROUTER_FULL;
+        return refuse_client(r, info, "the router serves no more clients");
+    }
+    u = users_find(&r->users, info->uid);
+    if (u && user_refusal(r, u, USER_SLOT_connections)) {
+        return refuse_client(r, info, r->refusal);
     }
     s = sender_new(r, info);
     if (!s) {
@@ -221,9 +244,14 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     return ROUTER_OK;
 }
 
+const char *router_refusal_text(const struct router *r)
+{
+    return r->refused_client;
+}
+
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
 {
-    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT, text_from(REFUSAL_TEXT)};
+    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT, text_from(r->refused_client)};
     long n;
 
     if (cap < FRAME_PREFIX_BYTES) {
@@ -311,12 +339,15 @@ static void peer_free(struct peer *p)
     idset_fini(&p->known);
     idset_fini(&p->drained);
     idset_fini(&p->wishes);
+    idset_fini(&p->muted);
+    idset_fini(&p->unasked);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
     idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
+    access_end(p);
     peer_leave_user(p);
     sender_unref(p->sender);
     free(p);
@@ -423,11 +454,15 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
         return;
     }
+    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
+    p->sender->name_len = (uint8_t) m->client_name.len;
+    if (!access_greet(p)) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
     if (!presence_greet(p, m)) {
         return;
     }
-    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
-    p->sender->name_len = (uint8_t) m->client_name.len;
     p->sender->session = m->session;
     p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);
@@ -573,6 +608,9 @@ static void frame_handle_other(struct peer *p, const struct frame *f, struct par
     }
 }
 
+/* What a frame may need besides its own bytes, but for tables. */
+#define FRAME_ROOM 4096u
+
 static void frame_handle(struct peer *p, const struct frame *f)
 {
     struct parcel *parcel;
@@ -588,6 +626,9 @@ static void frame_handle(struct peer *p, const struct frame *f)
     }
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
+    if (UNLIKELY(!quota_allows(&p->quota, FRAME_ROOM + f->header_bytes + f->body_bytes))) {
+        (void) room_make(p, NULL, FRAME_ROOM + f->header_bytes + f->body_bytes);
+    }
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);
     } else {
@@ -709,6 +750,7 @@ struct peer *router_next_dirty(struct router *r)
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
     outq_consume(&p->out, bytes);
+    p->progress_ns = r->now.monotonic_ns;
     p->blocked_ns = p->out.bytes > 0 ? r->now.monotonic_ns : 0;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);

@@ -80,6 +80,13 @@ struct router_events {
     void (*quota)(void *userdata, const struct quota_event *e);
 };
 
+/* Who knows the names of users and groups (policy_needs_names()). */
+struct subject_ops {
+    /* Fills in user and group of that uid and gid, as far as they are known; the texts stay until
+     * the next call. Nothing of the router may be called from here. */
+    void (*name)(void *userdata, struct subject *s);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
@@ -92,7 +99,9 @@ struct router_config {
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
     void *sessions_userdata;
-    struct policy *policy;              /* a reference is taken; NULL: there are no rules */
+    struct policy *policy;           /* a reference is taken; NULL: there are no rules */
+    const struct subject_ops *names; /* static; NULL: names are known if peer_info has them */
+    void *names_userdata;
     const struct router_events *events; /* static; NULL: nobody wants to know */
     void *events_userdata;
     const struct router_controls *controls; /* static; NULL: nothing of that can be done */
@@ -107,13 +116,13 @@ struct peer_info {
     bool packets;   /* seqpacket: input arrives as packets, each a whole number of frames */
     void *userdata; /* peer_userdata() */
     /* Who it is to the rules; its uid and gid are those above, its name comes with HELLO. Copied.
-     * NULL: there is no more than these. */
+     * NULL: there is no more than these. Names that it does not have are asked for. */
     const struct subject *subject;
 };
 
 enum router_verdict {
     ROUTER_OK,
-    ROUTER_FULL, /* clients_max is reached */
+    ROUTER_FULL, /* clients_max is reached, or what its user may have */
 };
 
 /* 0 or -ENOMEM */
@@ -124,11 +133,13 @@ struct router *router_free(struct router *r);
 /* What can be changed while it runs. */
 struct router_settings {
     struct limits limits;                  /* the publish window stays: clients were told of it */
+    struct policy *policy;                 /* a reference is taken; NULL: there are no rules */
     const struct user_override *overrides; /* copied */
     size_t n_overrides;
 };
-/* In one step: what is there already stays, also above a limit, until it goes; what is new is
- * judged by these. 0, or -ENOMEM and nothing has changed. */
+/* In one step. What is there already stays above a limit until it goes; what is new is judged by
+ * these. What the policy does not allow any more ends now: docs/protocol.md, section 20. 0, or
+ * -ENOMEM and nothing has changed. */
 int router_reconfigure(struct router *r, const struct router_settings *settings,
                        const struct now *now);
 
@@ -138,6 +149,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 /* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
  * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
+/* The same in words. */
+const char *router_refusal_text(const struct router *r);
 /* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
 void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
 /* The link is gone, or will never be read or written again. What the peer owned may take some

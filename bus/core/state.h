@@ -3,8 +3,11 @@
 /* The objects that the verbs of the router work on: the router and its peers. Private to bus/core.
  */
 
+#include "core/accesses.h"
 #include "core/cargo.h"
 #include "core/closed.h"
+#include "core/denied.h"
+#include "core/exceeded.h"
 #include "core/group.h"
 #include "core/inside.h"
 #include "core/keep.h"
@@ -69,6 +72,10 @@ struct peer {
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
+    struct access *access;      /* what it may; NULL: it stands for a group */
+    struct idset muted;         /* aliases to which it may not publish */
+    struct idset unasked;       /* aliases to which it may send no requests */
+    uint32_t n_muted;
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
     struct idset drained;       /* numbers of subscriptions that drain, and may be over */
@@ -135,6 +142,9 @@ struct peer {
     uint64_t heard_ns;                   /* when something came from it last */
     uint64_t blocked_ns; /* since when its link has taken nothing of what is in out; 0: it does */
     uint64_t queued_messages, queued_bytes;
+    uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint64_t full_ns;     /* the time at which no room could be made for it */
+    uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
 struct router {
@@ -164,12 +174,18 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
+    struct accesses accesses;
+    bool is_loading;                   /* what comes from another router was allowed there */
+    uint32_t n_excesses;               /* that are due, of all users */
+    char refusal[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
+    const char *refused_client;        /* why: the text of router_refusal() */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */
     struct session_id *expected_ids;
     uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
+    struct denials denials;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
@@ -287,6 +303,9 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
 /* What waits, or does not any more. */
 static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
 {
+    if (s->peer->queued_messages == 0) {
+        s->peer->progress_ns = s->peer->router->now.monotonic_ns;
+    }
     s->peer->queued_messages += (uint64_t) messages;
     s->peer->queued_bytes += (uint64_t) bytes;
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;
@@ -371,6 +390,8 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
+/* Ends a subscription, without a word. */
+void subscription_end(struct sub *s);
 /* Ends a subscription, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);

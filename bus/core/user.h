@@ -11,6 +11,13 @@
 
 struct peer;
 
+/* What may be exceeded: a slot, or the bound of the router. */
+enum {
+    EXCESS_TOTAL = USER_SLOTS_COUNT,
+    EXCESSES_COUNT,
+    EXCESS_NONE = EXCESSES_COUNT,
+};
+
 /* The last time that a slot was exceeded: core/exceeded.h. */
 struct user_excess {
     uint64_t next_ns; /* before that nothing more is said about it */
@@ -35,7 +42,7 @@ struct user {
     struct quota groups; /* inside bytes: what the groups hold that it has begun */
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
-    struct user_excess excesses[USER_SLOTS_COUNT];
+    struct user_excess excesses[EXCESSES_COUNT];
 };
 
 struct users {

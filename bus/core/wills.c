@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include "core/state.h"
+#include "core/judge.h"
 #include "core/will.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -141,12 +141,18 @@ static void will_remove(struct peer *p, struct will *w)
     free(w);
 }
 
+void will_withdraw(struct peer *p, struct will *w)
+{
+    will_remove(p, w);
+}
+
 /* Of one that has ended. */
 static void will_free(struct router *r, struct will *w)
 {
     struct sender *s = w->sender;
 
     will_wake(r, w);
+    accesses_put(&r->accesses, w->access, &s->user->bytes);
     DL_DELETE(s->wills, w);
     DL_DELETE2(r->presence.wills, w, left_prev, left_next);
     r->counters.wills_now--;
@@ -226,6 +232,7 @@ static const char *will_check(struct peer *p, const struct wire_will *m, const s
 static const char *will_set(struct peer *p, const struct wire_will *m, const struct frame *f,
                             struct will *other, enum bus_status *ret)
 {
+    const char *why;
     struct will *w;
 
     if (!other && p->n_wills >= p->router->config.limits.wills_max) {
@@ -236,8 +243,9 @@ static const char *will_set(struct peer *p, const struct wire_will *m, const str
         return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     if (!charge_add(&p->charge, w->memory)) {
+        why = bytes_refusal(p, w->memory);
         free(w);
-        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refuse(ret, BUS_STATUS_LIMIT, why);
     }
     DL_APPEND(p->sender->wills, w);
     p->n_wills++;
@@ -253,6 +261,10 @@ void will_handle(struct peer *p, const struct wire_will *m, const struct frame *
     struct will *other = why ? NULL : will_find(p->sender, m->topic);
 
     if (!why && !(m->flags & WILL_CLEAR)) {
+        why = peer_denied(p, POLICY_PUBLISH, m->topic);
+        code = why ? BUS_STATUS_DENIED : BUS_STATUS_OK;
+    }
+    if (!why && !(m->flags & WILL_CLEAR)) {
         why = will_set(p, m, f, other, &code);
     }
     if (why) {
@@ -262,6 +274,11 @@ void will_handle(struct peer *p, const struct wire_will *m, const struct frame *
     } else if (other) {
         will_remove(p, other);
     }
+}
+
+void will_drop_left(struct router *r, struct will *w)
+{
+    will_free(r, w);
 }
 
 /* ---- the end of a client, and its return ---- */
@@ -289,6 +306,7 @@ static void will_leave(struct peer *p, struct will *w)
     w->payer = &p->user->bytes;
     quota_force(w->payer, w->memory); /* the same memory, so within the same bound */
     w->sender = sender_ref(p->sender);
+    w->access = access_ref(p->access);
     DL_APPEND2(r->presence.wills, w, left_prev, left_next);
 }
 
@@ -417,13 +435,19 @@ bool will_restore(struct peer *p, const struct wire_will *m, const struct frame 
 bool will_restore_left(struct router *r, struct sender *s, const struct wire_will *m,
                        const struct frame *f, const struct will_wait *wait)
 {
+    /* no more is known of who has gone: what it got as a member of a group it does not get here */
+    const struct subject subject = {.uid = s->uid, .gid = s->gid, .name = {s->name, s->name_len}};
     struct will *w = will_new(m, f);
     struct identity *i = NULL;
 
     if (w && wait->token.len > 0) {
         i = identity_of(r, s->uid, (struct text){s->name, s->name_len}, wait->token);
     }
-    if (!w || (wait->token.len > 0 && (!i || i->n_present > 0))) {
+    if (w) {
+        w->access = accesses_get(&r->accesses, &subject, &s->user->bytes);
+    }
+    if (!w || !w->access || (wait->token.len > 0 && (!i || i->n_present > 0))) {
+        accesses_put(&r->accesses, w ? w->access : NULL, &s->user->bytes);
         identity_unref(r, i);
         free(w);
         return false;

@@ -401,7 +401,7 @@ class LinkTests:
 
     def test_refusal_is_said_and_fails(self):
         err = self.pub("x", topic="$bus/forbidden", code=1)
-        self.assertIn("refused to publish to $bus/forbidden", err)
+        self.assertIn("not allowed to publish to $bus/forbidden: ", err)
 
     def test_line_that_is_too_long_names_its_number(self):
         sub = self.sub("-n", "2")

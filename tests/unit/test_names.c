@@ -97,6 +97,16 @@ static void test_after_forgetting_all_are_asked_for_again(void **state)
     assert_int_equal(service.n_users, 2);
 }
 
+static void test_a_subject_gets_both(void **state)
+{
+    struct subject s = {.uid = 7, .gid = 8};
+
+    (void) state;
+    names_fill(&names, &s);
+    assert_text(s.user, "user7");
+    assert_text(s.group, "group8");
+}
+
 static void test_those_used_last_are_known(void **state)
 {
     (void) state;
@@ -166,6 +176,7 @@ int main(void)
         CASE(what_has_no_name_is_asked_for_once_too),
         CASE(what_nobody_could_tell_is_asked_for_again_later),
         CASE(after_forgetting_all_are_asked_for_again),
+        CASE(a_subject_gets_both),
         CASE(those_used_last_are_known),
         CASE(the_system_knows_root),
         CASE(the_system_does_not_know_everybody),
