@@ -4,6 +4,7 @@
 #include "core/closed.h"
 #include "support/failmalloc.h"
 #include "support/inside.h"
+#include "support/sim_policy.h"
 
 #define ALL_OF ((struct inside_query){0})
 
@@ -24,6 +25,28 @@ static void test_only_the_routers_user_and_root_may_ask(void **state)
     w->s.uid = 0;
     c = world_join(w);
     assert_int_equal(inside_ask_for(w, c, BUS_INSIDE_CLIENTS, ALL_OF, NULL), 2);
+}
+
+static void test_rules_say_who_may_ask_for_what(void **state)
+{
+    static const struct policy_rule rules[] = {
+        {.verbs = POLICY_REQUEST, .by_uid = true, .uid = 1001, .topic = {"$bus/clients", 12}},
+        {.verbs = POLICY_REQUEST, .by_uid = true, .uid = 0, .topic = {"$bus/control/#", 14}}};
+    struct world *w = *state;
+    struct sim_client *c, *root;
+
+    sim_set_rules(&w->s, rules, ARRAY_LEN(rules));
+    w->s.uid = 1001;
+    c = world_join(w);
+    w->s.uid = 0;
+    root = world_join(w);
+    assert_int_equal(inside_ask_for(w, c, BUS_INSIDE_CLIENTS, ALL_OF, NULL), 2);
+    inside_send(w, c, "$bus/topics", NULL, 0, 0);
+    inside_send(w, c, "$bus/control/disconnect", NULL, 0, 0);
+    world_expect(w, c, "DONE DENIED 1\nDONE DENIED 1\n");
+    inside_send(w, root, "$bus/clients", NULL, 0, 0);
+    inside_send(w, root, "$bus/control/drain", NULL, 0, 0);
+    world_expect(w, root, "DONE DENIED 1\nDONE UNSUPPORTED 1\n");
 }
 
 static void test_what_is_wrong_is_refused(void **state)
@@ -238,6 +261,35 @@ static void test_reload_answers_what_came_of_it(void **state)
     assert_int_equal(calls.n_reloads, 3);
 }
 
+/* Other rules come into force while the request that has asked for that is being answered. */
+static int on_reload_rules(void *userdata, char *text, size_t size)
+{
+    static const struct policy_rule nothing = {
+        .verbs = POLICY_REQUEST, .by_uid = true, .uid = 4711, .topic = {"x", 1}};
+    struct control_calls *k = userdata;
+
+    (void) snprintf(text, size, "other rules");
+    sim_set_rules(&k->w->s, &nothing, 1);
+    return 0;
+}
+
+static void test_reload_takes_rights_from_who_has_asked(void **state)
+{
+    static const struct router_controls controls = {.reload = on_reload_rules};
+    struct world *w = *state;
+    struct sim_client *c = world_join(w);
+
+    world_subscribe(w, c, 0, &(struct world_sub){"a", BUS_POLICY_LATEST, .window = 1, .queue = 1});
+    controls_install(w);
+    w->s.config.controls = w->s.router->config.controls = &controls;
+    w->s.looks_away = true; /* the oracle's subscription ends */
+    inside_send(w, c, "$bus/control/reload", NULL, 0, 0);
+    world_expect(w, c, "STATUS DENIED SUBSCRIBE sub=1\nANSWER 1 0\n");
+    c->subs[0].used = false;
+    inside_send(w, c, "$bus/control/reload", NULL, 0, 0);
+    world_expect(w, c, "DONE DENIED 1\n");
+}
+
 static void test_drain_stops_as_a_signal_does(void **state)
 {
     struct world *w = *state;
@@ -408,6 +460,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WORLD_CASES(test_only_the_routers_user_and_root_may_ask),
+        WORLD_CASE(test_rules_say_who_may_ask_for_what),
         WORLD_CASE(test_what_is_wrong_is_refused),
         WORLD_CASE(test_nobody_else_can_serve_or_publish_there),
         WORLD_CASE(test_a_request_to_all_is_answered_by_one),
@@ -415,6 +468,7 @@ int main(void)
         WORLD_CASES(test_answers_that_are_not_read_wait_and_are_charged),
         cmocka_unit_test(test_requests_end_once_whatever_memory_fails),
         WORLD_CASE(test_reload_answers_what_came_of_it),
+        WORLD_CASE(test_reload_takes_rights_from_who_has_asked),
         WORLD_CASE(test_drain_stops_as_a_signal_does),
         WORLD_CASES(test_disconnect_ends_one_client),
         WORLD_CASE(test_one_who_has_not_greeted_can_be_disconnected),
