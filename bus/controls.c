@@ -1,6 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* What administrators ask of the process by requests to $bus/control/. */
+#include <stdio.h>
 #include "parts.h"
+
+static int on_reload(void *userdata, char *text, size_t size)
+{
+    struct broker *b = userdata;
+    struct failure f = {.text = ""};
+    int r = broker_reload(b, &f);
+
+    (void) snprintf(text, size, "%s",
+                    r < 0 ? f.text : "the configuration was read, and is in force");
+    return r;
+}
 
 static void on_drain(void *userdata)
 {
@@ -11,4 +23,4 @@ static void on_drain(void *userdata)
     }
 }
 
-const struct router_controls broker_controls = {.drain = on_drain};
+const struct router_controls broker_controls = {.reload = on_reload, .drain = on_drain};

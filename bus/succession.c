@@ -36,6 +36,7 @@ static void listeners_save(const struct estate *e, struct image *image)
         record_number(w, LISTENER_DEV, l->dev);
         record_number(w, LISTENER_INO, l->ino);
         record_bytes(w, LISTENER_NAME, l->name, strlen(l->name));
+        record_number(w, LISTENER_IS_GIVEN, l->is_given);
         record_end(w);
         (void) image_add_fds(image, &l->fd, 1);
         (void) image_add_fds(image, &l->lock_fd, l->lock_fd >= 0);
@@ -168,6 +169,7 @@ static int adopt_listener(struct succession *s, const struct record *rec,
     listener_adopt(l, &a, fd, lock_fd, record_get(rec, LISTENER_DEV),
                    record_get(rec, LISTENER_INO));
     memcpy(l->name, name.data, name.len);
+    l->is_given = record_get(rec, LISTENER_IS_GIVEN);
     return 0;
 }
 

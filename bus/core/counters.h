@@ -58,6 +58,8 @@
     X(replies_refused, "replies", "refused to servers")                                            \
     X(monitor_records, "records", "records given to monitors")                                     \
     X(monitor_records_lost, "records", "records dropped because a monitor was too slow")           \
+    X(config_reloads, "", "times the configuration was read anew, and swapped")                    \
+    X(config_reloads_failed, "", "times it had errors, and nothing was changed")                   \
     X(charged_bytes_now, "bytes", "memory held for clients now")
 
 struct counters {

@@ -200,10 +200,14 @@ static enum bus_status control_note(const struct inside_ask *a, enum inside_cont
 
 static void answer_controlled(const struct inside_ask *a, uint32_t error, const char *text)
 {
-    const struct inside_controlled m = {text_from(text)};
+    struct inside_controlled m = {text_from(text)};
     uint8_t body[TEXT_MAX + 1 + PB_NUMBER_MAX];
-    size_t n = inside_encode(&inside_controlled_layout, &m, body, sizeof(body));
+    size_t n;
 
+    while (!utf8_valid_printable(m.text.data, m.text.len)) {
+        m.text.len--; /* it may quote a file, and may have been cut */
+    }
+    n = inside_encode(&inside_controlled_layout, &m, body, sizeof(body));
     inside_answer(a, error, body, n);
 }
 

@@ -299,7 +299,8 @@ enum {
     LISTENER_HAS_LOCK = 2,
     LISTENER_DEV = 3,
     LISTENER_INO = 4,
-    LISTENER_NAME = 5
+    LISTENER_NAME = 5,
+    LISTENER_IS_GIVEN = 6
 };
 
 enum {

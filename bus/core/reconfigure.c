@@ -57,3 +57,12 @@ int router_reconfigure(struct router *r, const struct router_settings *settings,
     router_reap(r, REAP_AT_ONCE);
     return 0;
 }
+
+void router_count_reload(struct router *r, bool is_good)
+{
+    if (is_good) {
+        r->counters.config_reloads++;
+    } else {
+        r->counters.config_reloads_failed++;
+    }
+}

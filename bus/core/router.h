@@ -142,6 +142,8 @@ struct router_settings {
  * -ENOMEM and nothing has changed. */
 int router_reconfigure(struct router *r, const struct router_settings *settings,
                        const struct now *now);
+/* What is outside of the router has read a configuration: it counts how that went. */
+void router_count_reload(struct router *r, bool is_good);
 
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,

@@ -248,6 +248,18 @@ void listener_adopt(struct listener *l, const struct address *a, int fd, int loc
     *l = (struct listener){.address = *a, .fd = fd, .lock_fd = lock_fd, .dev = dev, .ino = ino};
 }
 
+void listener_given(struct listener *l, const struct address *a, int fd, const char *name)
+{
+    *l = (struct listener){.address = *a, .is_given = true, .fd = fd, .lock_fd = -1};
+    (void) snprintf(l->name, sizeof(l->name), "%s", name);
+}
+
+bool listener_is_at(const struct listener *l, const struct address *a)
+{
+    return l->address.type == a->type && l->address.abstract == a->abstract &&
+           strcmp(l->address.path, a->path) == 0;
+}
+
 void listener_own(struct listener *l)
 {
     if (l->lock_fd >= 0) {

@@ -179,6 +179,32 @@ class CommandLineTest(CtlTest):
                 router.terminate()
                 self.assertEqual(router.wait(PATIENCE), 0)
 
+    def test_reload(self):
+        with tempfile.TemporaryDirectory(prefix="bus-test-") as folder:
+            path, address = f"{folder}/bus.conf", f"seqpacket:{folder}/s"
+
+            def write(text):
+                with open(path, "w") as f:
+                    f.write(text)
+
+            write('queue_messages_default = 7;\n')
+            router = start_ready([ROUTER, "--config", path, "--listen", address, "--log-level", "error"], "--ready-fd",
+                                 stderr=subprocess.DEVNULL)
+            try:
+                self.assertIn("in force", self.ctl("-a", address, "reload")[0])
+                write('queue_messages_default = 7;\nnonsense = 1;\n')
+                _, err = self.ctl("-a", address, "reload", code=5)
+                self.assertRegex(err, rf"^bus-ctl: reload: {path}:2:")
+                result = json.loads(self.ctl("-a", address, "--json", "reload", code=5)[0])
+                self.assertEqual((result["status"], result["error"]), ("ok", 1))
+                write('rules = ({ allow = "all"; topic = "x"; });\n')
+                self.ctl("-a", address, "reload")
+                _, err = self.ctl("-a", address, "clients", code=4)  # root and the router's own user, too
+                self.assertIn("bus-ctl: clients: ", err)
+            finally:
+                router.terminate()
+                self.assertEqual(router.wait(PATIENCE), 0)
+
     def test_hostile_names_do_not_reach_the_terminal(self):
         sub = self.sub()
         self.pub("--retain", "x", topic="a\u202eb")

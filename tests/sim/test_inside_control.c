@@ -258,7 +258,11 @@ static void test_reload_answers_what_came_of_it(void **state)
     inside_send(w, c, "$bus/control/reload", NULL, 0, 0);
     world_expect(w, c, "ANSWER 1 0 error=1\n");
     assert_text_is(controlled().text, longest);
-    assert_int_equal(calls.n_reloads, 3);
+    calls.text = "cut in \xc3";
+    inside_send(w, c, "$bus/control/reload", NULL, 0, 0);
+    world_expect(w, c, "ANSWER 1 0 error=1\n");
+    assert_text_is(controlled().text, "cut in ");
+    assert_int_equal(calls.n_reloads, 4);
 }
 
 /* Other rules come into force while the request that has asked for that is being answered. */
