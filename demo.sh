@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-packages=(gcc cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler uthash-dev
+packages=(gcc cmake ninja-build pkg-config libuv1-dev libconfig-dev libprotobuf-c-dev protobuf-c-compiler uthash-dev
     libncurses-dev procps)
 build=${BUILD_ROOT:-build}/demo
 seconds=${DEMO_SECONDS:-10}
@@ -112,7 +112,7 @@ export BUS_ADDRESS=$dir/bus.sock
 mkfifo "$dir/ready"
 
 echo "== bus-router --listen $BUS_ADDRESS"
-bus-router --listen "$BUS_ADDRESS" --log-level warn --ready-fd 3 3> "$dir/ready" &
+bus-router --no-config --listen "$BUS_ADDRESS" --log-level warn --ready-fd 3 3> "$dir/ready" &
 router=$!
 wait_ready bus-router
 

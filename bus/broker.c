@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "activation.h"
+#include "audit.h"
 #include "base/clock.h"
 #include "base/macros.h"
 #include "io/closer.h"
@@ -40,6 +42,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->catch_up, NULL);
     uv_close((uv_handle_t *) &b->replace, NULL);
     uv_close((uv_handle_t *) &b->grace, NULL);
+    service_close(&b->service);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
     }
@@ -55,7 +58,7 @@ static void broker_stop_listening(struct broker *b)
     }
 }
 
-static void broker_send(struct broker *b)
+void broker_send(struct broker *b)
 {
     struct peer *p;
 
@@ -97,6 +100,7 @@ static void broker_stop(struct broker *b)
 
     log(LOG_INFO, LOG_ROUTER_STOPPING, log_number("clients", b->sessions.n));
     b->state = BROKER_DRAINING;
+    service_stopping(&b->service);
     roster_freeze(&b->roster); /* before the next router can read it */
     (void) uv_timer_stop(&b->grace);
     broker_stop_listening(b);
@@ -107,29 +111,23 @@ static void broker_stop(struct broker *b)
     }
 }
 
-/* It connects like any client, and asks. */
-static void broker_start_successor(struct broker *b)
-{
-    int r = b->state != BROKER_SERVING ? -ECANCELED
-            : *b->program              ? successor_start(b->program, b->options->successor)
-                                       : -ENOENT;
-
-    if (r < 0) {
-        log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("program", b->program),
-            log_text("error", strerror(-r)));
-    }
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct broker *b = handle->data;
+    struct failure f;
 
     log(LOG_INFO, LOG_ROUTER_SIGNAL, log_text("signal", strsignal(number)));
     if (number == SIGUSR2) {
         broker_start_successor(b);
         return;
     }
-    if (number == SIGHUP || b->state == BROKER_CLOSING) {
+    if (number == SIGHUP) {
+        if (b->state == BROKER_SERVING) {
+            (void) broker_reload(b, &f); /* it says by itself how that went */
+        }
+        return;
+    }
+    if (b->state == BROKER_CLOSING) {
         return;
     }
     if (b->state == BROKER_SERVING) {
@@ -137,41 +135,6 @@ static void on_signal(uv_signal_t *handle, int number)
     } else {
         broker_cut_off(b);
     }
-}
-
-/* ---- being replaced ---- */
-
-/* Nothing of the loop is running now: what links have read is handled or kept. Who asked has had
- * its answer, and is no client. */
-static void on_replace(uv_timer_t *handle)
-{
-    struct broker *b = container_of(handle, struct broker, replace);
-    const struct estate estate = {b->router, &b->sessions, b->listeners, b->n_listeners};
-    uint64_t begin_ns = clock_monotonic_ns();
-    struct now now = now_read();
-    struct failure f;
-    struct peer *who;
-    struct parcel *parcel = router_take_replacement(b->router, &who);
-    int r;
-
-    if (!parcel) {
-        return;
-    }
-    if (who) {
-        session_drop(who);
-    }
-    broker_send(b);
-    router_settle(b->router, &now);
-    broker_send(b);
-    log(LOG_INFO, LOG_ROUTER_REPLACING, log_number("clients", b->sessions.n));
-    r = estate_hand_over(&estate, parcel->fds[0], b->options->replace_timeout_ms, &f);
-    if (r == 0) {
-        log(LOG_INFO, LOG_ROUTER_REPLACED,
-            log_number("paused_us", (clock_monotonic_ns() - begin_ns) / 1000));
-        _exit(EXIT_CODE_OK); /* every file, lock and link is another's now */
-    }
-    log(LOG_WARN, LOG_ROUTER_REPLACING, log_text("failed", f.text));
-    parcel_unref(parcel);
 }
 
 /* ---- serving ---- */
@@ -232,7 +195,7 @@ static void on_flush(struct loop *loop)
 
     broker_send(b);
     if (b->state == BROKER_SERVING && router_is_to_be_replaced(b->router)) {
-        (void) uv_timer_start(&b->replace, on_replace, 0, 0);
+        (void) uv_timer_start(&b->replace, broker_hand_over, 0, 0);
     }
     if (b->state == BROKER_DRAINING && router_is_drained(b->router)) {
         broker_say_goodbye(b);
@@ -253,11 +216,11 @@ static void on_session_closed(struct sessions *all)
     }
 }
 
-static void on_accept(struct acceptor *a, int *take_fd, int sock_type)
+static void on_accept(struct acceptor *a, const struct listener *l, int *take_fd)
 {
     struct broker *b = container_of(a, struct broker, acceptor);
 
-    session_open(&b->sessions, take_fd, sock_type == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS);
+    session_open(&b->sessions, l, take_fd);
 }
 
 static void on_accept_paused(struct acceptor *a, int error)
@@ -313,32 +276,48 @@ static int inspect(int fd, struct descriptor_info *ret)
     return r;
 }
 
-static struct router_config broker_config(const struct broker *b)
+static struct router_config broker_config(const struct broker *b,
+                                          const struct router_settings *settings)
 {
     static const struct descriptor_ops descriptors = {inspect, descriptor_read};
+    static const struct subject_ops names = {names_fill};
 
     return (struct router_config){
         .sessions = &roster_ops,
         .sessions_userdata = (void *) (uintptr_t) &b->roster,
-        .limits = b->options->limits,
+        .limits = settings->limits,
+        .policy = settings->policy,
+        .overrides = settings->overrides,
+        .n_overrides = settings->n_overrides,
         .epoch = clock_realtime_ns(),
         .hash_seed = random_number(),
         .owner_uid = geteuid(),
         .version = BUS_VERSION,
         .descriptors = &descriptors,
+        .events = &audit_events,
+        .names = &names,
+        .names_userdata = (void *) (uintptr_t) &b->names,
     };
 }
 
 int broker_open_router(struct broker *b, struct succession *from, struct failure *f)
 {
-    const struct router_config config = broker_config(b);
-    int r;
+    struct router_settings settings = {.policy = NULL};
+    struct router_config config;
+    int r = broker_settings(b->options, &settings);
 
-    if (from) {
-        return succession_load(from, &config, &b->router, f);
+    if (r < 0) {
+        return failure_set(f, r, "the rules: %s", strerror(-r));
     }
-    r = router_new(&config, &b->router);
-    return r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
+    config = broker_config(b, &settings);
+    if (from) {
+        r = succession_load(from, &config, &b->router, f);
+    } else {
+        r = router_new(&config, &b->router);
+        r = r < 0 ? failure_set(f, r, "cannot start: %s", strerror(-r)) : 0;
+    }
+    policy_unref(settings.policy);
+    return r;
 }
 
 /* After the first handle was made, only broker_run() and broker_free() can take it back. */
@@ -371,6 +350,7 @@ int broker_open_loop(struct broker *b)
         .router = b->router,
         .on_closed = on_session_closed,
     };
+    service_open(&b->service, &b->uv, &b->sessions);
     return 0;
 }
 
@@ -395,8 +375,7 @@ int broker_listen(struct broker *b, struct failure *f)
         if (r < 0) {
             return r;
         }
-        r = acceptor_add(&b->acceptor, l->fd,
-                         l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET);
+        r = acceptor_add(&b->acceptor, l);
         if (r < 0) {
             return failure_set(f, r, "cannot wait for connections: %s", strerror(-r));
         }
@@ -404,20 +383,43 @@ int broker_listen(struct broker *b, struct failure *f)
     return 0;
 }
 
+int broker_next_listener(struct broker *b, const struct address *a, struct listener **ret,
+                         struct failure *f)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < b->n_listeners; i++) {
+        if (listener_is_at(&b->listeners[i], a)) {
+            return 0;
+        }
+    }
+    if (b->n_listeners == ARRAY_LEN(b->listeners)) {
+        return failure_set(f, -EINVAL,
+                           "at most %d addresses can be listened at, those of sockets "
+                           "that were given included",
+                           ACCEPTOR_SOCKETS_MAX);
+    }
+    *ret = &b->listeners[b->n_listeners];
+    return 0;
+}
+
 /* All addresses are claimed before the first client can connect to any of them. */
 static int broker_open_listeners(struct broker *b, struct failure *f)
 {
     const struct options *o = b->options;
-    int r;
+    int r = activation_take(b->listeners, &b->n_listeners, f);
 
-    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
-        r = listener_open(&b->listeners[b->n_listeners], &o->addresses[b->n_listeners], &o->access,
-                          f);
-        if (r < 0) {
-            return r;
+    for (size_t i = 0; r == 0 && i < o->n_listens; i++) {
+        const struct listen_option *wanted = &o->listens[i];
+        struct listener *l;
+
+        r = broker_next_listener(b, &wanted->address, &l, f);
+        if (r == 0 && l) {
+            r = listener_open(l, &wanted->address, &wanted->access, f);
+            memcpy(l->name, wanted->name, sizeof(l->name));
+            b->n_listeners += r == 0;
         }
     }
-    return broker_listen(b, f);
+    return r < 0 ? r : broker_listen(b, f);
 }
 
 void broker_say_ready(struct broker *b)
@@ -426,8 +428,11 @@ void broker_say_ready(struct broker *b)
     int fd = b->options->ready_fd;
 
     for (size_t i = 0; i < b->n_listeners; i++) {
-        address_format(&b->listeners[i].address, address, sizeof(address));
-        log(LOG_INFO, LOG_ROUTER_LISTENING, log_text("address", address));
+        const struct listener *l = &b->listeners[i];
+
+        address_format(&l->address, address, sizeof(address));
+        log(LOG_INFO, LOG_ROUTER_LISTENING, log_text("address", address), log_text("name", l->name),
+            log_text("given", l->is_given ? "yes" : "no"));
     }
     log(LOG_INFO, LOG_ROUTER_STARTED, log_number("pid", (uint64_t) getpid()),
         log_text("version", BUS_VERSION));
@@ -437,6 +442,7 @@ void broker_say_ready(struct broker *b)
         }
         (void) close(fd);
     }
+    service_ready(&b->service, b->options->replace);
 }
 
 /* The file beside the first socket that is one: its lock is this router's. */
@@ -506,8 +512,9 @@ int broker_new(const struct options *o, struct broker **ret, struct failure *fai
     if (!b) {
         return failure_set(failure, -ENOMEM, "out of memory");
     }
-    b->options = o;
+    b->options = b->started = o;
     b->deadline_ns = UINT64_MAX;
+    names_init(&b->names, names_ask_user, names_ask_group);
     if (!program_path(b->program, sizeof(b->program))) {
         *b->program = '\0';
     }
@@ -570,7 +577,9 @@ struct broker *broker_free(struct broker *b)
     }
     closer_abandon();
     (void) router_free(b->router);
+    names_fini(&b->names);
     roster_fini(&b->roster);
+    broker_forget_options(b);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */
     }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "activation.h"
 #include "parts.h"
 
 /* What was another router's, until it is this one's. */
@@ -33,9 +34,7 @@ static _Noreturn void inheritance_give_up(struct broker *b, const struct inherit
 static bool inheritance_take(struct inheritance *in, const struct address *a, struct listener *ret)
 {
     for (size_t i = 0; i < in->n_old; i++) {
-        const struct address *old = &in->old[i].address;
-
-        if (old->type == a->type && old->abstract == a->abstract && !strcmp(old->path, a->path)) {
+        if (listener_is_at(&in->old[i], a)) {
             *ret = in->old[i];
             in->old[i] = in->old[--in->n_old];
             return true;
@@ -44,21 +43,41 @@ static bool inheritance_take(struct inheritance *in, const struct address *a, st
     return false;
 }
 
+/* Those that were given to the first router, whoever that was, are in nobody's arguments. */
+static void inheritance_take_given(struct broker *b, struct inheritance *in)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < in->n_old; i++) {
+        if (in->old[i].is_given) {
+            b->listeners[b->n_listeners++] = in->old[i];
+        } else {
+            in->old[n++] = in->old[i];
+        }
+    }
+    in->n_old = n;
+}
+
 static int inheritance_listeners(struct broker *b, struct inheritance *in, struct failure *f)
 {
     const struct options *o = b->options;
+    struct listener *l;
 
-    for (; b->n_listeners < o->n_addresses; b->n_listeners++) {
-        struct listener *l = &b->listeners[b->n_listeners];
-        const struct address *a = &o->addresses[b->n_listeners];
-        int r = 0;
+    inheritance_take_given(b, in);
+    for (size_t i = 0; i < o->n_listens; i++) {
+        const struct listen_option *wanted = &o->listens[i];
+        int r = broker_next_listener(b, &wanted->address, &l, f);
 
-        if (!inheritance_take(in, a, l)) {
-            r = listener_open(l, a, &o->access, f);
+        if (r == 0 && l && !inheritance_take(in, &wanted->address, l)) {
+            r = listener_open(l, &wanted->address, &wanted->access, f);
             in->is_ours[b->n_listeners] = r == 0;
         }
         if (r < 0) {
             return r;
+        }
+        if (l) {
+            memcpy(l->name, wanted->name, sizeof(l->name));
+            b->n_listeners++;
         }
     }
     return 0;
@@ -93,7 +112,13 @@ int broker_inherit(struct broker *b, struct failure *f)
     if (!in) {
         return failure_set(f, -ENOMEM, "out of memory");
     }
-    r = succession_begin(&in->from, &b->options->addresses[0], f);
+    if (activation_is_there()) {
+        free(in);
+        return failure_set(f, -EINVAL,
+                           "there are sockets of a service manager, which has started this router "
+                           "anew; start it without --replace");
+    }
+    r = succession_begin(&in->from, &b->options->listens[0].address, f);
     r = r < 0 ? r : broker_open_router(b, &in->from, f);
     if (r == 0 && broker_open_loop(b) < 0) {
         r = failure_set(f, -ENOMEM, "cannot start: out of memory");

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include "base/clock.h"
 #include "base/macros.h"
+#include "journal.h"
 
 /* Not more than PIPE_BUF, so that a pipe takes a line whole or not at all. */
 #define LINE_BYTES 1024
@@ -31,13 +34,16 @@ struct bucket {
 
 static struct {
     int fd;
-    int own_fd; /* fd if it was opened here, else -1 */
+    int own_fd;             /* fd if it was opened here, else -1 */
+    struct journal journal; /* closed if fd does not lead there */
     enum log_level level;
     struct bucket buckets[LOG_EVENTS_COUNT];
     uint64_t n_dropped;
-} sink = {.fd = -1, .own_fd = -1};
+} sink = {.fd = -1, .own_fd = -1, .journal = {.fd = -1}};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
+/* of syslog(3) */
+static const unsigned priorities[] = {3, 4, 6, 7};
 
 static const struct {
     const char *name;
@@ -130,7 +136,7 @@ static void line_put_time(struct line *l)
 /* ---- the descriptor ---- */
 
 /* A pipe that nobody reads, or a terminal that is stopped, must not stop the router: only a
- * descriptor that says it is writable is written to. */
+ * descriptor that says it is writable is written to, and a socket is told not to wait. */
 static bool sink_write(const char *text, size_t len)
 {
     struct pollfd p = {.fd = sink.fd, .events = POLLOUT};
@@ -139,23 +145,56 @@ static bool sink_write(const char *text, size_t len)
     if (sink.fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)) {
         return false;
     }
-    n = write(sink.fd, text, len);
+    n = send(sink.fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == ENOTSOCK) {
+        n = write(sink.fd, text, len);
+    }
     return n == (ssize_t) len;
+}
+
+static void line_put_event(struct line *l, enum log_event event, const struct log_field *fields)
+{
+    line_put_text(l, events[event].name);
+    for (const struct log_field *f = fields; f->key; f++) {
+        line_put_field(l, f);
+    }
+}
+
+/* The journal has its own time, and the level is a field. */
+static bool emit_fields(enum log_level level, enum log_event event, const struct log_field *fields)
+{
+    struct line l = {.len = 0};
+
+    if (sink.journal.fd < 0) {
+        return false;
+    }
+    line_put_event(&l, event, fields);
+    l.text[l.len] = '\0';
+    return journal_put(&sink.journal, priorities[level], l.text, events[event].name, fields);
+}
+
+/* If it leads to the journal all the same, that takes the level from the front of the line. */
+static bool emit_line(enum log_level level, enum log_event event, const struct log_field *fields)
+{
+    struct line l = {.len = 0};
+    char priority[8];
+
+    if (sink.journal.fd >= 0) {
+        (void) snprintf(priority, sizeof(priority), "<%u>", priorities[level]);
+        line_put_text(&l, priority);
+    } else {
+        line_put_time(&l);
+        line_put_text(&l, level_names[level]);
+        line_put(&l, " ", 1);
+    }
+    line_put_event(&l, event, fields);
+    l.text[l.len++] = '\n';
+    return sink_write(l.text, l.len);
 }
 
 static void emit(enum log_level level, enum log_event event, const struct log_field *fields)
 {
-    struct line l = {.len = 0};
-
-    line_put_time(&l);
-    line_put_text(&l, level_names[level]);
-    line_put(&l, " ", 1);
-    line_put_text(&l, events[event].name);
-    for (const struct log_field *f = fields; f->key; f++) {
-        line_put_field(&l, f);
-    }
-    l.text[l.len++] = '\n';
-    if (!sink_write(l.text, l.len)) {
+    if (!emit_fields(level, event, fields) && !emit_line(level, event, fields)) {
         sink.n_dropped++;
     }
 }
@@ -255,6 +294,11 @@ static int reopen_nonblocking(int fd)
 
 void log_open(int fd, enum log_level level)
 {
+    log_open_with(fd, level, getenv("JOURNAL_STREAM"), JOURNAL_SOCKET);
+}
+
+void log_open_with(int fd, enum log_level level, const char *stream, const char *journal)
+{
     memset(&sink, 0, sizeof(sink));
     for (size_t i = 0; i < LOG_EVENTS_COUNT; i++) {
         sink.buckets[i].saved_ns = BUCKET_NS;
@@ -262,6 +306,15 @@ void log_open(int fd, enum log_level level)
     sink.level = level;
     sink.own_fd = fd >= 0 ? reopen_nonblocking(fd) : -1;
     sink.fd = sink.own_fd >= 0 ? sink.own_fd : fd;
+    sink.journal.fd = -1;
+    if (journal_is_behind(fd, stream)) {
+        journal_open(&sink.journal, journal);
+    }
+}
+
+void log_set_level(enum log_level level)
+{
+    sink.level = level;
 }
 
 void log_close(void)
@@ -270,4 +323,5 @@ void log_close(void)
         (void) close(sink.own_fd);
     }
     sink.fd = sink.own_fd = -1;
+    journal_close(&sink.journal);
 }

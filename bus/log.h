@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* The log of the router: lines `time level event key=value …` on one descriptor. Owned by the
- * process, one sink. Values are quoted where that is needed, so that no name a client chooses can
- * look like another line or field. Writing never waits and never fails: what the descriptor does
- * not take is counted and said later. */
+/* The log of the router: lines `time level event key=value …` on one descriptor; if that leads to
+ * the journal of systemd, entries with fields there. Owned by the process, one sink. Values are
+ * quoted where that is needed, so that no name a client chooses can look like another line or
+ * field. Writing never waits and never fails: what the descriptor does not take is counted and said
+ * later. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,11 +25,15 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(CLIENT_CONNECTED, "client.connected", true)                                                  \
     X(CLIENT_REFUSED, "client.refused", true)                                                      \
     X(CLIENT_CLOSED, "client.closed", true)                                                        \
+    X(ACCESS_DENIED, "access.denied", true)                                                        \
     X(ACCEPT_PAUSED, "accept.paused", true)                                                        \
     X(ACCEPT_RESUMED, "accept.resumed", true)                                                      \
     X(SESSIONS_EXPECTED, "sessions.expected", false)                                               \
     X(SESSIONS_BACK, "sessions.back", false)                                                       \
     X(SESSIONS_FILE, "sessions.file", false)                                                       \
+    X(CONFIG_LOADED, "config.loaded", false)                                                       \
+    X(CONFIG_REJECTED, "config.rejected", false)                                                   \
+    X(CONFIG_PENDING, "config.pending", false)                                                     \
     X(LOG_DROPPED, "log.dropped", false)
 
 #define LOG_BURST 10u
@@ -59,7 +64,10 @@ static inline struct log_field log_number(const char *key, uint64_t number)
 
 /* Logs to that descriptor (-1: nowhere), which stays the caller's. */
 void log_open(int fd, enum log_level level);
+/* The same with $JOURNAL_STREAM (NULL: none) and the path of the journal's socket. */
+void log_open_with(int fd, enum log_level level, const char *stream, const char *journal);
 void log_close(void);
+void log_set_level(enum log_level level);
 
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, enum log_event event, const struct log_field *fields);

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include "base/macros.h"
 #include "broker.h"
+#include "explain.h"
 #include "log.h"
 
 /* Without this a socket could get the number of a closed stdin, stdout or stderr, and the log would
@@ -32,23 +33,52 @@ static int serve(const struct options *o)
     return EXIT_CODE_OK;
 }
 
+/* What was asked for instead of serving. */
+static int answer(const struct options *o, struct report *report)
+{
+    switch (o->action) {
+    case OPTIONS_PRINT:
+        options_print(o, stdout);
+        break;
+    case OPTIONS_CHECK:
+        for (size_t i = 0; i < o->n_files; i++) {
+            (void) printf("%s: ok\n", o->files[i]);
+        }
+        if (o->n_files == 0) {
+            (void) puts("no configuration file: ok");
+        }
+        break;
+    case OPTIONS_EXPLAIN:
+        return explain(o, stdout, report);
+    case OPTIONS_SERVE:
+    case OPTIONS_RELOAD:
+        break;
+    }
+    return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILED;
+}
+
 int main(int argc, char **argv)
 {
-    struct options o;
+    struct report report = {.out = stderr};
     int code = EXIT_CODE_USAGE;
+    struct options o;
+    int r;
 
     fill_standard_descriptors();
-    switch ((enum options_verdict) options_parse(&o, argc, argv, stdout, stderr)) {
-    case OPTIONS_RUN:
+    r = options_parse(&o, argc, argv, stdout, &report);
+    if (r < 0) {
+        (void) fputs("bus-router: out of memory\n", stderr);
+        code = EXIT_CODE_FAILED;
+    } else if (r == OPTIONS_RUN && o.action != OPTIONS_SERVE) {
+        code = answer(&o, &report);
+    } else if (r == OPTIONS_RUN) {
         log_open(STDERR_FILENO, (enum log_level) o.log_level);
         code = serve(&o);
         log_close();
-        break;
-    case OPTIONS_DONE:
+    } else if (r == OPTIONS_DONE) {
         code = EXIT_CODE_OK;
-        break;
-    case OPTIONS_USAGE:
-        break;
+    } else if (r == OPTIONS_INVALID) {
+        code = EXIT_CODE_FAILED;
     }
     options_fini(&o);
     return code;

@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "base/sock.h"
 #include "core/kinds.h"
+#include "identity.h"
 #include "log.h"
 
 /* Frames and deliveries that one client may cause before it is the next one's turn. */
@@ -236,14 +237,15 @@ static void log_refused(const struct creds *creds, const char *reason)
 
 /* 0, ROUTER_FULL, or a negative errno; then nothing is left behind. */
 static int session_start(struct session *s, int *take_fd, enum link_kind kind,
-                         const struct creds *creds)
+                         const struct identity *who)
 {
     const struct peer_info info = {
-        .uid = creds->uid,
-        .gid = creds->gid,
-        .pid = (uint32_t) creds->pid,
+        .uid = who->creds.uid,
+        .gid = who->creds.gid,
+        .pid = (uint32_t) who->creds.pid,
         .packets = kind == LINK_PACKETS,
         .userdata = s,
+        .subject = &who->subject,
     };
     struct now now = now_read();
     int r = router_add_peer(s->all->router, &info, &now, &s->peer);
@@ -267,34 +269,47 @@ static void say_full(struct sessions *all, int fd)
     (void) send(fd, goodbye, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void session_open(struct sessions *all, int *take_fd, enum link_kind kind)
+static void session_begin(struct sessions *all, const struct identity *who, enum link_kind kind,
+                          int *take_fd)
 {
     const int sndbuf_bytes = SESSION_SNDBUF_BYTES;
     AUTO_FREE struct session *s = calloc(1, sizeof(*s));
-    struct creds creds = {0};
     int r;
 
-    r = sock_peer_creds(*take_fd, &creds);
-    if (r < 0 || !s) {
-        log_refused(&creds, s ? strerror(-r) : "no_memory");
+    if (!s) {
+        log_refused(&who->creds, "no_memory");
         return;
     }
     (void) setsockopt(*take_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof(sndbuf_bytes));
     s->all = all;
-    r = session_start(s, take_fd, kind, &creds);
+    r = session_start(s, take_fd, kind, who);
     if (r == ROUTER_FULL) {
         say_full(all, *take_fd);
     }
     if (r != 0) {
-        log_refused(&creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
+        log_refused(&who->creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
         return;
     }
     log(LOG_DEBUG, LOG_CLIENT_CONNECTED, log_number("id", peer_connection_id(s->peer)),
-        log_number("uid", creds.uid), log_number("pid", (uint64_t) creds.pid),
+        log_number("uid", who->creds.uid), log_number("pid", (uint64_t) who->creds.pid),
         log_text("link", kind == LINK_PACKETS ? "seqpacket" : "stream"));
     DL_APPEND(all->head, s);
     all->n++;
     TAKE(s);
+}
+
+void session_open(struct sessions *all, const struct listener *l, int *take_fd)
+{
+    enum link_kind kind = listener_sock_type(l) == SOCK_STREAM ? LINK_STREAM : LINK_PACKETS;
+    struct identity who;
+    int r = identity_read(&who, *take_fd, l);
+
+    if (r < 0) {
+        log_refused(&who.creds, strerror(-r));
+    } else {
+        session_begin(all, &who, kind, take_fd);
+    }
+    identity_fini(&who);
 }
 
 void session_flush(struct peer *p)

@@ -8,6 +8,7 @@
 #include "core/image.h"
 #include "core/router.h"
 #include "io/link.h"
+#include "io/listener.h"
 
 struct session;
 
@@ -20,8 +21,9 @@ struct sessions {
     void (*on_closed)(struct sessions *all); /* one less */
 };
 
-/* Serves a new connection; takes the descriptor (*take_fd = -1) or leaves it to be closed. */
-void session_open(struct sessions *all, int *take_fd, enum link_kind kind);
+/* Serves a new connection to that listener; takes the descriptor (*take_fd = -1) or leaves it to be
+ * closed. */
+void session_open(struct sessions *all, const struct listener *l, int *take_fd);
 
 /* Sends the output of a peer that is dirty, and ends the session if that was its last. */
 void session_flush(struct peer *p);

@@ -35,6 +35,8 @@ static void listeners_save(const struct estate *e, struct image *image)
         record_number(w, LISTENER_HAS_LOCK, l->lock_fd >= 0);
         record_number(w, LISTENER_DEV, l->dev);
         record_number(w, LISTENER_INO, l->ino);
+        record_bytes(w, LISTENER_NAME, l->name, strlen(l->name));
+        record_number(w, LISTENER_IS_GIVEN, l->is_given);
         record_end(w);
         (void) image_add_fds(image, &l->fd, 1);
         (void) image_add_fds(image, &l->lock_fd, l->lock_fd >= 0);
@@ -146,12 +148,15 @@ static int adopt_listener(struct succession *s, const struct record *rec,
                           struct listener *listeners, size_t *n)
 {
     struct text text = record_text(rec, LISTENER_ADDRESS);
+    struct text name = record_text(rec, LISTENER_NAME);
     char address[ADDRESS_PATH_MAX + 16];
+    struct listener *l;
     struct address a;
     int fd = take_next(s);
     int lock_fd = record_get(rec, LISTENER_HAS_LOCK) ? take_next(s) : -1;
 
-    if (text.len >= sizeof(address) || *n == ACCEPTOR_SOCKETS_MAX || fd < 0 ||
+    if (text.len >= sizeof(address) || name.len >= LISTENER_NAME_BYTES ||
+        *n == ACCEPTOR_SOCKETS_MAX || fd < 0 ||
         (record_get(rec, LISTENER_HAS_LOCK) && lock_fd < 0)) {
         return -EINVAL;
     }
@@ -160,8 +165,11 @@ static int adopt_listener(struct succession *s, const struct record *rec,
     if (address_parse(address, &a) < 0) {
         return -EINVAL;
     }
-    listener_adopt(&listeners[(*n)++], &a, fd, lock_fd, record_get(rec, LISTENER_DEV),
+    l = &listeners[(*n)++];
+    listener_adopt(l, &a, fd, lock_fd, record_get(rec, LISTENER_DEV),
                    record_get(rec, LISTENER_INO));
+    memcpy(l->name, name.data, name.len);
+    l->is_given = record_get(rec, LISTENER_IS_GIVEN);
     return 0;
 }
 

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(gcc g++ cmake ninja-build pkg-config libuv1-dev libprotobuf-c-dev protobuf-c-compiler uthash-dev
+packages=(gcc g++ cmake ninja-build pkg-config libuv1-dev libconfig-dev libprotobuf-c-dev protobuf-c-compiler uthash-dev
     libcmocka-dev libncurses-dev clang clang-format python3 procps)
 root=${BUILD_ROOT:-build}
 jobs=$(nproc)

@@ -206,7 +206,9 @@ static void say_failure(const struct state *s, const struct bus_reply *reply, in
     if (reply->status == BUS_STATUS_DISCONNECTED || (s->settings->quiet && code != TOOL_FAILURE)) {
         return; /* disconnected: on_closed says it */
     }
-    if (*reply->text && strcmp(reply->text, text) != 0) {
+    if (reply->status == BUS_STATUS_DENIED) {
+        tool_say_refused("ask", s->settings->topic, reply->status, reply->text);
+    } else if (*reply->text && strcmp(reply->text, text) != 0) {
         tool_error("%s: %s: %s", s->settings->topic, text, reply->text);
     } else {
         tool_error("%s: %s", s->settings->topic, text);

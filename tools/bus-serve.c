@@ -114,8 +114,7 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
         }
         return;
     }
-    tool_error("the router refused to let %s be served: %s%s%s", bus_sub_filter(sub),
-               bus_status_text(status), *text ? ": " : "", text);
+    tool_say_refused("serve", bus_sub_filter(sub), status, text);
     fail(s);
 }
 

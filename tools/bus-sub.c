@@ -18,7 +18,8 @@ static const char help[] =
     "Subscribe to topics through bus-router and write each message to standard output.\n"
     "In a FILTER the level + matches any one level, and a last level # everything below.\n"
     "A message that matches two of the FILTERs comes twice. $bus/client/# are the events of the\n"
-    "router when clients come and go; text and json show them readably.\n"
+    "router when clients come and go, $bus/access/denied those of what was not allowed; text and\n"
+    "json show them readably.\n"
     "\n"
     "  -a, --address ADDRESS  the router: seqpacket:PATH, stream:PATH or PATH; @NAME is abstract\n"
     "  -f, --format FORMAT    text: the body and a newline (default); on a terminal, control\n"
@@ -61,6 +62,9 @@ static const char help[] =
     "                         a line on standard error\n"
     "      --min-interval MS  of each topic at most one message in so many milliseconds, the "
     "newest\n"
+    "      --narrow           where only some topics of a FILTER are allowed: these; without it "
+    "that\n"
+    "                         is refused\n"
     "  -g, --group NAME       share the messages with all others who subscribe to this FILTER in\n"
     "                         this group: each message goes to one of them\n"
     "      --ack              in a group: a message that was not written to its end, because this\n"
@@ -199,18 +203,22 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     struct state *s = userdata;
 
     if (status == BUS_STATUS_OK) {
+        if (*text) {
+            tool_error("only a part of %s is allowed: %s", bus_sub_filter(sub), text);
+        }
         s->n_ready++;
         if (s->n_ready == s->settings->n_filters) {
             say_ready(s);
         }
         return;
     }
-    tool_error("the router %s %s: %s%s%s",
-               status == BUS_STATUS_STALLED ? "no longer waits for" : "refused to subscribe to",
-               bus_sub_filter(sub), bus_status_text(status), *text ? ": " : "", text);
-    if (status != BUS_STATUS_STALLED) { /* stalled: goes on as drop_oldest, losses are reported */
-        s->failed = s->done = true;
+    if (status == BUS_STATUS_STALLED) { /* goes on as drop_oldest, losses are reported */
+        tool_error("the router no longer waits for %s: %s%s%s", bus_sub_filter(sub),
+                   bus_status_text(status), *text ? ": " : "", text);
+        return;
     }
+    tool_say_refused("subscribe to", bus_sub_filter(sub), status, text);
+    s->failed = s->done = true;
 }
 
 static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
@@ -368,6 +376,7 @@ enum {
     OPT_MIN_INTERVAL,
     OPT_ACK,
     OPT_STICKY,
+    OPT_NARROW,
     OPT_DELIVERIES,
     OPT_DEAD_LETTER,
     OPT_RECONNECT,
@@ -392,6 +401,7 @@ static const struct option long_options[] = {
     {"group", required_argument, NULL, 'g'},
     {"ack", no_argument, NULL, OPT_ACK},
     {"sticky", no_argument, NULL, OPT_STICKY},
+    {"narrow", no_argument, NULL, OPT_NARROW},
     {"deliveries", required_argument, NULL, OPT_DELIVERIES},
     {"dead-letter", required_argument, NULL, OPT_DEAD_LETTER},
     {"reconnect", no_argument, NULL, OPT_RECONNECT},
@@ -486,6 +496,9 @@ static int parse_option(int option, struct settings *s)
         return 0;
     case OPT_STICKY:
         s->sub.flags |= BUS_SUB_STICKY;
+        return 0;
+    case OPT_NARROW:
+        s->sub.flags |= BUS_SUB_NARROW;
         return 0;
     case OPT_DELIVERIES:
         if (!tool_parse_u64(optarg, 1, UINT32_MAX, &value)) {

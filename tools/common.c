@@ -231,6 +231,17 @@ void tool_say_state(const struct bus_state_event *event)
     }
 }
 
+void tool_say_refused(const char *verb, const char *topic, enum bus_status status, const char *text)
+{
+    const char *what = status == BUS_STATUS_DENIED ? "not allowed to" : "the router refused to";
+    const char *why = bus_status_text(status);
+    bool has_text = *text && strcmp(text, why) != 0;
+
+    tool_error("%s %s%s%s: %s%s%s", what, verb, topic ? " " : "", topic ? topic : "",
+               status == BUS_STATUS_DENIED && has_text ? "" : why,
+               status != BUS_STATUS_DENIED && has_text ? ": " : "", has_text ? text : "");
+}
+
 void tool_say_closed(enum bus_goodbye reason, const char *text)
 {
     say_reason("the connection to the router has ended", reason, text);

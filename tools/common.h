@@ -39,6 +39,10 @@ int tool_signal_fd(void);
 int tool_connect(const char *address, const struct bus_opts *opts, struct bus_conn **ret);
 /* Says what has happened: for on_state. */
 void tool_say_state(const struct bus_state_event *event);
+/* Says that the router does not let this user do something with a topic or a filter (or NULL), and
+ * why, with the text that came: for DENIED that begins with the place of the rule. */
+void tool_say_refused(const char *verb, const char *topic, enum bus_status status,
+                      const char *text);
 /* Says why the connection ended: for on_closed. */
 void tool_say_closed(enum bus_goodbye reason, const char *text);
 

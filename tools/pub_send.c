@@ -26,9 +26,8 @@ static void on_status(struct bus_conn *conn, const struct bus_status_event *even
     s->n_refused += event->sequence != 0;
     if (!s->refused) { /* the others will be the same: their number is said at the end */
         s->refused = true;
-        tool_error("the router refused to publish to %s: %s%s%s",
-                   event->topic ? event->topic : s->settings->topic, bus_status_text(event->status),
-                   *event->text ? ": " : "", event->text);
+        tool_say_refused("publish to", event->topic ? event->topic : s->settings->topic,
+                         event->status, event->text);
     }
 }
 

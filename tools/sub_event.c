@@ -2,6 +2,7 @@
 /* Events of the router, readable. */
 
 #include <bus/events.h>
+#include <string.h>
 #include "sub_format.h"
 
 /* Only the router has this number, and only it publishes there. */
@@ -10,6 +11,13 @@ static bool is_event(const struct bus_message *message, struct bus_client_event 
     return bus_message_sender(message)->connection_id == 0 &&
            bus_filter_matches(BUS_EVENTS_CLIENTS, bus_message_topic(message)) &&
            bus_client_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
+}
+
+static bool is_denied(const struct bus_message *message, struct bus_denied_event *ret)
+{
+    return bus_message_sender(message)->connection_id == 0 &&
+           !strcmp(BUS_EVENTS_DENIED, bus_message_topic(message)) &&
+           bus_denied_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
 }
 
 static void number(struct out *o, const char *name, uint64_t value)
@@ -23,49 +31,110 @@ static const char *kind_text(const struct bus_client_event *e)
     return e->kind == BUS_CLIENT_JOINED ? "joined" : e->kind == BUS_CLIENT_LEFT ? "left" : "other";
 }
 
+static void text_denied(struct out *o, const struct bus_denied_event *e)
+{
+    out_text(o, e->taken ? "denied from now on: " : "denied: ");
+    out_text(o, e->verb);
+    out_byte(o, ' ');
+    out_text(o, e->topic);
+    out_text(o, " by ");
+    out_text(o, e->name);
+    number(o, " pid=", e->pid);
+    number(o, " uid=", e->uid);
+    number(o, " conn=", e->connection_id);
+    out_text(o, ": ");
+    out_text(o, e->rule);
+    out_text(o, *e->rule && *e->text ? ": " : "");
+    out_text(o, e->text);
+    if (e->left_out > 0) {
+        number(o, "; and ", e->left_out);
+        out_text(o, " more before");
+    }
+}
+
+static void text_client(struct out *o, const struct bus_client_event *e)
+{
+    out_text(o, kind_text(e));
+    out_byte(o, ' ');
+    out_text(o, e->name);
+    number(o, " pid=", e->pid);
+    number(o, " uid=", e->uid);
+    number(o, " conn=", e->connection_id);
+    if (e->kind == BUS_CLIENT_LEFT) {
+        out_text(o, ": ");
+        out_text(o, bus_goodbye_text(e->reason));
+        out_text(o, *e->text ? ": " : "");
+        out_text(o, e->text);
+    }
+}
+
 bool event_text(struct out *o, const struct bus_message *message)
 {
-    struct bus_client_event e = BUS_CLIENT_EVENT_INIT;
+    struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
+    struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
-    if (!is_event(message, &e)) {
-        return false;
+    if (is_event(message, &client)) {
+        text_client(o, &client);
+        return true;
     }
-    out_text(o, kind_text(&e));
-    out_byte(o, ' ');
-    out_text(o, e.name);
-    number(o, " pid=", e.pid);
-    number(o, " uid=", e.uid);
-    number(o, " conn=", e.connection_id);
-    if (e.kind == BUS_CLIENT_LEFT) {
-        out_text(o, ": ");
-        out_text(o, bus_goodbye_text(e.reason));
-        out_text(o, *e.text ? ": " : "");
-        out_text(o, e.text);
+    if (is_denied(message, &denied)) {
+        text_denied(o, &denied);
+        return true;
     }
-    return true;
+    return false;
+}
+
+static void json_client(struct out *o, const struct bus_client_event *e)
+{
+    out_text(o, ",\"event\":{\"kind\":\"");
+    out_text(o, kind_text(e));
+    number(o, "\",\"id\":", e->connection_id);
+    out_text(o, ",\"name\":");
+    json_text(o, e->name);
+    number(o, ",\"pid\":", e->pid);
+    number(o, ",\"uid\":", e->uid);
+    number(o, ",\"gid\":", e->gid);
+    if (e->kind == BUS_CLIENT_LEFT) {
+        number(o, ",\"reason\":", e->reason);
+        out_text(o, ",\"reason_text\":");
+        json_text(o, bus_goodbye_text(e->reason));
+        out_text(o, ",\"text\":");
+        json_text(o, e->text);
+    }
+    out_byte(o, '}');
+}
+
+static void field(struct out *o, const char *name, const char *text)
+{
+    out_text(o, name);
+    json_text(o, text);
+}
+
+static void json_denied(struct out *o, const struct bus_denied_event *e)
+{
+    out_text(o, ",\"event\":{\"kind\":\"denied\",\"taken\":");
+    out_text(o, e->taken ? "true" : "false");
+    number(o, ",\"id\":", e->connection_id);
+    field(o, ",\"name\":", e->name);
+    number(o, ",\"pid\":", e->pid);
+    number(o, ",\"uid\":", e->uid);
+    number(o, ",\"gid\":", e->gid);
+    field(o, ",\"verb\":", e->verb);
+    field(o, ",\"topic\":", e->topic);
+    field(o, ",\"rule\":", e->rule);
+    field(o, ",\"text\":", e->text);
+    number(o, ",\"left_out\":", e->left_out);
+    out_byte(o, '}');
 }
 
 void event_json(struct out *o, const struct bus_message *message)
 {
-    struct bus_client_event e = BUS_CLIENT_EVENT_INIT;
+    struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
+    struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
-    if (!is_event(message, &e)) {
-        return;
+    if (is_event(message, &client)) {
+        json_client(o, &client);
+    } else if (is_denied(message, &denied)) {
+        json_denied(o, &denied);
     }
-    out_text(o, ",\"event\":{\"kind\":\"");
-    out_text(o, kind_text(&e));
-    number(o, "\",\"id\":", e.connection_id);
-    out_text(o, ",\"name\":");
-    json_text(o, e.name);
-    number(o, ",\"pid\":", e.pid);
-    number(o, ",\"uid\":", e.uid);
-    number(o, ",\"gid\":", e.gid);
-    if (e.kind == BUS_CLIENT_LEFT) {
-        number(o, ",\"reason\":", e.reason);
-        out_text(o, ",\"reason_text\":");
-        json_text(o, bus_goodbye_text(e.reason));
-        out_text(o, ",\"text\":");
-        json_text(o, e.text);
-    }
-    out_byte(o, '}');
 }

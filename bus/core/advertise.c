@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ADVERTISE and UNADVERTISE: the aliases of a client. docs/protocol.md, section 5. */
+#include "core/judge.h"
 #include "core/reliance.h"
 #include "core/state.h"
 
@@ -44,9 +45,46 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
         return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     t->n_publishers++;
+    p->n_muted += idset_has(&p->muted, m->alias);
     p->aliases[m->alias - 1] = t;
     p->n_aliases++;
+    quota_force(&p->user->topics, 1);
     return NULL;
+}
+
+/* What only publishers want is refused to those who may only send requests. */
+static const char *rights_check(struct peer *p, const struct wire_advertise *m)
+{
+    const char *why = NULL;
+
+    if (m->flags || m->retain_messages || !peer_may(p, POLICY_REQUEST, m->topic)) {
+        why = peer_denied(p, POLICY_PUBLISH, m->topic);
+    }
+    return !why && m->retain_messages ? peer_denied(p, POLICY_RETAIN, m->topic) : why;
+}
+
+static void rights_forget(struct peer *p, uint32_t alias)
+{
+    idset_remove(&p->muted, alias);
+    idset_remove(&p->unasked, alias);
+}
+
+/* Notes what it is not good for. */
+static const char *alias_judged(struct peer *p, const struct wire_advertise *m,
+                                enum bus_status *ret)
+{
+    const char *why;
+
+    if ((!peer_may(p, POLICY_PUBLISH, m->topic) && !peer_set_add(p, &p->muted, m->alias)) ||
+        (!peer_may(p, POLICY_REQUEST, m->topic) && !peer_set_add(p, &p->unasked, m->alias))) {
+        rights_forget(p, m->alias);
+        return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
+    }
+    why = alias_add(p, m, ret);
+    if (why) {
+        rights_forget(p, m->alias);
+    }
+    return why;
 }
 
 static const char *advertise(struct peer *p, const struct wire_advertise *m, enum bus_status *ret)
@@ -72,7 +110,11 @@ static const char *advertise(struct peer *p, const struct wire_advertise *m, enu
         return refuse(ret, BUS_STATUS_IN_USE, "that alias is in use");
     }
     why = topic_refusal(m->topic, ret);
-    return why ? why : alias_add(p, m, ret);
+    if (why) {
+        return why;
+    }
+    why = rights_check(p, m);
+    return why ? refuse(ret, BUS_STATUS_DENIED, why) : alias_judged(p, m, ret);
 }
 
 void advertise_handle(struct peer *p, const struct wire_advertise *m)
@@ -97,6 +139,9 @@ unsigned alias_drop(struct peer *p, uint32_t alias)
     reliable_remove(p, t, alias);
     p->aliases[alias - 1] = NULL;
     p->n_aliases--;
+    p->n_muted -= idset_has(&p->muted, alias);
+    rights_forget(p, alias);
+    quota_release(&p->user->topics, 1);
     t->n_publishers--;
     charge_release(&p->charge, topic_memory(t->len));
     topic_unref(t);

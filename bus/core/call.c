@@ -5,6 +5,7 @@
 #include <utlist.h>
 #include "core/drain.h"
 #include "core/envelope.h"
+#include "core/judge.h"
 #include "core/request.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
@@ -27,7 +28,7 @@ bool match_serves(const struct match *match)
 {
     const struct sub *s = match->sub;
 
-    return (s->flags & (SUB_SERVE | SUB_DRAINING)) == SUB_SERVE && !s->is_ended &&
+    return (s->flags & (SUB_SERVE | SUB_DRAINING)) == SUB_SERVE && !s->is_ended && !s->is_denied &&
            s->peer->state == PEER_READY;
 }
 
@@ -467,6 +468,34 @@ static void call_gone(struct call *c)
     request_note_over(r);
 }
 
+static void calls_lose(struct call *list, const struct match *match)
+{
+    struct call *c = list;
+
+    while (c) {
+        struct call *next = c->next;
+
+        if (c->match == match) {
+            call_gone(c); /* which ends its request perhaps, but no other call of this server */
+        }
+        c = next;
+    }
+}
+
+void server_lose(struct sub *s, struct match *match)
+{
+    bool is_denied = s->is_denied;
+    unsigned all = UINT_MAX;
+
+    calls_lose(s->server->open, match);
+    calls_lose(s->server->waiting, match);
+    if (match->topic->calls) {
+        s->is_denied = true; /* it does not serve this one any more */
+        (void) topic_abandon(match->topic, &all);
+        s->is_denied = is_denied;
+    }
+}
+
 bool server_end(struct sub *s, unsigned *budget)
 {
     struct server *server = s->server;
@@ -505,7 +534,7 @@ bool server_is_idle(const struct sub *s)
 struct reply {
     struct wire_reply m;
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or that of the last denial */
     struct call *call;
     uint64_t size;
     unsigned n_fds;
@@ -550,6 +579,14 @@ static bool reply_check(struct peer *p, struct reply *reply, const struct frame 
         return reply_fail(reply, BUS_STATUS_UNKNOWN_CALL, "no such call is open here");
     }
     reply->call = c;
+    if (reply->n_fds > 0) {
+        const struct topic *t = c->request->topic;
+
+        reply->why = peer_denied(p, POLICY_DESCRIPTORS, (struct text){t->name, t->len});
+        if (reply->why) {
+            return reply_fail(reply, BUS_STATUS_DENIED, reply->why);
+        }
+    }
     if (reply->m.flags & ~(uint32_t) REPLY_MORE) {
         return reply_fail(reply, BUS_STATUS_INVALID_ARGUMENT, "flags");
     }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/judge.h"
 #include "core/member.h"
 #include "core/pace.h"
 #include "core/reliance.h"
@@ -408,8 +409,51 @@ static uint64_t groups_check(const struct router *r, uint64_t *queued)
     }
     assert(n == r->counters.groups_now && n == r->groups.by_name.n);
     assert(n_unacked == r->counters.messages_unacknowledged_now);
-    assert(charged == r->groups.quota.used);
     return charged;
+}
+
+/* What the slots of a user say is what its connections and groups have. */
+static void user_check(const struct router *r, const struct user *u)
+{
+    uint64_t bytes = accesses_memory(&r->accesses, u->uid) + u->retained_bytes.used +
+                     u->will_bytes.used,
+             groups = 0;
+    uint64_t connections = 0, subscriptions = 0, topics = 0, requests = 0;
+    uint32_t n = 0;
+    const struct peer *p;
+
+    DL_FOREACH2(u->payers, p, user_next)
+    {
+        assert(p->user == u);
+        n++;
+        bytes += p->quota.used;
+        groups += p->group ? p->quota.used : 0;
+        if (!p->group) {
+            connections += !p->is_gone;
+            subscriptions += p->n_subs;
+            topics += p->n_aliases;
+            requests += p->n_requests;
+        }
+    }
+    assert(n == u->n_payers && groups == u->groups.used);
+    assert(connections == u->connections.used && subscriptions == u->subscriptions.used);
+    assert(topics == u->topics.used && requests == u->requests.used);
+    /* and wills of those who have just ended */
+    assert(bytes <= u->bytes.used);
+}
+
+static void users_check(const struct router *r)
+{
+    const struct user *u;
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+
+    DL_FOREACH (r->users.list, u) {
+        user_check(r, u);
+        bytes += u->bytes.used;
+        n++;
+    }
+    assert(n == r->users.n && bytes == r->quota.used);
 }
 
 static void topics_check(const struct topics *ts)
@@ -434,6 +478,24 @@ static void topics_check(const struct topics *ts)
     assert(n == ts->ids.n_used && n == ts->by_name.n);
 }
 
+/* What is there is allowed. Returns what all accesses are charged with. */
+static uint64_t rights_check(const struct router *r)
+{
+    const struct peer *p;
+    const struct user *u;
+    uint64_t bytes = 0;
+
+    DL_FOREACH (r->users.list, u) {
+        bytes += accesses_memory(&r->accesses, u->uid);
+    }
+    DL_FOREACH (r->peers, p) {
+        if (p->state == PEER_READY) {
+            peer_rights_check(p);
+        }
+    }
+    return bytes;
+}
+
 void router_check(const struct router *r)
 {
     uint64_t charged = 0, queued = 0, subscriptions = 0;
@@ -451,7 +513,9 @@ void router_check(const struct router *r)
     charged += presence_check(r);
     charged += keeper_check(r);
     charged += groups_check(r, &queued);
+    charged += rights_check(r);
     assert(charged == r->quota.used);
+    users_check(r);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
     buffers_check(r);

@@ -25,6 +25,7 @@
     X(messages_published, "messages", "accepted from publishers")                                  \
     X(bytes_published, "bytes", "their bodies and headers")                                        \
     X(messages_refused, "messages", "refused to publishers")                                       \
+    X(denials, "", "refused, or taken away, for want of a right")                                  \
     X(messages_matched, "messages", "matches of messages and subscriptions")                       \
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \
@@ -32,7 +33,7 @@
     X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
-    X(events_published, "messages", "that clients came and went")                                  \
+    X(events_published, "messages", "of the router's own, as that clients came and went")          \
     X(wills_now, "messages", "kept now, of clients that are there and that wait after their end")  \
     X(wills_published, "messages", "after the ends of their clients")                              \
     X(wills_cancelled, "messages", "because their clients returned in time")                       \
@@ -56,6 +57,8 @@
     X(replies_refused, "replies", "refused to servers")                                            \
     X(monitor_records, "records", "records given to monitors")                                     \
     X(monitor_records_lost, "records", "records dropped because a monitor was too slow")           \
+    X(config_reloads, "", "times the configuration was read anew, and swapped")                    \
+    X(config_reloads_failed, "", "times it had errors, and nothing was changed")                   \
     X(charged_bytes_now, "bytes", "memory held for clients now")
 
 struct counters {

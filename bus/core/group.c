@@ -15,11 +15,10 @@
 
 /* ---- all groups ---- */
 
-void groups_init(struct groups *gs, uint64_t bytes_max, uint64_t seed, struct quota *parent)
+void groups_init(struct groups *gs, uint64_t seed)
 {
     *gs = (struct groups){0};
     table_init(&gs->by_name, seed);
-    quota_init(&gs->quota, bytes_max, parent);
 }
 
 static void group_unref(struct group *g)
@@ -32,6 +31,8 @@ static void group_unref(struct group *g)
     windows_fini(&g->peer.windows);
     charge_fini(&g->charge);
     assert(g->peer.quota.used == 0);
+    peer_leave_user(&g->peer);
+    user_unref(g->peer.user);
     DL_DELETE(r->groups.list, g);
     free(g->ready);
     free(g->slots);
@@ -197,7 +198,8 @@ static void group_init(struct group *g, const struct sub *s, const struct wire_s
     g->peer.state = PEER_CLOSING;
     g->peer.features = FEATURE_BUFFERS | FEATURE_DESCRIPTORS;
     g->peer.inline_max = UINT32_MAX;
-    quota_init(&g->peer.quota, r->config.limits.client_bytes_max, &r->groups.quota);
+    peer_join_user(&g->peer, user_ref(s->peer->user));
+    quota_init(&g->peer.quota, r->config.limits.client_bytes_max, &s->peer->user->groups);
     windows_init(&g->peer.windows, &g->peer.quota);
     charge_init(&g->charge, &g->peer.quota);
 }
@@ -207,17 +209,20 @@ static struct sub *face_new(struct group *g)
 {
     const struct sub_window w = {.queue = g->bounds};
     uint64_t memory = sizeof(struct sub) + filters_memory(g->text, g->filter_len);
+    uint32_t window;
     struct sub *s;
 
     if (!quota_add(&g->peer.quota, memory)) {
         return NULL;
     }
     s = calloc(1, sizeof(*s) + filters_tail(g->text, g->filter_len));
-    if (!s || (s->window = windows_get(&g->peer.windows, &w)) == WINDOW_NONE) {
+    window = s ? windows_get(&g->peer.windows, &w) : WINDOW_NONE;
+    if (window == WINDOW_NONE) {
         quota_release(&g->peer.quota, memory);
         free(s);
         return NULL;
     }
+    s->window = window & SUB_WINDOW_MAX;
     s->peer = &g->peer;
     s->policy = g->policy & 7;
     s->flags = g->flags & SUB_DESCRIPTORS;

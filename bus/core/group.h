@@ -26,13 +26,12 @@ struct router;
 struct groups {
     struct table by_name;  /* those that can be joined, by filter and name */
     struct group *list;    /* of group.next: also those that are ending */
-    struct quota quota;    /* of all of them */
     struct idset topics;   /* ids that are in peer.known_topics of somebody, or were */
     struct delivery *dead; /* of delivery.next: given up, to be published */
     bool is_starved;       /* there was no memory for it: router.retry_ns */
 };
 
-void groups_init(struct groups *gs, uint64_t bytes_max, uint64_t seed, struct quota *parent);
+void groups_init(struct groups *gs, uint64_t seed);
 /* When no peers are left. */
 void groups_fini(struct router *r);
 

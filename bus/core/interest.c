@@ -156,7 +156,9 @@ static bool watch_tell(struct watch *w, uint32_t n)
     struct wire_interest m = {w->alias, n};
     struct peer *p = w->peer;
 
-    if (p->state == PEER_CLOSING || (w->is_told && w->told == n)) {
+    /* who may not publish is told nothing, until that changes */
+    if (p->state == PEER_CLOSING || idset_has(&p->muted, w->alias) ||
+        (w->is_told && w->told == n)) {
         watch_stop_waiting(w);
         return true;
     }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "core/judge.h"
 #include "core/state.h"
 #include "wire/topic.h"
 
@@ -94,7 +95,7 @@ struct kept *keep_prepare(struct topic *t, const struct message_parts *parts, ui
         return NULL;
     }
     k->keep = t->keep;
-    charge_init(&k->charge, &parts->sender->user->retained);
+    charge_init(&k->charge, &parts->sender->user->retained_bytes);
     if (!kept_charge(t->keep, k, kept_memory(parts, body_bytes))) {
         free(k);
         *ret = BUS_STATUS_LIMIT;
@@ -260,6 +261,14 @@ unsigned keep_unwish(struct peer *p, uint32_t alias, struct topic *t)
     return n;
 }
 
+void keep_lose_wish(struct peer *p, uint32_t alias, struct topic *t)
+{
+    idset_remove(&p->wishes, alias);
+    charge_release(&p->charge, sizeof(*t->keep));
+    t->keep->n_wishes--;
+    keep_end_idle(t->keep);
+}
+
 /* ---- subscribing ---- */
 
 struct walk {
@@ -284,7 +293,7 @@ static bool walk_topic(const struct walk *w, struct keep *k)
 {
     struct topic *t = k->topic;
 
-    if (!filter_matches(w->filter, w->len, t->name, t->len)) {
+    if (!filter_matches(w->filter, w->len, t->name, t->len) || !topic_suits(t, w->sub)) {
         return false;
     }
     if (k->walk != k->router->keeper.n_walks) {
@@ -345,15 +354,20 @@ static const char *clear_topic(struct peer *p, const struct wire_clear *m, struc
     }
     *ret_status = BUS_STATUS_UNKNOWN_ALIAS;
     if (m->alias != 0) {
-        *ret = m->alias <= p->n_aliases_max ? p->aliases[m->alias - 1] : NULL;
-        return *ret ? NULL : "no topic is advertised under that alias";
+        *ret = alias_topic(p, m->alias);
+        if (!*ret) {
+            return "no topic is advertised under that alias";
+        }
+        *ret_status = BUS_STATUS_DENIED;
+        return peer_denied(p, POLICY_RETAIN, (struct text){(*ret)->name, (*ret)->len});
     }
     why = topic_refusal(m->topic, ret_status);
     if (why) {
         return why;
     }
+    *ret_status = BUS_STATUS_DENIED;
     *ret = topics_find(&p->router->topics, m->topic.data, m->topic.len);
-    return NULL;
+    return peer_denied(p, POLICY_RETAIN, m->topic);
 }
 
 void clear_handle(struct peer *p, const struct wire_clear *m)
@@ -420,7 +434,7 @@ static uint64_t keep_check(const struct router *r, const struct keep *keep)
     assert(keep->router == r && keep->topic->keep == keep && keep->n <= keep->n_max);
     DL_FOREACH (keep->list, k) {
         assert(k->keep == keep && k->message->refs > 0 && k->message->topic == keep->topic);
-        assert(k->charge.quota == &k->message->sender->user->retained);
+        assert(k->charge.quota == &k->message->sender->user->retained_bytes);
         bytes += k->charge.bytes;
         n++;
     }
@@ -443,7 +457,7 @@ uint64_t keeper_check(const struct router *r)
     assert(n == of_keeps);
     assert(n == r->counters.retained_messages_now && bytes == r->counters.retained_bytes_now);
     DL_FOREACH (r->users.list, u) {
-        of_users += u->retained.used;
+        of_users += u->retained_bytes.used;
     }
     assert(of_users == bytes);
     return of_users;

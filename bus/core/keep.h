@@ -55,6 +55,8 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
  * at.
  */
 unsigned keep_unwish(struct peer *p, uint32_t alias, struct topic *t);
+/* The same for the wish alone, which there is. */
+void keep_lose_wish(struct peer *p, uint32_t alias, struct topic *t);
 
 /* A place for a message that is to be published to a topic that keeps: NULL and the status if it
  * may not have one. body_bytes: of a body in a buffer too. */

@@ -82,6 +82,11 @@ enum {
     PEER_PARCEL = 8,
     PEER_PARCEL_2 = 9,
     PEER_COMES_BACK = 10,
+    PEER_USER = 11,
+    PEER_GROUP = 12,
+    PEER_GROUPS = 13,
+    PEER_LISTENER = 14,
+    PEER_LABEL = 15,
     PEER_PLAIN = 16 /* and those behind it: core/handover.h */
 };
 
@@ -148,7 +153,8 @@ enum {
     ALIAS_IS_TOLD = 7,
     ALIAS_TOLD = 8,
     ALIAS_IS_RELIABLE = 9,
-    ALIAS_IS_NOTED = 10
+    ALIAS_IS_NOTED = 10,
+    ALIAS_IS_MUTED = 11
 };
 
 enum { KEEP_TOPIC = 1, KEEP_MESSAGES = 2, KEEP_TTL_MS = 3 };
@@ -284,7 +290,14 @@ enum {
     MONITOR_KNOWN_TOPICS = 6
 };
 
-enum { LISTENER_ADDRESS = 1, LISTENER_HAS_LOCK = 2, LISTENER_DEV = 3, LISTENER_INO = 4 };
+enum {
+    LISTENER_ADDRESS = 1,
+    LISTENER_HAS_LOCK = 2,
+    LISTENER_DEV = 3,
+    LISTENER_INO = 4,
+    LISTENER_NAME = 5,
+    LISTENER_IS_GIVEN = 6
+};
 
 enum {
     LINK_CONNECTION = 1,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/handover.h"
+#include "core/judge.h"
 #include "core/member.h"
 
 bool load_refuse(struct load *l, const char *why)
@@ -92,38 +93,6 @@ static struct limits limits_wide(void)
     };
 }
 
-/* From here on those that the process was started with hold. The publish window was told to the
- * clients, so it is the old one. */
-static void limits_apply(struct router *r, const struct limits *l)
-{
-    struct group *g;
-    struct user *u;
-    struct peer *p;
-
-    r->quota.limit = l->total_bytes_max;
-    r->groups.quota.limit = l->groups_bytes_max;
-    r->users.retained_max = l->user_retained_bytes_max;
-    DL_FOREACH (r->users.list, u) {
-        u->descriptors.limit = l->user_descriptors_max;
-        u->retained.limit = l->user_retained_bytes_max;
-        u->wills.limit = u->wills.parent ? l->user_will_bytes_max : u->wills.limit;
-    }
-    for (uint32_t id = 1; id <= r->sender_ids.n_slots; id++) {
-        struct sender *s = idpool_get(&r->sender_ids, id);
-
-        if (s) {
-            s->descriptors.limit = l->client_descriptors_max;
-        }
-    }
-    DL_FOREACH (r->peers, p) {
-        p->quota.limit = l->client_bytes_max;
-        p->output_max = p->tap ? p->output_max : l->output_bytes_max;
-    }
-    DL_FOREACH (r->groups.list, g) {
-        g->peer.quota.limit = l->client_bytes_max;
-    }
-}
-
 /* ---- the router ---- */
 
 /* The first record: without it there is no router for the others. */
@@ -142,6 +111,7 @@ static bool load_router(struct load *l, const struct router_config *config, stru
     l->sessions = config->sessions;
     wide.sessions = NULL;
     wide.limits = limits_wide();
+    wide.n_overrides = 0; /* they come with the limits, at the end */
     wide.epoch = record_get(rec, ROUTER_EPOCH);
     wide.hash_seed = record_get(rec, ROUTER_HASH_SEED);
     if (keep->publish_window_messages < 2 ||
@@ -161,6 +131,7 @@ static bool load_router(struct load *l, const struct router_config *config, stru
     l->is_unresolved = record_get(rec, ROUTER_UNRESOLVED);
     l->on_new_topic = r->topics.on_new;
     r->topics.on_new = NULL;
+    r->is_loading = true;
     l->router = r;
     return true;
 }
@@ -349,10 +320,18 @@ static bool load_all(struct load *l, uint64_t bytes_max)
     }
 }
 
-static bool load_end(struct load *l, const struct limits *limits)
+static bool load_end(struct load *l, const struct router_config *config,
+                     const struct limits *limits)
 {
     struct router *r = l->router;
+    struct user_override *overrides;
+    struct judgement *j;
     const char *why;
+
+    if (!overrides_copy(config->overrides, config->n_overrides, &overrides)) {
+        return load_starve(l);
+    }
+    users_override(&r->users, overrides, config->n_overrides);
 
     if (l->n_texts > 0) {
         return load_refuse(l, "texts that belong to nothing");
@@ -361,7 +340,6 @@ static bool load_end(struct load *l, const struct limits *limits)
     ids_relink(r);
     counters_apply(r, &l->counters);
     limits_apply(r, limits);
-    r->config.limits = *limits;
     references_drop(l);
     l->n_messages = l->n_parcels = 0;
     l->is_begun = false;
@@ -369,11 +347,20 @@ static bool load_end(struct load *l, const struct limits *limits)
     r->retry_ns = l->retry_ns;
     r->calls_unresolved = l->is_unresolved;
     why = load_check(r);
-    if (!why) {
-        r->config.sessions = l->sessions;
-        load_reliable_end(r);
+    if (why) {
+        return load_refuse(l, why);
     }
-    return !why || load_refuse(l, why);
+    /* all was allowed where it comes from; here the rules may be others */
+    j = judge_prepare(r, r->accesses.policy);
+    if (!j) {
+        return load_starve(l);
+    }
+    r->config.sessions = l->sessions;
+    load_reliable_end(r);
+    r->is_loading = false;
+    judge_commit(r, j);
+    router_reap(r, REAP_AT_ONCE);
+    return true;
 }
 
 /* What was built up to here is a router like any other, but for the references. */
@@ -411,7 +398,7 @@ int router_load(const struct router_config *config, struct image_source *from,
     }
     if (l.is_begun) {
         l.router->now = *now;
-        done = load_all(&l, limits.total_bytes_max) && load_end(&l, &limits);
+        done = load_all(&l, limits.total_bytes_max) && load_end(&l, config, &limits);
     }
     if (!done) {
         load_abandon(&l);

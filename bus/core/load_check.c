@@ -182,18 +182,6 @@ static bool counters_are_right(const struct counters *c)
                c->messages_discarded + c->messages_dead_lettered;
 }
 
-static bool wills_are_right(const struct router *r)
-{
-    const struct user *u;
-
-    DL_FOREACH (r->users.list, u) {
-        if (u->wills.used > 0 && !u->wills.parent) {
-            return false;
-        }
-    }
-    return true;
-}
-
 const char *load_check(struct router *r)
 {
     const struct call_queue *q;
@@ -216,7 +204,7 @@ const char *load_check(struct router *r)
             return "calls that nobody would get";
         }
     }
-    if (!counters_are_right(&r->counters) || !wills_are_right(r)) {
+    if (!counters_are_right(&r->counters)) {
         return "counters that do not add up";
     }
     return NULL;

@@ -198,12 +198,36 @@ static bool peer_plain_check(struct load *l, const struct peer *p)
            load_refuse(l, "peer");
 }
 
+/* All but its uid, gid and name, which are its sender's. */
+static bool subject_load(struct load *l, struct subject *s, uint32_t **groups)
+{
+    const struct record *rec = l->record;
+    struct text words = record_text(rec, PEER_GROUPS);
+
+    *s = (struct subject){.user = record_text(rec, PEER_USER),
+                          .group = record_text(rec, PEER_GROUP),
+                          .listener = record_text(rec, PEER_LISTENER),
+                          .label = record_text(rec, PEER_LABEL),
+                          .n_groups = words.len / sizeof(**groups)};
+    if (s->n_groups == 0) {
+        return true;
+    }
+    *groups = malloc(s->n_groups * sizeof(**groups)); /* in the record they are not aligned */
+    if (!*groups) {
+        return load_starve(l);
+    }
+    memcpy(*groups, words.data, s->n_groups * sizeof(**groups));
+    s->groups = *groups;
+    return true;
+}
+
 bool load_peer(struct load *l)
 {
     const struct record *rec = l->record;
     struct sender *s = idpool_get(&l->router->sender_ids, record_get_32(rec, PEER_SENDER));
     uint32_t state = record_get_32(rec, PEER_STATE);
     struct peer *last = l->router->peers ? l->router->peers->prev : NULL;
+    struct subject subject;
     struct peer_info info;
     struct peer *p;
 
@@ -213,13 +237,21 @@ bool load_peer(struct load *l)
         (last && last->sender->connection_id >= s->connection_id)) {
         return load_refuse(l, "peer: its sender, its state or its place");
     }
-    info = (struct peer_info){s->uid, s->gid, s->pid, record_get(rec, PEER_PACKETS), NULL};
+    info = (struct peer_info){
+        .uid = s->uid, .gid = s->gid, .pid = s->pid, .packets = record_get(rec, PEER_PACKETS)};
+    AUTO_FREE uint32_t *groups = NULL;
+
+    if (!subject_load(l, &subject, &groups)) {
+        return false;
+    }
+    info.subject = &subject;
     p = peer_make(l->router, s, &info);
     if (!p) {
         return load_starve(l);
     }
     p->state = (enum peer_state) state;
-    p->comes_back = p->state == PEER_READY && s->session != 0 && record_get(rec, PEER_COMES_BACK);
+    p->comes_back = l->sessions && p->state == PEER_READY && s->session != 0 &&
+                    record_get(rec, PEER_COMES_BACK);
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X
@@ -332,6 +364,18 @@ static void watch_restore(struct load *l, const struct peer *p, uint32_t alias)
     w->told = record_get_32(l->record, ALIAS_TOLD);
 }
 
+/* Whether it still is will be seen: its client is not to be told again. */
+static bool muted_restore(struct load *l, struct peer *p, uint32_t alias)
+{
+    uint64_t before = idset_memory(&p->muted);
+
+    if (alias > l->router->config.limits.aliases_max || !idset_add(&p->muted, alias)) {
+        return load_refuse(l, "alias: its number, or memory for it");
+    }
+    charge_force(&p->charge, idset_memory(&p->muted) - before);
+    return true;
+}
+
 bool load_alias(struct load *l)
 {
     const struct record *rec = l->record;
@@ -347,6 +391,9 @@ bool load_alias(struct load *l)
               (record_get(rec, ALIAS_IS_WATCHED) ? ADVERTISE_INTEREST : 0u) |
               (record_get(rec, ALIAS_IS_RELIABLE) ? ADVERTISE_RELIABLE : 0u);
     m.retain_messages = record_get(rec, ALIAS_IS_WISH) != 0;
+    if (record_get(rec, ALIAS_IS_MUTED) && !muted_restore(l, p, m.alias)) {
+        return false;
+    }
     if (!alias_restore(p, &m)) {
         return load_refuse(l, "alias");
     }

@@ -82,7 +82,7 @@ static inline struct member *member_of(struct sub *s)
 
 static inline bool member_is_live(const struct member *m)
 {
-    return m->sub.peer->state != PEER_CLOSING && !m->sub.is_ended;
+    return m->sub.peer->state != PEER_CLOSING && !m->sub.is_ended && !m->sub.is_denied;
 }
 
 static inline bool group_drains(const struct group *g)

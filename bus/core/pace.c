@@ -304,6 +304,34 @@ void pacer_flush(struct sub *s)
     }
 }
 
+static void pace_lose(struct pace *pace)
+{
+    struct message *m = waiting_take(pace);
+
+    conflated_note(pace);
+    subq_note_loss(&pace->sub->queue->q, BUS_LOSS_DENIED, 1, m->size);
+    sub_count_lost(pace->sub, 1);
+    m->topic->lost_messages++;
+    waiting_put(pace->sub, m);
+}
+
+void pacer_lose(struct sub *s, const struct match *match)
+{
+    struct pacer *pacer = sub_pacer(s);
+    struct pace *pace = pacer ? pacer->list : NULL, *next;
+
+    for (; pace; pace = next) {
+        next = pace->next;
+        if (match && pace->match != match) {
+            continue;
+        }
+        if (pace->waiting) {
+            pace_lose(pace);
+        }
+        pace_free(pace);
+    }
+}
+
 bool pacer_drop(struct sub *s, unsigned *budget)
 {
     struct pacer *pacer = sub_pacer(s);

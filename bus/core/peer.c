@@ -67,6 +67,19 @@ void peer_send_status(struct peer *p, const struct wire_status *status)
     peer_send(p, VERB_STATUS, status);
 }
 
+void peer_join_user(struct peer *p, struct user *u)
+{
+    p->user = u;
+    u->n_payers++;
+    DL_APPEND2(u->payers, p, user_prev, user_next);
+}
+
+void peer_leave_user(struct peer *p)
+{
+    p->user->n_payers--;
+    DL_DELETE2(p->user->payers, p, user_prev, user_next);
+}
+
 void peer_doom(struct peer *p)
 {
     struct router *r = p->router;
@@ -74,6 +87,7 @@ void peer_doom(struct peer *p)
     if (!p->is_doomed) {
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
+        quota_release(&p->user->subscriptions, p->n_subs);
         p->n_subs = 0;
         r->reaped_work = r->doomed ? r->reaped_work : r->work;
         DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);

@@ -29,6 +29,7 @@ void presence_fini(struct router *r)
         due_remove(r, r->presence.due);
     }
     wills_fini(r);
+    denied_fini(r);
     if (r->presence.self) {
         sender_unref(r->presence.self);
     }
@@ -61,8 +62,7 @@ static struct sender *self_get(struct router *r)
         return s;
     }
     /* who pays if an event becomes a dead letter that is kept */
-    s->user = users_get(&r->users, r->config.owner_uid, &r->descriptors,
-                        r->config.limits.user_descriptors_max);
+    s->user = users_get(&r->users, r->config.owner_uid);
     s->id = s->user ? idpool_add(&r->sender_ids, s) : 0;
     if (s->id == 0) {
         user_unref(s->user);
@@ -120,16 +120,36 @@ static void note_match(struct sub *s, void *ctx)
 }
 
 /* Without a topic object: nearly always nobody does. */
-static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
+bool presence_wants_event(struct router *r, struct text topic)
 {
-    char name[EVENT_TOPIC_MAX];
-    struct text topic = event_topic(name, s, kind);
     bool wanted = tap_asked_for(r, topic);
 
     if (!wanted) {
         r->work += filters_match(&r->topics.filters, topic.data, topic.len, note_match, &wanted);
     }
     return wanted;
+}
+
+bool presence_publish_event(struct router *r, struct text topic, const uint8_t *body, size_t bytes)
+{
+    struct publication pub = {.topic = topic, .body = body, .body_bytes = bytes};
+
+    if (!presence_wants_event(r, topic)) {
+        return true;
+    }
+    pub.sender = self_get(r);
+    if (!pub.sender || !publish_as(r, &pub)) {
+        return false;
+    }
+    r->counters.events_published++;
+    return true;
+}
+
+static bool event_is_wanted(struct router *r, const struct sender *s, enum client_event_kind kind)
+{
+    char name[EVENT_TOPIC_MAX];
+
+    return presence_wants_event(r, event_topic(name, s, kind));
 }
 
 /* False if out of memory. */
@@ -146,19 +166,10 @@ static bool event_publish(struct router *r, const struct sender *s, enum client_
                                  .text = text_from(left ? s->goodbye_text : "")};
     uint8_t body[CLIENT_EVENT_MAX];
     char name[EVENT_TOPIC_MAX];
-    struct publication pub = {.topic = event_topic(name, s, kind), .body = body};
 
     r->work++;
-    if (!event_is_wanted(r, s, kind)) {
-        return true;
-    }
-    pub.sender = self_get(r);
-    pub.body_bytes = client_event_encode(&event, body);
-    if (!pub.sender || !publish_as(r, &pub)) {
-        return false;
-    }
-    r->counters.events_published++;
-    return true;
+    return presence_publish_event(r, event_topic(name, s, kind), body,
+                                  client_event_encode(&event, body));
 }
 
 /* In this order; false if out of memory, and then again from there. */
@@ -175,14 +186,19 @@ static bool due_publish(struct router *r, struct sender *s)
     return !(s->due & DUE_WILLS) || wills_publish(r, s);
 }
 
+static void starve(struct router *r)
+{
+    r->presence.is_starved = true;
+    router_retry_later(r);
+}
+
 static void due_turn(struct router *r, uint64_t end)
 {
     while (r->presence.due && r->work < end && !r->presence.is_starved) {
         if (due_publish(r, r->presence.due)) {
             due_remove(r, r->presence.due);
         } else {
-            r->presence.is_starved = true;
-            router_retry_later(r);
+            starve(r);
         }
     }
 }
@@ -237,12 +253,17 @@ void presence_turn(struct router *r)
 
     arena_reset(&r->arena);
     due_turn(r, end);
+    if (!r->presence.is_starved && !denied_turn(r, end)) {
+        starve(r);
+    }
     interest_turn(r, end);
 }
 
 bool presence_is_due(const struct router *r)
 {
-    return (r->presence.due && !r->presence.is_starved) || interest_is_due(r);
+    bool is_due = r->presence.due || r->denials.notes;
+
+    return (is_due && !r->presence.is_starved) || interest_is_due(r);
 }
 
 uint64_t presence_check(const struct router *r)
@@ -258,5 +279,6 @@ uint64_t presence_check(const struct router *r)
     assert(n == r->presence.n_due);
     assert(r->retry_ns != 0 || !(r->presence.is_starved || r->presence.is_interest_starved));
     interest_check(r);
+    denied_check(r);
     return wills_check(r);
 }

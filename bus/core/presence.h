@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/table.h"
+#include "wire/messages.h"
 
 struct frame;
 struct interest;
@@ -47,6 +48,11 @@ struct presence {
 void presence_init(struct router *r);
 /* All peers are gone; nothing more is published. */
 void presence_fini(struct router *r);
+/* Whether anybody would see an event of the router to that topic. */
+bool presence_wants_event(struct router *r, struct text topic);
+/* Publishes one, if so, in the name of the router; not where peers or subscriptions are walked.
+ * False if out of memory. */
+bool presence_publish_event(struct router *r, struct text topic, const uint8_t *body, size_t bytes);
 /* Publishes and tells what is due, a part of it in each turn. */
 void presence_turn(struct router *r);
 /* Whether it has something to do now. */

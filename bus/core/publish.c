@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "core/fan_out.h"
+#include "core/judge.h"
 #include "core/reliance.h"
 #include "core/state.h"
 #include "wire/hot.h"
@@ -82,7 +83,7 @@ struct publish {
     struct text topic; /* its name, as far as it is known */
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or that of the last denial */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
     struct kept *kept;     /* its place if its topic keeps it, until that is done */
@@ -132,6 +133,14 @@ const char *topic_refusal(struct text topic, enum bus_status *ret)
     return NULL;
 }
 
+/* Whether the client has that right. */
+static bool publish_ask(struct peer *p, struct publish *pub, uint32_t verb, struct text topic)
+{
+    const char *why = peer_denied(p, verb, topic);
+
+    return !why || publish_fail(pub, BUS_STATUS_DENIED, why);
+}
+
 /* The topic with one more reference, or NULL if there is none; the reason is in pub. */
 static struct topic *publish_topic(struct peer *p, struct publish *pub)
 {
@@ -147,11 +156,17 @@ static struct topic *publish_topic(struct peer *p, struct publish *pub)
             publish_fail(pub, BUS_STATUS_UNKNOWN_ALIAS, "no topic is advertised under that alias");
             return NULL;
         }
+        if (idset_has(&p->muted, pub->m.alias)) {
+            publish_ask(p, pub, POLICY_PUBLISH, (struct text){t->name, t->len});
+        }
         return topic_ref(t);
     }
     pub->why = topic_refusal(pub->m.topic, &pub->status);
     if (pub->status == BUS_STATUS_INVALID_TOPIC) {
         return NULL;
+    }
+    if (pub->status == BUS_STATUS_OK) {
+        publish_ask(p, pub, POLICY_PUBLISH, pub->m.topic);
     }
     t = topics_get(&p->router->topics, pub->m.topic.data, pub->m.topic.len);
     if (!t) {
@@ -217,9 +232,14 @@ static void publish_show_refused(struct peer *p, const struct publish *pub, stru
 }
 
 /* Everything that can be refused once the topic is known. */
-static bool publish_check(struct peer *p, struct publish *pub, const struct frame *f)
+static bool publish_check(struct peer *p, struct publish *pub, const struct topic *t,
+                          const struct frame *f)
 {
     if (pub->status != BUS_STATUS_OK) {
+        return false;
+    }
+    if (pub->n_fds > 0 &&
+        !publish_ask(p, pub, POLICY_DESCRIPTORS, (struct text){t->name, t->len})) {
         return false;
     }
     if (pub->m.buffer != 0 && f->body_bytes > 0) {
@@ -368,7 +388,7 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
     }
     parts.topic = t;
     parts.flags = message_flags(p, &pub->m);
-    if (!publish_check(p, pub, f) || !shared_header(p, pub, &parts) ||
+    if (!publish_check(p, pub, t, f) || !shared_header(p, pub, &parts) ||
         (!(header = malloc(parts.header_bytes + OUTQ_SLACK_BYTES)) &&
          !publish_fail(pub, BUS_STATUS_NO_MEMORY, "out of memory"))) {
         publish_show_refused(p, pub, t, f);
@@ -392,12 +412,12 @@ static void publish_full(struct peer *p, struct publish *pub, const struct frame
 }
 
 /* An alias and nothing else, credit, no monitor, nothing to be kept, nobody who publishes reliably
- * to it: the topic, or NULL if it is not that plain. */
+ * to it, no alias without the right to publish: the topic, or NULL if it is not that plain. */
 static inline struct topic *plain_topic(struct peer *p, uint32_t alias)
 {
     struct topic *t = credit_left(p) && !tap_wants(p->router) ? alias_topic(p, alias) : NULL;
 
-    return LIKELY(t && !((uintptr_t) t->keep | t->n_reliable)) ? t : NULL;
+    return LIKELY(t && !((uintptr_t) t->keep | t->n_reliable | p->n_muted)) ? t : NULL;
 }
 
 /* The usual case, with the body in a buffer. False if it is not that, or to be refused. */
@@ -433,14 +453,15 @@ static bool publish_plain_place(struct peer *p, const struct frame *f)
     return true;
 }
 
-/* The same for a topic to which somebody publishes reliably: this one, or another. */
+/* The same for a topic to which somebody publishes reliably, this one or another, and for a client
+ * that has other aliases to which it may not publish. */
 static bool publish_plain_reliable(struct peer *p, const struct frame *f, uint32_t alias)
 {
     uint8_t header[HOT_MESSAGE_MAX + HOT_FLAGS_BYTES + OUTQ_SLACK_BYTES];
     struct router *r = p->router;
     struct topic *t = credit_left(p) && !tap_wants(r) ? alias_topic(p, alias) : NULL;
 
-    if (!t || t->keep) {
+    if (!t || t->keep || idset_has(&p->muted, alias)) {
         return false;
     }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/judge.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
 #include "wire/topic.h"
@@ -18,7 +19,7 @@ struct asked {
     struct message_parts parts;
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or that of the last denial */
     unsigned n_fds;
     struct parcel *parcel; /* not owned */
 };
@@ -51,6 +52,7 @@ static void request_free(struct request *r)
 
     p->requests[r->number - 1] = NULL;
     p->n_requests--;
+    quota_release(&p->user->requests, 1);
     p->router->counters.requests_now--;
     timer_stop(&p->router->timers, &r->timer);
     if (r->message) {
@@ -112,6 +114,12 @@ void request_end(struct request *r, enum bus_status status, const char *why)
 {
     request_end_calls(r, status);
     request_finish(r, status, why);
+}
+
+void request_withdraw(struct request *r)
+{
+    request_end_calls(r, BUS_STATUS_CANCELLED);
+    request_finish(r, BUS_STATUS_DENIED, "the right to ask for it was taken away");
 }
 
 static void request_on_timer(struct router *router, struct timer *t)
@@ -232,6 +240,7 @@ static struct request *request_new(struct peer *p, struct asked *a, uint32_t n_c
     r->wants_fds = a->m.flags & REQUEST_DESCRIPTORS;
     p->requests[r->number - 1] = r;
     p->n_requests++;
+    quota_force(&p->user->requests, 1);
     router->counters.requests++;
     router->counters.requests_now++;
     router->counters.calls_now += n_calls;
@@ -411,6 +420,7 @@ struct request *request_restore(struct peer *p, uint32_t number, struct topic *t
     r->number = number;
     p->requests[number - 1] = r;
     p->n_requests++;
+    quota_force(&p->user->requests, 1);
     router->counters.requests_now++;
     for (uint32_t i = 0; i < n_calls; i++) {
         r->n_over += r->calls[i].state == CALL_OVER;
@@ -468,6 +478,24 @@ static void request_refuse(struct peer *p, const struct asked *a)
     if (place.buffer != 0 && !a->parts.whole) {
         cargo_refused(p, &place);
     }
+}
+
+/* Whether the client has that right. */
+static bool ask_right(struct peer *p, struct asked *a, uint32_t verb, struct text topic)
+{
+    const char *why = peer_denied(p, verb, topic);
+
+    return !why || asked_fail(a, BUS_STATUS_DENIED, why);
+}
+
+/* With an alias the right was asked for when it was advertised. */
+static bool asked_rights(struct peer *p, struct asked *a)
+{
+    const struct text topic = {a->topic->name, a->topic->len};
+
+    return ((a->m.alias != 0 && !idset_has(&p->unasked, a->m.alias)) ||
+            ask_right(p, a, POLICY_REQUEST, topic)) &&
+           (a->n_fds == 0 || ask_right(p, a, POLICY_DESCRIPTORS, topic));
 }
 
 static bool topic_find_or_fail(struct peer *p, struct asked *a)
@@ -579,7 +607,7 @@ static void request_decoded(struct peer *p, struct asked *a, const struct frame 
                                       .flags = MESSAGE_UNCREDITED};
     if (a->status == BUS_STATUS_OK && topic_find_or_fail(p, a)) {
         a->parts.topic = a->topic;
-        if (asked_check(p, a, f)) {
+        if (asked_rights(p, a) && asked_check(p, a, f)) {
             large = cap > SMALL_HEADER_MAX ? malloc(cap + OUTQ_SLACK_BYTES) : NULL;
             a->parts.size = a->size;
             if (cap > SMALL_HEADER_MAX && !large) {

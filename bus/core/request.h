@@ -91,6 +91,8 @@ void request_note_over(struct request *r);
 void request_rearm(struct request *r);
 /* All calls end, and the requester is told why. */
 void request_end(struct request *r, enum bus_status status, const char *why);
+/* The same for want of the right to ask. */
+void request_withdraw(struct request *r);
 
 /* One that was another router's, whose calls have these numbers (0: over): they wait, and are in no
  * row yet. NULL if out of memory, or it cannot be. */
@@ -106,6 +108,8 @@ void request_restore_message(struct request *r, struct message *m);
 struct server *server_new(void);
 /* Ends what is open there; afterwards sub.server is NULL. False as above. */
 bool server_end(struct sub *s, unsigned *budget);
+/* Ends what is open there of one topic, and what waits there, if it was its last server. */
+void server_lose(struct sub *s, struct match *match);
 /* It gets no further calls but those that wait for it alone. */
 void server_drain(struct sub *s);
 /* Whether it has no calls, and none waits for it alone. */

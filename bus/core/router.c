@@ -8,6 +8,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/drain.h"
+#include "core/judge.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -41,13 +42,20 @@ static void on_new_topic(struct topic *t, void *userdata)
 int router_new(const struct router_config *config, struct router **ret)
 {
     struct router *r = calloc(1, sizeof(*r));
+    struct user_override *overrides;
 
     if (!r) {
         return -ENOMEM;
     }
+    if (!overrides_copy(config->overrides, config->n_overrides, &overrides)) {
+        free(r);
+        return -ENOMEM;
+    }
     r->config = *config;
+    r->config.overrides = NULL;
     r->scratch = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
     if (!r->scratch || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+        free(overrides);
         free(r->scratch);
         free(r);
         return -ENOMEM;
@@ -57,11 +65,15 @@ int router_new(const struct router_config *config, struct router **ret)
     outq_pool_init(&r->pool, POOL_CHUNKS);
     topics_init(&r->topics, config->hash_seed);
     presence_init(r);
-    r->users.memory = &r->quota;
-    r->users.retained_max = config->limits.user_retained_bytes_max;
-    groups_init(&r->groups, config->limits.groups_bytes_max, config->hash_seed, &r->quota);
+    users_init(&r->users, &r->config.limits, config->owner_uid, &r->quota, &r->descriptors);
+    users_override(&r->users, overrides, config->n_overrides);
+    groups_init(&r->groups, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
+    r->topics.suits = sub_may_get;
+    accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
+    r->accesses.names = config->names;
+    r->accesses.names_userdata = config->names_userdata;
     r->topics.userdata = r;
     *ret = r;
     return 0;
@@ -84,7 +96,9 @@ struct router *router_free(struct router *r)
     expected_forget(r);
     keep_clear_all(r);
     groups_fini(r);
+    users_fini(&r->users);
     assert(r->quota.used == 0 && r->descriptors.used == 0);
+    accesses_fini(&r->accesses);
     topics_fini(&r->topics);
     idpool_fini(&r->sender_ids);
     idpool_fini(&r->buffer_ids);
@@ -120,7 +134,7 @@ struct sender *sender_make(struct router *r, uint32_t uid, uint32_t id)
     if (!s) {
         return NULL;
     }
-    s->user = users_get(&r->users, uid, &r->descriptors, r->config.limits.user_descriptors_max);
+    s->user = users_get(&r->users, uid);
     if (s->user && id == 0) {
         s->id = idpool_add(&r->sender_ids, s);
     } else if (s->user && idpool_put(&r->sender_ids, id, s)) {
@@ -132,9 +146,6 @@ struct sender *sender_make(struct router *r, uint32_t uid, uint32_t id)
         return NULL;
     }
     quota_init(&s->descriptors, r->config.limits.client_descriptors_max, &s->user->descriptors);
-    if (!s->user->wills.parent) {
-        quota_init(&s->user->wills, r->config.limits.user_will_bytes_max, &r->quota);
-    }
     s->refs = 1;
     s->ids = &r->sender_ids;
     s->uid = uid;
@@ -163,14 +174,21 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
         return NULL;
     }
     p->sender = s;
-    s->peer = p;
     p->router = r;
     p->info = *info;
+    p->info.subject = NULL; /* the access has it */
+    if (!access_begin(p, info->subject)) {
+        free(p);
+        return NULL;
+    }
+    s->peer = p;
     p->inline_max =
         info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
     p->output_max = r->config.limits.output_bytes_max;
     outq_init(&p->out, &r->pool);
-    quota_init(&p->quota, r->config.limits.client_bytes_max, &r->quota);
+    peer_join_user(p, s->user);
+    quota_init(&p->quota, r->config.limits.client_bytes_max, &s->user->bytes);
+    quota_force(&s->user->connections, 1);
     charge_init(&p->parcels_charge, &s->descriptors);
     charge_init(&p->charge, &p->quota);
     windows_init(&p->windows, &p->quota);
@@ -299,12 +317,16 @@ static void peer_free(struct peer *p)
     idset_fini(&p->known);
     idset_fini(&p->drained);
     idset_fini(&p->wishes);
+    idset_fini(&p->muted);
+    idset_fini(&p->unasked);
     idset_fini(&p->owned);
     idset_fini(&p->known_buffers);
     idset_fini(&p->known_topics);
     charge_fini(&p->charge);
     assert(p->quota.used == 0);
     DL_DELETE(r->peers, p);
+    access_end(p);
+    peer_leave_user(p);
     sender_unref(p->sender);
     free(p);
 }
@@ -363,6 +385,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     leases_drop_all(p);
     peer_charge_output(p);
     r->counters.clients_now--;
+    quota_release(&p->user->connections, 1);
     p->is_gone = true;
     peer_doom(p);
     router_reap(r, REAP_AT_ONCE);
@@ -408,11 +431,15 @@ static void hello_handle(struct peer *p, const struct wire_hello *m)
         peer_end(p, BUS_GOODBYE_VERSION, "this router speaks protocol version 1");
         return;
     }
+    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
+    p->sender->name_len = (uint8_t) m->client_name.len;
+    if (!access_greet(p)) {
+        peer_end(p, BUS_GOODBYE_NO_MEMORY, "out of memory");
+        return;
+    }
     if (!presence_greet(p, m)) {
         return;
     }
-    memcpy(p->sender->name, m->client_name.data, m->client_name.len);
-    p->sender->name_len = (uint8_t) m->client_name.len;
     p->sender->session = m->session;
     p->features = (welcome.features | FEATURE_STOPPING) & (uint32_t) m->features;
     DL_DELETE2(r->greeting, p, timed_prev, timed_next);

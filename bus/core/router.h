@@ -11,8 +11,11 @@
 #include <stdint.h>
 #include "core/counters.h"
 #include "core/limits.h"
+#include "core/subject.h"
 #include "wire/outq.h"
 
+struct policy;
+struct quota_event;
 struct router;
 struct peer;
 
@@ -49,16 +52,49 @@ struct session_ops {
     void (*ended)(void *userdata, const struct session_id *id);
 };
 
+/* Somebody was refused something, or has lost it, for want of a right. Valid during the call. */
+struct denial {
+    uint64_t connection_id;
+    uint32_t uid, gid, pid;
+    struct text name;  /* of HELLO */
+    uint32_t verb;     /* one of POLICY_VERBS */
+    struct text topic; /* or filter */
+    struct text place; /* of the rule that has decided; empty: none */
+    const char *why;   /* static */
+    bool is_lost;      /* it had the right before router_reconfigure() */
+};
+
+/* Told of what an administrator wants to know of. Nothing of the router may be called from here;
+ * what is NULL is not told. */
+struct router_events {
+    void (*denied)(void *userdata, const struct denial *d);
+    void (*quota)(void *userdata, const struct quota_event *e);
+};
+
+/* Who knows the names of users and groups (policy_needs_names()). */
+struct subject_ops {
+    /* Fills in user and group of that uid and gid, as far as they are known; the texts stay until
+     * the next call. Nothing of the router may be called from here. */
+    void (*name)(void *userdata, struct subject *s);
+};
+
 struct router_config {
     struct limits limits;
     uint64_t epoch;      /* WELCOME.router_epoch */
     uint64_t hash_seed;  /* a secret: with it, names can be chosen that collide in the tables */
-    uint32_t owner_uid;  /* may monitor, besides root */
+    uint32_t owner_uid;  /* may replace the router, and without a policy everything, besides root */
     const char *version; /* static text */
+    const struct user_override *overrides; /* not owned; copied by router_new() and router_load() */
+    size_t n_overrides;
     const struct descriptor_ops
         *descriptors;                   /* static; NULL: buffers and descriptors are refused */
     const struct session_ops *sessions; /* static; NULL: nobody wants to know */
     void *sessions_userdata;
+    struct policy *policy;           /* a reference is taken; NULL: there are no rules */
+    const struct subject_ops *names; /* static; NULL: names are known if peer_info has them */
+    void *names_userdata;
+    const struct router_events *events; /* static; NULL: nobody wants to know */
+    void *events_userdata;
 };
 
 /* What the kernel knows about a client, and its kind of link. */
@@ -68,6 +104,9 @@ struct peer_info {
     uint32_t pid;
     bool packets;   /* seqpacket: input arrives as packets, each a whole number of frames */
     void *userdata; /* peer_userdata() */
+    /* Who it is to the rules; its uid and gid are those above, its name comes with HELLO. Copied.
+     * NULL: there is no more than these. Names that it does not have are asked for. */
+    const struct subject *subject;
 };
 
 enum router_verdict {
@@ -79,6 +118,21 @@ enum router_verdict {
 int router_new(const struct router_config *config, struct router **ret);
 /* Frees everything; the peers' userdata is not touched. NULL is fine. Returns NULL. */
 struct router *router_free(struct router *r);
+
+/* What can be changed while it runs. */
+struct router_settings {
+    struct limits limits;                  /* the publish window stays: clients were told of it */
+    struct policy *policy;                 /* a reference is taken; NULL: there are no rules */
+    const struct user_override *overrides; /* copied */
+    size_t n_overrides;
+};
+/* In one step. What is there already stays above a limit until it goes; what is new is judged by
+ * these. What the policy does not allow any more ends now: docs/protocol.md, section 20. 0, or
+ * -ENOMEM and nothing has changed. */
+int router_reconfigure(struct router *r, const struct router_settings *settings,
+                       const struct now *now);
+/* What is outside of the router has read a configuration: it counts how that went. */
+void router_count_reload(struct router *r, bool is_good);
 
 /* A link has been accepted: ROUTER_OK, ROUTER_FULL or -ENOMEM. */
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,

@@ -221,6 +221,15 @@ static void save_output_chunk(struct save *s, struct outq_chunk *c)
     record_end(s->w);
 }
 
+static void save_subject(struct save *s, const struct subject *subject)
+{
+    record_bytes(s->w, PEER_USER, subject->user.data, subject->user.len);
+    record_bytes(s->w, PEER_GROUP, subject->group.data, subject->group.len);
+    record_bytes(s->w, PEER_GROUPS, subject->groups, subject->n_groups * sizeof(*subject->groups));
+    record_bytes(s->w, PEER_LISTENER, subject->listener.data, subject->listener.len);
+    record_bytes(s->w, PEER_LABEL, subject->label.data, subject->label.len);
+}
+
 static void save_peer(struct save *s, const struct peer *p)
 {
     const struct identity *identity = p->sender->identity;
@@ -233,6 +242,7 @@ static void save_peer(struct save *s, const struct peer *p)
     record_number(s->w, PEER_SENDER, peer_number(p));
     record_number(s->w, PEER_STATE, p->state);
     record_number(s->w, PEER_PACKETS, p->info.packets);
+    save_subject(s, access_subject(p->access));
     if (identity) {
         record_bytes(s->w, PEER_TOKEN, identity->text + identity->name_len, identity->token_len);
     }
@@ -327,6 +337,7 @@ static void save_aliases(struct save *s, const struct peer *p)
         record_number(s->w, ALIAS_TOPIC, p->aliases[alias - 1]->id);
         record_number(s->w, ALIAS_IS_WISH, idset_has(&p->wishes, alias));
         record_number(s->w, ALIAS_IS_OWNED, idset_has(&p->owned, alias));
+        record_number(s->w, ALIAS_IS_MUTED, idset_has(&p->muted, alias));
         if (alias_is_reliable(p, alias)) {
             record_number(s->w, ALIAS_IS_RELIABLE, 1);
             record_number(s->w, ALIAS_IS_NOTED, idset_has(&p->reliable->noted, alias));
@@ -439,7 +450,7 @@ static const char *what_is_in_the_way(const struct router *r)
     if (router_is_holding(r)) {
         return "it waits for clients to come back after a restart; try again";
     }
-    if (r->doomed || r->draining || r->presence.due || r->groups.dead) {
+    if (r->doomed || r->draining || r->presence.due || r->denials.notes || r->groups.dead) {
         return "the router is short of memory or has too much to do; try again";
     }
     DL_FOREACH (r->peers, p) {

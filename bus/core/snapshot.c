@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* SNAPSHOT: lists of clients, topics and counters, in parts. docs/protocol.md, section 9. */
-#include "core/state.h"
+#include "core/judge.h"
 
 #define SNAPSHOT_LIMIT_MAX 1000u
 
@@ -110,9 +110,10 @@ void snapshot_handle(struct peer *p, const struct wire_snapshot *m)
 {
     uint32_t limit = m->limit ? MIN(m->limit, SNAPSHOT_LIMIT_MAX) : SNAPSHOT_LIMIT_MAX;
     struct wire_snapshot_end end = {.kind = m->kind};
+    const char *why = peer_denied_all(p, POLICY_MONITOR);
 
-    if (p->info.uid != 0 && p->info.uid != p->router->config.owner_uid) {
-        snapshot_refuse(p, BUS_STATUS_DENIED, "only the router's own user and root may look");
+    if (why) {
+        snapshot_refuse(p, BUS_STATUS_DENIED, why);
         return;
     }
     p->router->work += limit;

@@ -3,7 +3,9 @@
 /* The objects that the verbs of the router work on: the router and its peers. Private to bus/core.
  */
 
+#include "core/accesses.h"
 #include "core/cargo.h"
+#include "core/denied.h"
 #include "core/group.h"
 #include "core/keep.h"
 #include "core/message.h"
@@ -53,8 +55,10 @@ struct peer {
     struct peer *dirty_prev, *dirty_next;       /* router.dirty */
     struct peer *doomed_prev, *doomed_next;     /* router.doomed */
     struct peer *draining_prev, *draining_next; /* router.draining */
+    struct peer *user_prev, *user_next;         /* user.payers */
     struct peer_info info;
     struct sender *sender;
+    struct user *user; /* not owned: the sender's, or its group's */
     struct outq out;
     uint64_t out_charged;       /* capacity of out that is in charge */
     uint64_t output_max;        /* above this, messages wait in their queues */
@@ -62,6 +66,10 @@ struct peer {
     struct sub **subs;          /* by number - 1 */
     struct topic **aliases;     /* by number - 1 */
     struct idset wishes, owned; /* aliases whose topics are to keep something, or to lose it */
+    struct access *access;      /* what it may; NULL: it stands for a group */
+    struct idset muted;         /* aliases to which it may not publish */
+    struct idset unasked;       /* aliases to which it may send no requests */
+    uint32_t n_muted;
     struct buffer **buffers;    /* by number - 1 */
     struct idpool leases;       /* messages in buffers that the client holds */
     struct idset drained;       /* numbers of subscriptions that drain, and may be over */
@@ -153,12 +161,16 @@ struct router {
     uint64_t n_calls, n_requests;   /* since the start */
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
+    struct accesses accesses;
+    char denial[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
+    bool is_loading;                  /* what comes from another router was allowed there */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */
     struct session_id *expected_ids;
     uint64_t hold_ns; /* until when they are waited for */
     struct presence presence;
+    struct denials denials;
     struct idset introduced; /* sender ids that are in peer.known of somebody, or were */
     struct outq_pool pool;
     struct quota quota;
@@ -203,6 +215,11 @@ void router_retry(struct router *r);
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
 
+/* ---- reconfigure.c ---- */
+
+/* For everything that is there, and from here on. */
+void limits_apply(struct router *r, const struct limits *l);
+
 /* ---- returns.c ---- */
 
 void restored_handle(struct peer *p, const struct wire_restored *m);
@@ -229,6 +246,9 @@ void peer_mark_dirty(struct peer *p);
 void peer_send(struct peer *p, enum verb verb, const void *message);
 /* The same, but only says so if there is no memory. */
 bool peer_try_send(struct peer *p, enum verb verb, const void *message);
+/* What it is charged with is its user's, too. */
+void peer_join_user(struct peer *p, struct user *u);
+void peer_leave_user(struct peer *p);
 /* Something could not be put into the output for want of memory: the router tries again soon. */
 void peer_retry_later(struct peer *p);
 void router_retry_later(struct router *r);
@@ -349,6 +369,8 @@ void reply_handle(struct peer *p, const struct frame *f, struct parcel *parcel, 
 
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
+/* Ends a subscription, without a word. */
+void subscription_end(struct sub *s);
 /* Ends a subscription, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);

@@ -443,7 +443,7 @@ void sub_pump_queue(struct sub *s)
 
 void sub_pump(struct sub *s)
 {
-    if (s->peer->state == PEER_CLOSING) {
+    if (s->peer->state == PEER_CLOSING || s->is_denied) {
         return;
     }
     if (s->flags & SUB_SERVE) {

@@ -37,6 +37,8 @@ struct sub_queue {
 
 /* Numbers of subscriptions are below 2^21: tag and varint of such a field. */
 #define SUB_FIELD_BYTES 4u
+/* Of sub.window. */
+#define SUB_WINDOW_MAX ((1u << 30) - 1)
 
 /* First what each message needs. Behind the struct is the text of its filter or its filter_node, as
  * filters_add() says. */
@@ -50,7 +52,9 @@ struct sub {
     };
     int64_t credit_bytes;
     uint32_t credit_messages;
-    uint32_t window;                /* number of its sub_window */
+    uint32_t window : 30;           /* number of its sub_window */
+    uint32_t is_narrow : 1;         /* its client wants those topics that it may get */
+    uint32_t is_denied : 1;         /* it has lost its right, and is about to end */
     uint8_t field[SUB_FIELD_BYTES]; /* the subscription field of its MESSAGE headers: its number */
     uint8_t field_bytes;            /* length of field */
     uint8_t flags;                  /* SUB_ flags */
@@ -77,9 +81,12 @@ enum {
     SUB_DRAINING = 4, /* by drain_begin() */
     SUB_ALARM = 64,   /* it has one */
     SUB_MEMBER = 128, /* it is a struct member */
-    /* those that are understood */
+    /* those that are understood, besides SUBSCRIBE_NARROW */
     SUB_FLAGS = SUB_NO_LOCAL | SUB_DESCRIPTORS | SUB_ACK | SUB_STICKY | SUB_SERVE
 };
+
+/* On the wire alone: sub.is_narrow. */
+#define SUBSCRIBE_NARROW 64u
 
 static inline bool sub_has_credit(const struct sub *s)
 {

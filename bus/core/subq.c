@@ -410,6 +410,39 @@ uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *
     return n;
 }
 
+uint32_t subq_lose(struct subq *q, const struct match *match, const struct subq_bounds *b,
+                   subq_release_fn release, uint64_t *bytes)
+{
+    bool holds = subq_has_held(q);
+    uint32_t n = 0;
+
+    for (uint64_t pos = q->head; pos != q->tail; pos++) {
+        struct subq_item *item = item_at(q, pos);
+        struct message *m = item->message;
+        struct gap gap;
+
+        if (!m || (match && item->match != match)) {
+            continue;
+        }
+        gap = (struct gap){1, m->size};
+        if (holds && pos >= q->held_from) {
+            message_unhold(m, release);
+        } else if (q->n_inside > 0 && pos < q->held_from) {
+            q->n_inside--;
+            q->bytes_inside -= m->size;
+        }
+        m->topic->lost_messages++; /* which may end with it */
+        *bytes += gap.bytes;
+        n++;
+        message_drop(q, m);
+        item_set_gap(item, BUS_LOSS_DENIED, &gap);
+    }
+    if (holds) {
+        held_advance(q, b, release);
+    }
+    return n;
+}
+
 void subq_check(const struct subq *q)
 {
     uint32_t n = 0;

@@ -15,7 +15,7 @@ struct match;
 
 /* How far ahead subq_prefetch() looks. */
 #define SUBQ_PREFETCH 6u
-#define SUBQ_REASONS 7u /* enum bus_loss_reason, NONE included */
+#define SUBQ_REASONS 9u /* enum bus_loss_reason, NONE included */
 
 /* Descriptors that wait in one queue: whoever does not read must not use up what their publisher
  * may have on its way. */
@@ -107,6 +107,11 @@ bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes);
  * many there were, which are lost to their topics; their sizes are added to *bytes. */
 uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *b,
                      subq_release_fn release, uint64_t *bytes);
+
+/* All messages of that match, or with NULL all there are, become gaps in their places. Returns how
+ * many, which are lost to their topics; their sizes are added to *bytes. */
+uint32_t subq_lose(struct subq *q, const struct match *match, const struct subq_bounds *b,
+                   subq_release_fn release, uint64_t *bytes);
 
 /* First item: a message, or NULL and the gap (all adjacent ones of one reason together). Must not
  * be empty. */

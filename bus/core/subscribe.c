@@ -5,6 +5,7 @@
 #include <string.h>
 #include "core/drain.h"
 #include "core/group.h"
+#include "core/judge.h"
 #include "core/pace.h"
 #include "core/replay.h"
 #include "core/request.h"
@@ -14,7 +15,7 @@
 
 struct verdict {
     enum bus_status status;
-    const char *why; /* static */
+    const char *why; /* static, or that of the last denial */
 };
 
 static struct verdict ok(void)
@@ -52,6 +53,9 @@ static struct verdict options_check(const struct peer *p, const struct wire_subs
     if ((m->flags & SUB_SERVE) && (m->group.len > 0 || m->retained || m->min_interval_ms ||
                                    m->silence_ms || (m->flags & SUB_NO_LOCAL))) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "not for a server");
+    }
+    if ((m->flags & SUBSCRIBE_NARROW) && m->group.len > 0) {
+        return refused(BUS_STATUS_INVALID_ARGUMENT, "flags: NARROW is not for groups");
     }
     if (m->retained > BUS_RETAINED_ALL || (m->retained && m->group.len > 0)) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "retained");
@@ -97,7 +101,7 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if (m->policy > BUS_POLICY_DISCONNECT) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "policy");
     }
-    if (m->flags & ~(uint32_t) SUB_FLAGS) {
+    if (m->flags & ~(uint32_t) (SUB_FLAGS | SUBSCRIBE_NARROW)) {
         return refused(BUS_STATUS_INVALID_ARGUMENT, "flags");
     }
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
@@ -129,15 +133,17 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
         calloc(1, m->group.len ? member_memory()
                                : sizeof(*s) + filters_tail(m->filter.data, m->filter.len));
     uint8_t field[HOT_SUBSCRIPTION_MAX];
+    uint32_t window;
 
     if (!s) {
         return NULL;
     }
-    s->window = windows_get(&p->windows, &w);
-    if (s->window == WINDOW_NONE) {
+    window = windows_get(&p->windows, &w);
+    if (window == WINDOW_NONE) {
         free(s);
         return NULL;
     }
+    s->window = window & SUB_WINDOW_MAX;
     s->server = m->flags & SUB_SERVE ? server_new() : NULL;
     if ((m->flags & SUB_SERVE) && !s->server) {
         windows_put(&p->windows, s->window);
@@ -146,7 +152,8 @@ static struct sub *sub_new(struct peer *p, const struct wire_subscribe *m)
     }
     s->peer = p;
     s->policy = (uint8_t) (m->policy & 7);
-    s->flags = (uint8_t) (m->flags | (m->group.len ? SUB_MEMBER : 0));
+    s->flags = (uint8_t) ((m->flags & SUB_FLAGS) | (m->group.len ? SUB_MEMBER : 0));
+    s->is_narrow = (m->flags & SUBSCRIBE_NARROW) != 0;
     s->credit_messages = w.messages;
     s->credit_bytes = (int64_t) w.bytes;
     s->field_bytes = (uint8_t) hot_put_field_1(field, m->subscription);
@@ -224,6 +231,7 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     }
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
+    quota_force(&p->user->subscriptions, 1);
     p->router->counters.subscriptions_now++;
     if (m->retained) {
         replay_fill(s, (enum bus_retained) m->retained);
@@ -231,12 +239,28 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     return ok();
 }
 
+/* OK says why it is narrowed, if it is. */
+static struct verdict rights_check(struct peer *p, const struct wire_subscribe *m)
+{
+    const char *narrowed = "", *why = subscribe_denied(p, m, &narrowed);
+
+    return why ? refused(BUS_STATUS_DENIED, why) : refused(BUS_STATUS_OK, narrowed);
+}
+
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
 {
     struct verdict v = subscribe_check(p, m);
+    const char *narrowed = "";
 
     if (v.status == BUS_STATUS_OK) {
+        v = rights_check(p, m);
+        narrowed = v.why;
+    }
+    if (v.status == BUS_STATUS_OK) {
         v = sub_add(p, m);
+    }
+    if (v.status == BUS_STATUS_OK) {
+        v.why = narrowed;
     }
     answer(p, VERB_SUBSCRIBE, m->subscription, v);
     if (v.status == BUS_STATUS_OK && (m->flags & SUB_SERVE) && p->router->call_queues) {
@@ -250,15 +274,23 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     }
 }
 
+void subscription_end(struct sub *s)
+{
+    struct peer *p = s->peer;
+
+    p->subs[sub_id(s) - 1] = NULL;
+    p->n_subs--;
+    quota_release(&p->user->subscriptions, 1);
+    p->router->counters.subscriptions_now--;
+    sub_free(s);
+}
+
 void unsubscribe_finish(struct sub *s)
 {
     struct peer *p = s->peer;
     uint32_t number = sub_id(s);
 
-    p->subs[number - 1] = NULL;
-    p->n_subs--;
-    p->router->counters.subscriptions_now--;
-    sub_free(s);
+    subscription_end(s);
     answer(p, VERB_UNSUBSCRIBE, number, ok());
 }
 

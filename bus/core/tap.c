@@ -2,7 +2,7 @@
 /* Monitors: they see every publish and change nothing. docs/protocol.md, section 9. */
 #include <stdlib.h>
 #include <utlist.h>
-#include "core/state.h"
+#include "core/judge.h"
 #include "wire/topic.h"
 
 #define TAP_QUEUE_BYTES_DEFAULT (1u << 20)
@@ -31,14 +31,20 @@ void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verd
     }
 }
 
-static bool tap_matches(const struct tap *tap, const struct topic *t)
+/* Without filters it is shown everything but topics with a "$" of their own that it may not watch.
+ */
+static bool tap_matches(const struct peer *p, const struct topic *t)
 {
+    const struct tap *tap = p->tap;
+    struct text topic = {t->name, t->len};
+
     for (uint32_t i = 0; i < tap->n_filters; i++) {
         if (filter_matches(tap->filters[i].text, tap->filters[i].len, t->name, t->len)) {
             return true;
         }
     }
-    return tap->n_filters == 0;
+    return tap->n_filters == 0 && (t->name[0] != '$' || topic_is_reserved(t->name, t->len) ||
+                                   peer_may(p, POLICY_MONITOR, topic));
 }
 
 bool tap_asked_for(const struct router *r, struct text topic)
@@ -178,7 +184,7 @@ void tap_emit(struct router *r, const struct tap_record *record)
 
     LL_FOREACH2(r->taps, p, tap_next)
     {
-        if (p->state == PEER_CLOSING || !tap_matches(p->tap, record->parts->topic)) {
+        if (p->state == PEER_CLOSING || !tap_matches(p, record->parts->topic)) {
             continue;
         }
         if (tap_send(p, record)) {
@@ -204,15 +210,33 @@ void tap_flush_loss(struct peer *p)
 
 /* ---- MONITOR ---- */
 
-static const char *monitor_check(const struct peer *p, const struct wire_monitor *m,
-                                 enum bus_status *ret)
+const char *tap_denied(struct peer *p, const struct tap *tap)
+{
+    const char *why = tap->n_filters == 0 ? peer_denied_all(p, POLICY_MONITOR) : NULL;
+
+    for (uint32_t i = 0; i < tap->n_filters && !why; i++) {
+        const struct text filter = {tap->filters[i].text, tap->filters[i].len};
+
+        why = peer_denied_filter(p, POLICY_MONITOR, filter, NULL);
+    }
+    return why;
+}
+
+static const char *monitor_denied(struct peer *p, const struct wire_monitor *m)
+{
+    const char *why = m->n_filters == 0 ? peer_denied_all(p, POLICY_MONITOR) : NULL;
+
+    for (size_t i = 0; i < m->n_filters && !why; i++) {
+        why = peer_denied_filter(p, POLICY_MONITOR, m->filters[i], NULL);
+    }
+    return why;
+}
+
+static const char *monitor_check(struct peer *p, const struct wire_monitor *m, enum bus_status *ret)
 {
     const struct router *r = p->router;
+    const char *why;
 
-    *ret = BUS_STATUS_DENIED;
-    if (p->info.uid != 0 && p->info.uid != r->config.owner_uid) {
-        return "only the router's own user and root may monitor";
-    }
     *ret = BUS_STATUS_UNEXPECTED;
     if (p->tap || p->n_subs > 0 || p->n_aliases > 0 || p->n_requests > 0) {
         return "the connection is in use for something else";
@@ -233,8 +257,9 @@ static const char *monitor_check(const struct peer *p, const struct wire_monitor
             return "not a valid topic filter";
         }
     }
-    *ret = BUS_STATUS_OK;
-    return "";
+    why = monitor_denied(p, m);
+    *ret = why ? BUS_STATUS_DENIED : BUS_STATUS_OK;
+    return why ? why : "";
 }
 
 static const char *tap_new(struct peer *p, const struct wire_monitor *m, enum bus_status *ret)

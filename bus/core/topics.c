@@ -227,6 +227,16 @@ void topics_remove_sub(struct topics *ts, struct sub *sub)
     filters_remove(&ts->filters, sub);
 }
 
+void topics_forget_match(struct match *m)
+{
+    match_free(m);
+}
+
+bool topic_suits(const struct topic *t, const struct sub *sub)
+{
+    return LIKELY(!sub->is_narrow) || t->topics->suits(t, sub);
+}
+
 bool topics_forget_sub(struct sub *sub, unsigned *budget)
 {
     while (sub->matches && *budget > 0) {
@@ -264,7 +274,7 @@ static void resolve_sub(struct sub *sub, void *ctx)
 {
     struct resolve *r = ctx;
 
-    if (sub->is_marked) {
+    if (sub->is_marked || !topic_suits(r->topic, sub)) {
         return;
     }
     if (!match_new(r->topic, sub)) {

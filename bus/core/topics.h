@@ -62,6 +62,8 @@ struct topics {
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void (*on_matches)(struct topic *t,
                        void *userdata); /* of one with interest, there are others */
+    /* whether a subscription with is_narrow gets a topic that its filter matches */
+    bool (*suits)(const struct topic *t, const struct sub *sub);
     void *userdata;
 };
 
@@ -81,6 +83,11 @@ void topics_remove_sub(struct topics *ts, struct sub *sub);
 /* Ends the matches of a subscription that was removed, at most *budget of them, which it counts
  * down. False if some are left. */
 bool topics_forget_sub(struct sub *sub, unsigned *budget);
+
+/* Ends one match. */
+void topics_forget_match(struct match *m);
+/* Whether a subscription whose filter matches a topic is to have it. */
+bool topic_suits(const struct topic *t, const struct sub *sub);
 
 typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 

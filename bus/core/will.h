@@ -11,6 +11,7 @@ struct will {
     struct will *same_prev, *same_next; /* identity.waiting, while it waits */
     struct sender *sender;              /* a reference, once its client has ended */
     struct identity *identity;          /* a reference, while it waits */
+    struct access *access;              /* a reference, once its client has ended */
     struct quota *payer;                /* once its client has ended; before, it is the client */
     struct timer timer;                 /* when it has waited long enough */
     uint64_t memory;                    /* that is charged for it */
@@ -37,6 +38,10 @@ struct identity {
 };
 
 #define IDENTITY_BYTES (sizeof(struct identity) + TABLE_ENTRY_BYTES)
+
+/* A will of a client that is there, or of one that has gone, is not to be published. */
+void will_withdraw(struct peer *p, struct will *w);
+void will_drop_left(struct router *r, struct will *w);
 
 /* For those that are built up again. */
 struct will_wait {

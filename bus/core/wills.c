@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include "core/state.h"
+#include "core/judge.h"
 #include "core/will.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
@@ -141,12 +141,18 @@ static void will_remove(struct peer *p, struct will *w)
     free(w);
 }
 
+void will_withdraw(struct peer *p, struct will *w)
+{
+    will_remove(p, w);
+}
+
 /* Of one that has ended. */
 static void will_free(struct router *r, struct will *w)
 {
     struct sender *s = w->sender;
 
     will_wake(r, w);
+    accesses_put(&r->accesses, w->access, &s->user->bytes);
     DL_DELETE(s->wills, w);
     DL_DELETE2(r->presence.wills, w, left_prev, left_next);
     r->counters.wills_now--;
@@ -253,6 +259,10 @@ void will_handle(struct peer *p, const struct wire_will *m, const struct frame *
     struct will *other = why ? NULL : will_find(p->sender, m->topic);
 
     if (!why && !(m->flags & WILL_CLEAR)) {
+        why = peer_denied(p, POLICY_PUBLISH, m->topic);
+        code = why ? BUS_STATUS_DENIED : BUS_STATUS_OK;
+    }
+    if (!why && !(m->flags & WILL_CLEAR)) {
         why = will_set(p, m, f, other, &code);
     }
     if (why) {
@@ -262,6 +272,11 @@ void will_handle(struct peer *p, const struct wire_will *m, const struct frame *
     } else if (other) {
         will_remove(p, other);
     }
+}
+
+void will_drop_left(struct router *r, struct will *w)
+{
+    will_free(r, w);
 }
 
 /* ---- the end of a client, and its return ---- */
@@ -286,9 +301,10 @@ static void will_leave(struct peer *p, struct will *w)
     struct router *r = p->router;
 
     charge_release(&p->charge, w->memory);
-    quota_force(&r->quota, w->memory); /* the same memory, so within the same bound */
-    w->payer = &r->quota;
+    w->payer = &p->user->bytes;
+    quota_force(w->payer, w->memory); /* the same memory, so within the same bound */
     w->sender = sender_ref(p->sender);
+    w->access = access_ref(p->access);
     DL_APPEND2(r->presence.wills, w, left_prev, left_next);
 }
 
@@ -324,16 +340,16 @@ static void will_ripen(struct router *r, struct timer *t)
 }
 
 /* Whether its user may have it wait; then that is who pays. */
-static bool will_move_to_user(struct router *r, struct will *w)
+static bool will_move_to_user(struct will *w)
 {
-    struct quota *user = &w->sender->user->wills;
+    struct quota *wills = &w->sender->user->will_bytes;
 
-    quota_release(&r->quota, w->memory);
-    if (!quota_add(user, w->memory)) {
-        quota_force(&r->quota, w->memory);
+    quota_release(w->payer, w->memory);
+    if (!quota_add(wills, w->memory)) {
+        quota_force(w->payer, w->memory);
         return false;
     }
-    w->payer = user;
+    w->payer = wills;
     return true;
 }
 
@@ -342,7 +358,7 @@ static bool will_wait(struct router *r, struct will *w)
 {
     struct identity *i = w->sender->identity;
 
-    if (w->delay_ms == 0 || !will_move_to_user(r, w)) {
+    if (w->delay_ms == 0 || !will_move_to_user(w)) {
         return false;
     }
     if (i) {
@@ -417,18 +433,24 @@ bool will_restore(struct peer *p, const struct wire_will *m, const struct frame 
 bool will_restore_left(struct router *r, struct sender *s, const struct wire_will *m,
                        const struct frame *f, const struct will_wait *wait)
 {
+    /* no more is known of who has gone: what it got as a member of a group it does not get here */
+    const struct subject subject = {.uid = s->uid, .gid = s->gid, .name = {s->name, s->name_len}};
     struct will *w = will_new(m, f);
     struct identity *i = NULL;
 
     if (w && wait->token.len > 0) {
         i = identity_of(r, s->uid, (struct text){s->name, s->name_len}, wait->token);
     }
-    if (!w || (wait->token.len > 0 && (!i || i->n_present > 0))) {
+    if (w) {
+        w->access = accesses_get(&r->accesses, &subject, &s->user->bytes);
+    }
+    if (!w || !w->access || (wait->token.len > 0 && (!i || i->n_present > 0))) {
+        accesses_put(&r->accesses, w ? w->access : NULL, &s->user->bytes);
         identity_unref(r, i);
         free(w);
         return false;
     }
-    w->payer = &s->user->wills;
+    w->payer = &s->user->will_bytes;
     quota_force(w->payer, w->memory);
     w->sender = sender_ref(s);
     w->identity = i;
@@ -463,7 +485,7 @@ uint64_t wills_check(const struct router *r)
     DL_FOREACH2(r->presence.wills, w, left_next)
     {
         charged += w->memory;
-        of_users += w->payer == &w->sender->user->wills ? w->memory : 0;
+        of_users += w->payer == &w->sender->user->will_bytes ? w->memory : 0;
         n++;
         assert(!w->sender->is_present);
         assert(w->timer.is_set || (w->sender->due & DUE_WILLS));
@@ -474,7 +496,7 @@ uint64_t wills_check(const struct router *r)
         assert(p->n_wills == 0 || p->state == PEER_READY);
     }
     DL_FOREACH (r->users.list, u) {
-        of_users -= u->wills.used;
+        of_users -= u->will_bytes.used;
     }
     assert(of_users == 0);
     assert(n == r->counters.wills_now);

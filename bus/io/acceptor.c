@@ -40,7 +40,7 @@ static void acceptor_accepted(struct acceptor_socket *s, int fd)
         a->starved = false;
         a->ops->on_resumed(a);
     }
-    a->ops->on_accept(a, &fd, s->sock_type);
+    a->ops->on_accept(a, s->listener, &fd);
     if (fd >= 0) {
         (void) close(fd);
     }
@@ -72,7 +72,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         return;
     }
     for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed; i++) {
-        int fd = accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(s->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
             acceptor_accepted(s, fd);
@@ -88,14 +88,14 @@ void acceptor_open(struct acceptor *a, uv_loop_t *uv, const struct acceptor_ops 
     (void) uv_timer_init(uv, &a->retry); /* cannot fail */
 }
 
-int acceptor_add(struct acceptor *a, int fd, int sock_type)
+int acceptor_add(struct acceptor *a, const struct listener *l)
 {
     struct acceptor_socket *s = &a->sockets[a->n_sockets];
     int r;
 
     assert(a->n_sockets < ACCEPTOR_SOCKETS_MAX);
-    *s = (struct acceptor_socket){.acceptor = a, .fd = fd, .sock_type = sock_type};
-    r = uv_poll_init(a->uv, &s->poll, fd);
+    *s = (struct acceptor_socket){.acceptor = a, .listener = l};
+    r = uv_poll_init(a->uv, &s->poll, l->fd);
     if (r < 0) {
         return r;
     }

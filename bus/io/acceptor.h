@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
+#include "io/listener.h"
 
 #define ACCEPTOR_SOCKETS_MAX 16
 #define ACCEPTOR_BATCH 64
@@ -15,8 +16,9 @@
 struct acceptor;
 
 struct acceptor_ops {
-    /* A new connection; takes the descriptor (*take_fd = -1), or leaves it to be closed. */
-    void (*on_accept)(struct acceptor *a, int *take_fd, int sock_type);
+    /* A new connection to that listener; takes the descriptor (*take_fd = -1), or leaves it to be
+     * closed. */
+    void (*on_accept)(struct acceptor *a, const struct listener *l, int *take_fd);
     /* Accepting failed with this errno and is paused. */
     void (*on_paused)(struct acceptor *a, int error);
     /* The first connection after that. */
@@ -26,8 +28,7 @@ struct acceptor_ops {
 struct acceptor_socket {
     uv_poll_t poll;
     struct acceptor *acceptor;
-    int fd; /* not owned; outlives the handle */
-    int sock_type;
+    const struct listener *listener; /* not owned; outlives the handle */
 };
 
 struct acceptor {
@@ -42,8 +43,8 @@ struct acceptor {
 };
 
 void acceptor_open(struct acceptor *a, uv_loop_t *uv, const struct acceptor_ops *ops);
-/* Adds a listening socket; polls at once. 0 or a negative errno. */
-int acceptor_add(struct acceptor *a, int fd, int sock_type);
+/* Adds a listener that listens; polls at once. 0 or a negative errno. */
+int acceptor_add(struct acceptor *a, const struct listener *l);
 /* Tries again if accepting is paused. */
 void acceptor_resume(struct acceptor *a);
 /* Ends the handles, before the sockets are closed; the struct may go when uv_run() has returned. */

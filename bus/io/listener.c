@@ -20,7 +20,7 @@ static void lock_path_init(struct lock_path *p, const struct address *a)
     (void) snprintf(p->text, sizeof(p->text), "%s.lock", a->path);
 }
 
-static int listener_type(const struct listener *l)
+int listener_sock_type(const struct listener *l)
 {
     return l->address.type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
 }
@@ -162,7 +162,7 @@ static int listener_bind(struct listener *l, struct failure *f)
     struct sock_name name;
     int r;
 
-    l->fd = sock_new(listener_type(l));
+    l->fd = sock_new(listener_sock_type(l));
     if (l->fd < 0) {
         return failure_set(f, l->fd, "cannot create a socket: %s", strerror(-l->fd));
     }
@@ -246,6 +246,18 @@ void listener_adopt(struct listener *l, const struct address *a, int fd, int loc
                     ino_t ino)
 {
     *l = (struct listener){.address = *a, .fd = fd, .lock_fd = lock_fd, .dev = dev, .ino = ino};
+}
+
+void listener_given(struct listener *l, const struct address *a, int fd, const char *name)
+{
+    *l = (struct listener){.address = *a, .is_given = true, .fd = fd, .lock_fd = -1};
+    (void) snprintf(l->name, sizeof(l->name), "%s", name);
+}
+
+bool listener_is_at(const struct listener *l, const struct address *a)
+{
+    return l->address.type == a->type && l->address.abstract == a->abstract &&
+           strcmp(l->address.path, a->path) == 0;
 }
 
 void listener_own(struct listener *l)

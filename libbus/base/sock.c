@@ -4,9 +4,17 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/macros.h"
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
+/* Room for most of what is read at once. */
+#define OPTION_BYTES 256u
 
 static int open_directory_of(const char *path, const char **ret_last)
 {
@@ -119,6 +127,75 @@ int sock_peer_creds(int fd, struct creds *ret)
         return -errno;
     }
     *ret = (struct creds){.uid = uc.uid, .gid = uc.gid, .pid = uc.pid};
+    return 0;
+}
+
+/* Reads an option of any length, which is the socket's for good: with ERANGE the kernel says how
+ * long it is. 0, or a negative errno. */
+static int read_option(int fd, int option, void **ret, size_t *ret_bytes)
+{
+    socklen_t bytes = OPTION_BYTES;
+    AUTO_FREE void *value = NULL;
+    int r;
+
+    do {
+        void *larger = realloc(value, MAX(bytes, 1u));
+
+        if (!larger) {
+            return -ENOMEM;
+        }
+        value = larger;
+        r = getsockopt(fd, SOL_SOCKET, option, value, &bytes) < 0 ? -errno : 0;
+    } while (r == -ERANGE);
+    if (r == 0) {
+        *ret = TAKE(value);
+        *ret_bytes = bytes;
+    }
+    return r;
+}
+
+/* Nobody knows: the kernel is too old, there is no security module, or nobody has connected. */
+static bool is_nothing(int r)
+{
+    return r == -ENOPROTOOPT || r == -EINVAL || r == -ENODATA;
+}
+
+int sock_peer_groups(int fd, gid_t **ret_groups, size_t *ret_n)
+{
+    void *groups = NULL;
+    size_t bytes = 0;
+    int r = read_option(fd, SO_PEERGROUPS, &groups, &bytes);
+
+    if (r < 0 && !is_nothing(r)) {
+        return r;
+    }
+    if (bytes == 0) {
+        free(TAKE(groups));
+    }
+    *ret_groups = groups;
+    *ret_n = bytes / sizeof(gid_t);
+    return 0;
+}
+
+int sock_peer_label(int fd, char **ret_label)
+{
+    AUTO_FREE void *value = NULL;
+    size_t bytes = 0;
+    int r = read_option(fd, SO_PEERSEC, &value, &bytes);
+    char *label = NULL;
+
+    if (r < 0 && !is_nothing(r)) {
+        return r;
+    }
+    bytes = value ? strnlen(value, bytes) : 0;
+    if (bytes > 0) {
+        label = calloc(1, bytes + 1);
+        if (!label) {
+            return -ENOMEM;
+        }
+        memcpy(label, value, bytes);
+    }
+    *ret_label = label;
     return 0;
 }
 

@@ -39,6 +39,15 @@ int sock_connect(const struct address *a, int *ret_type);
 /* Who connected, or who listens: SO_PEERCRED. 0 or a negative errno. */
 int sock_peer_creds(int fd, struct creds *ret);
 
+/* Supplementary groups of who connected, as they were then: SO_PEERGROUPS (Linux 4.13; before that
+ * nobody has any). 0 or a negative errno; *ret_groups is the caller's to free, NULL if there are
+ * none. */
+int sock_peer_groups(int fd, gid_t **ret_groups, size_t *ret_n);
+
+/* What a security module calls who connected: SO_PEERSEC, without the NUL that some put behind it.
+ * 0 or a negative errno; *ret_label is the caller's to free, NULL if there is none. */
+int sock_peer_label(int fd, char **ret_label);
+
 /* Sends without raising SIGPIPE and without waiting; the descriptors of parcel (or NULL) go with
  * the first byte. Returns bytes or a negative errno; never -EINTR. */
 ssize_t sock_send(int fd, const struct iovec *iov, int n, const struct parcel *parcel);

@@ -12,7 +12,7 @@
 enum sub_state {
     SUB_ASKED,
     SUB_ACTIVE,
-    SUB_REFUSED,
+    SUB_REFUSED, /* also later: the right to it was taken away */
     SUB_DRAINED, /* the router has ended it */
     SUB_ENDING,  /* let go of; the number is in use until UNSUBSCRIBE is answered */
     SUB_DEAD,    /* in no table; freed when its last dispatcher returns */
@@ -107,10 +107,11 @@ void bus__on_call_credit(struct bus_conn *c, const struct wire_credit *m);
 void bus__on_reply_status(struct bus_conn *c, const struct wire_status *m);
 /* Nobody waits for the answers any more: those of a server, or, with 0, all. */
 void bus__calls_cancel(struct bus_conn *c, uint32_t subscription);
-/* The same for a link that has ended, whose numbers another link may use again. */
-void bus__calls_lost(struct bus_conn *c);
+/* The same for a link, or a server, that has ended otherwise, and whose numbers may be used again.
+ */
+void bus__calls_lost(struct bus_conn *c, uint32_t subscription);
 /* Their servers hear of it. */
-void bus__calls_tell_lost(struct bus_conn *c);
+void bus__calls_tell_lost(struct bus_conn *c, enum bus_status why);
 void bus__calls_fini(struct bus_conn *c);
 
 /* ---- buffers.c ---- */

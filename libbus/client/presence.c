@@ -9,7 +9,7 @@
 #include "client/session.h"
 #include "client/topic_handle.h"
 #include "wire/codec.h"
-#include "wire/events.h"
+#include "wire/denied_event.h"
 #include "wire/topic.h"
 
 /* ---- wills ---- */
@@ -188,6 +188,30 @@ int bus_client_event_parse(const void *data, size_t bytes, struct bus_client_eve
     ret_event->pid = e.pid;
     ret_event->reason = (enum bus_goodbye) e.reason;
     copy_text(ret_event->name, sizeof(ret_event->name), e.name);
+    copy_text(ret_event->text, sizeof(ret_event->text), e.text);
+    return 0;
+}
+
+int bus_denied_event_parse(const void *data, size_t bytes, struct bus_denied_event *ret_event)
+{
+    struct denied_event e;
+
+    if (ret_event->size != sizeof(*ret_event) || (!data && bytes > 0)) {
+        return -EINVAL;
+    }
+    if (!denied_event_decode(data, bytes, &e) || e.verb.len == 0) {
+        return -EBADMSG;
+    }
+    ret_event->taken = e.taken != 0;
+    ret_event->connection_id = e.connection_id;
+    ret_event->uid = e.uid;
+    ret_event->gid = e.gid;
+    ret_event->pid = e.pid;
+    ret_event->left_out = e.left_out;
+    copy_text(ret_event->name, sizeof(ret_event->name), e.name);
+    copy_text(ret_event->verb, sizeof(ret_event->verb), e.verb);
+    copy_text(ret_event->topic, sizeof(ret_event->topic), e.topic);
+    copy_text(ret_event->rule, sizeof(ret_event->rule), e.rule);
     copy_text(ret_event->text, sizeof(ret_event->text), e.text);
     return 0;
 }

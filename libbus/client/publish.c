@@ -870,23 +870,40 @@ static bool credit_return(struct bus_conn *c, uint64_t sequence)
     return true;
 }
 
+/* The right to publish to that alias was taken away; those that bus_publish() has made by itself
+ * tell when it is used. */
+static void on_muted(struct bus_conn *c, const struct wire_status *m)
+{
+    const struct bus_topic *t = bus__table_get(&c->aliases, m->alias);
+    char name[BUS_TOPIC_MAX + 1];
+
+    if (t && !t->automatic) {
+        memcpy(name, t->name, t->len + 1);
+        bus__tell_status(c, m, name);
+    }
+}
+
 void bus__on_publish_status(struct bus_conn *c, const struct wire_status *m)
 {
     const struct bus_topic *t = topic_at(c, m->alias, m->sequence);
     struct wire_status status = *m;
     char name[BUS_TOPIC_MAX + 1];
+    char text[GOODBYE_TEXT_MAX + 1];
     struct confirm confirm;
 
+    if (m->sequence == 0) {
+        on_muted(c, m);
+        return;
+    }
     if (!credit_return(c, m->sequence)) {
         bus__fail_protocol(c, "STATUS for a publish that was not made");
         return;
     }
     if (t) {
         memcpy(name, t->name, t->len + 1);
-        if (t->refused && m->code == BUS_STATUS_UNKNOWN_ALIAS) {
-            status.code = t->refused; /* the cause: why the alias is unknown */
-            status.text = text_from(bus_status_text((enum bus_status) t->refused));
-        }
+        bus__topic_why(t, &status.code, &status.text);
+        status.text.len = MIN(status.text.len, GOODBYE_TEXT_MAX);
+        status.text.data = memcpy(text, status.text.data, status.text.len); /* t may go */
     }
     if (m->code == BUS_STATUS_UNKNOWN_BUFFER && c->buffer_status) {
         status.code = c->buffer_status; /* the cause: why the buffer is unknown */
@@ -912,7 +929,7 @@ void bus__on_advertise_status(struct bus_conn *c, const struct wire_status *m)
         bus__tell_status(c, m, NULL);
         return;
     }
-    t->refused = m->code;
+    bus__topic_refuse(t, m);
     if (t->flags & BUS_TOPIC_RELIABLE) {
         bus__reliable_settle(c);
     }

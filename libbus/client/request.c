@@ -248,22 +248,35 @@ void bus__on_answer(struct bus_conn *c, struct arena *a, const struct wire_answe
     bus__message_drop(&message);
 }
 
+/* Why it has no answer; if the alias of its topic is unknown, why that is so. */
+static enum bus_status explain(struct bus_conn *c, const struct bus_request *r,
+                               const struct wire_done *m, char text[GOODBYE_TEXT_MAX + 1])
+{
+    const char *name = r->topic->name;
+    const struct bus_topic *t = bus__topic_find(c, name, strlen(name));
+    struct text said = m->text;
+    uint32_t code = m->status;
+
+    if (t) {
+        bus__topic_why(t, &code, &said);
+    }
+    (void) snprintf(text, GOODBYE_TEXT_MAX + 1, "%.*s", (int) MIN(said.len, GOODBYE_TEXT_MAX),
+                    said.data);
+    return (enum bus_status) code;
+}
+
 void bus__on_done(struct bus_conn *c, const struct wire_done *m)
 {
     struct bus_request *r = bus__table_get(&c->requests, m->call);
     char text[GOODBYE_TEXT_MAX + 1];
-    struct bus_reply reply = {.status = (enum bus_status) m->status,
-                              .text = text,
-                              .replied = m->replied,
-                              .gone = m->gone,
-                              .timed_out = m->timed_out};
+    struct bus_reply reply = {
+        .text = text, .replied = m->replied, .gone = m->gone, .timed_out = m->timed_out};
 
     if (!r || (m->status == BUS_STATUS_OK && !r->to_all)) {
         bus__fail_protocol(c, "DONE with nothing that was asked, or without its answer");
         return;
     }
-    (void) snprintf(text, sizeof(text), "%.*s", (int) MIN(m->text.len, GOODBYE_TEXT_MAX),
-                    m->text.data);
+    reply.status = explain(c, r, m, text);
     request_end(c, r, &reply);
 }
 

@@ -13,7 +13,7 @@
 #include <uthash.h>
 
 #define REPLIES_AHEAD_MAX 64u
-#define SERVE_FLAGS (BUS_SUB_DESCRIPTORS | BUS_SUB_IMMUTABLE)
+#define SERVE_FLAGS (BUS_SUB_DESCRIPTORS | BUS_SUB_IMMUTABLE | BUS_SUB_NARROW)
 
 struct bus_call {
     struct bus_conn *conn; /* not owned; outlives it */
@@ -23,7 +23,7 @@ struct bus_call {
     uint32_t n_ahead; /* replies with MORE that the requester has not consumed */
     bool cancelled;
     bool starved;                 /* -EAGAIN because of n_ahead was the last word */
-    bool is_orphan;               /* of a link that was lost; in bus_conn.orphans */
+    bool is_orphan;               /* its link was lost, or its server denied; in bus_conn.orphans */
     bool to_tell;                 /* that this is so */
     struct bus_message message;   /* with references of its own; its headers are behind the call */
     UT_hash_handle hh;            /* bus_conn.calls */
@@ -357,11 +357,14 @@ void bus__calls_cancel(struct bus_conn *c, uint32_t subscription)
     }
 }
 
-void bus__calls_lost(struct bus_conn *c)
+void bus__calls_lost(struct bus_conn *c, uint32_t subscription)
 {
-    while (c->calls) {
-        struct bus_call *call = c->calls;
+    struct bus_call *call, *next;
 
+    HASH_ITER (hh, c->calls, call, next) {
+        if (subscription != 0 && call->subscription != subscription) {
+            continue;
+        }
         HASH_DEL(c->calls, call);
         call->is_orphan = true;
         call->to_tell = !call->cancelled;
@@ -372,7 +375,7 @@ void bus__calls_lost(struct bus_conn *c)
 }
 
 /* Those that are to be told are in front. */
-void bus__calls_tell_lost(struct bus_conn *c)
+void bus__calls_tell_lost(struct bus_conn *c, enum bus_status why)
 {
     while (c->orphans && c->orphans->to_tell) {
         struct bus_call *call = c->orphans;
@@ -380,7 +383,7 @@ void bus__calls_tell_lost(struct bus_conn *c)
         call->to_tell = false;
         DL_DELETE(c->orphans, call);
         DL_APPEND(c->orphans, call);
-        tell_cancelled(c, call, BUS_STATUS_DISCONNECTED); /* it may be gone */
+        tell_cancelled(c, call, why); /* it may be gone */
     }
 }
 

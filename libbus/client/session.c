@@ -193,7 +193,7 @@ static void forget_link(struct bus_conn *c)
     bus__topics_lost(c);
     bus__pool_lost(&c->pool);
     bus__requests_lost(c);
-    bus__calls_lost(c);
+    bus__calls_lost(c, 0);
     bus__snapshots_lost(c);
     c->session->ping_due = c->pong_token < c->ping_token;
     c->connection_id = 0;
@@ -234,7 +234,7 @@ static void tell_lost(struct bus_conn *c)
     bus__requests_end(c);
     bus__confirms_unknown(c);
     bus__snapshots_end(c);
-    bus__calls_tell_lost(c);
+    bus__calls_tell_lost(c, BUS_STATUS_DISCONNECTED);
     bus__drains_end(c);
 }
 

@@ -14,7 +14,8 @@
 #define WINDOW_MESSAGES 16384u
 #define WINDOW_BYTES (4u * 1024u * 1024u)
 /* What the router knows of, and all. */
-#define SUB_WIRE_FLAGS (BUS_SUB_NO_LOCAL | BUS_SUB_DESCRIPTORS | BUS_SUB_ACK | BUS_SUB_STICKY)
+#define SUB_WIRE_FLAGS                                                                             \
+    (BUS_SUB_NO_LOCAL | BUS_SUB_DESCRIPTORS | BUS_SUB_ACK | BUS_SUB_STICKY | BUS_SUB_NARROW)
 #define SUB_FLAGS (SUB_WIRE_FLAGS | BUS_SUB_IMMUTABLE)
 
 /* A filter, a group and a topic, and the numbers. */
@@ -209,12 +210,16 @@ void bus_sub_unref(struct bus_sub *sub)
     if (sub->on_call) {
         bus__calls_cancel(c, sub->number);
     }
-    if (sub->state == SUB_REFUSED || sub->state == SUB_DRAINED || bus__forked(c) ||
-        !bus__is_up(c)) {
+    if ((sub->state == SUB_REFUSED && sub->n_endings == 0) || sub->state == SUB_DRAINED ||
+        bus__forked(c) || !bus__is_up(c)) {
         sub_remove(c, sub);
         return;
     }
     m.subscription = sub->number;
+    if (sub->state == SUB_REFUSED) { /* while it drained: that is still answered */
+        sub->state = SUB_ENDING;
+        return;
+    }
     sub->state = SUB_ENDING;
     sub->n_endings++;
     owe_nothing(c, sub);
@@ -305,6 +310,22 @@ static void tell_ready(struct bus_sub *sub, const struct wire_status *m)
     (void) bus__sub_release(sub);
 }
 
+/* The right to it was taken away: the router knows it no more. */
+static bool sub_deny(struct bus_conn *c, struct bus_sub *sub)
+{
+    sub->state = SUB_REFUSED;
+    sub->used_messages = 0;
+    sub->used_bytes = 0;
+    owe_nothing(c, sub);
+    if (!sub->on_call) {
+        return true;
+    }
+    sub->busy++;
+    bus__calls_lost(c, sub->number);
+    bus__calls_tell_lost(c, BUS_STATUS_DENIED);
+    return bus__sub_release(sub);
+}
+
 void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m)
 {
     struct bus_sub *sub = bus__table_get(&c->subs, m->subscription);
@@ -314,6 +335,8 @@ void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m)
     }
     if (sub->state == SUB_ASKED) {
         sub->state = m->code == BUS_STATUS_OK ? SUB_ACTIVE : SUB_REFUSED;
+    } else if (sub->state == SUB_ACTIVE && m->code == BUS_STATUS_DENIED && !sub_deny(c, sub)) {
+        return;
     }
     if (sub->gap && !tell_gap(sub)) {
         return;

@@ -62,6 +62,13 @@ static int advertise(struct bus_conn *c, struct bus_topic *t)
     return 0;
 }
 
+static void topic_free(struct bus_topic *t)
+{
+    bus__topic_name_unref(t->shared_name);
+    free(t->why_text);
+    free(t);
+}
+
 static void topic_remove(struct bus_conn *c, struct bus_topic *t)
 {
     if (t->automatic) {
@@ -71,8 +78,28 @@ static void topic_remove(struct bus_conn *c, struct bus_topic *t)
     c->aliases.at[t->alias] = NULL;
     bus__numbers_give(&c->alias_numbers, t->alias);
     c->n_topics--;
-    bus__topic_name_unref(t->shared_name);
-    free(t);
+    topic_free(t);
+}
+
+void bus__topic_refuse(struct bus_topic *t, const struct wire_status *m)
+{
+    size_t len = MIN(m->text.len, GOODBYE_TEXT_MAX);
+
+    t->refused = m->code;
+    t->why = m->code;
+    free(t->why_text);
+    t->why_text = len > 0 ? calloc(1, len + 1) : NULL; /* without memory the status says it */
+    if (t->why_text) {
+        memcpy(t->why_text, m->text.data, len);
+    }
+}
+
+void bus__topic_why(const struct bus_topic *t, uint32_t *code, struct text *text)
+{
+    if (*code == BUS_STATUS_UNKNOWN_ALIAS && t->why) {
+        *code = t->why;
+        *text = text_from(t->why_text ? t->why_text : bus_status_text((enum bus_status) t->why));
+    }
 }
 
 struct topic_name *bus__topic_shared_name(struct bus_topic *t)
@@ -243,8 +270,7 @@ void bus__topics_fini(struct bus_conn *c)
         struct bus_topic *t = c->aliases.at[i];
 
         if (t) {
-            bus__topic_name_unref(t->shared_name);
-            free(t);
+            topic_free(t);
         }
     }
     bus__table_fini(&c->aliases);
@@ -318,12 +344,19 @@ static int automatic_again(struct bus_conn *c, struct bus_topic *t)
     return r;
 }
 
-int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret)
+struct bus_topic *bus__topic_find(const struct bus_conn *c, const char *name, size_t len)
 {
-    size_t len = name ? strnlen(name, BUS_TOPIC_MAX + 1) : 0;
     struct bus_topic *t = NULL;
 
     HASH_FIND(hh, c->by_name, name, len, t);
+    return t;
+}
+
+int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret)
+{
+    size_t len = name ? strnlen(name, BUS_TOPIC_MAX + 1) : 0;
+    struct bus_topic *t = bus__topic_find(c, name, len);
+
     if (UNLIKELY(!t)) {
         return topic_valid(name, len) ? automatic_new(c, name, len, ret) : -EINVAL;
     }

@@ -19,6 +19,8 @@ struct bus_topic {
     uint32_t lead_bytes;
     uint8_t lead[PUBLISH_LEAD_BYTES];
     uint32_t refused; /* status with which the router refused the ADVERTISE, or 0 */
+    uint32_t why;     /* the last such status, and what was said with it: NULL if nothing */
+    char *why_text;
     bool automatic;
     uint32_t flags; /* BUS_TOPIC_ flags */
     uint32_t retain_messages;
@@ -40,6 +42,12 @@ struct bus_topic {
 /* The automatic topic of that name, made if there is none. -EINVAL, -ENOMEM, or -ENOSPC: publish by
  * name. */
 int bus__topic_automatic(struct bus_conn *c, const char *name, struct bus_topic **ret);
+/* The router has refused the ADVERTISE. */
+void bus__topic_refuse(struct bus_topic *t, const struct wire_status *m);
+/* Why its alias is unknown, put in place of that; text points into the topic. */
+void bus__topic_why(const struct bus_topic *t, uint32_t *code, struct text *text);
+/* The automatic topic of that name, or NULL. */
+struct bus_topic *bus__topic_find(const struct bus_conn *c, const char *name, size_t len);
 /* Its name, counted, with one more reference; NULL if out of memory. */
 struct topic_name *bus__topic_shared_name(struct bus_topic *t);
 void bus__topics_fini(struct bus_conn *c);

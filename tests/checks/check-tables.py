@@ -13,12 +13,13 @@ SIZES = {"KIB": 1024, "MIB": 1024 ** 2}
 HEAD = "<!-- Written by tests/checks/check-tables.py --write from {source}. Do not edit. -->\n"
 
 
-def entries(header, table, n):
+def entries(header, table, n, entry="X("):
     """The X(...) lines of a table, as lists of n texts."""
     text = re.sub(r" *\\\n", "\n", header.read_text())
-    body = re.search(rf"#define {table}\(X\)\s*?\n(.*?)\n\n", text, re.S).group(1)
-    found = re.findall(r"\bX\(" + ",".join([FIELD] * n) + r"\)", body)
-    if len(found) != len(re.findall(r"\bX\(", body)) or not found:
+    body = re.search(rf"#define {table}\([^)]*X\)\s*?\n(.*?)\n\n", text, re.S).group(1)
+    start = r"\b" + re.escape(entry)
+    found = re.findall(start + ",".join([FIELD] * n) + r"\)", body)
+    if len(found) != len(re.findall(start, body)) or not found:
         raise SystemExit(f"{header.name}: not all of {table} is understood by this check")
     return [[unquote(f) for f in fields] for fields in found]
 
@@ -44,16 +45,34 @@ def amount(value, unit):
     return f"{value:,}"
 
 
+def option_of(name):
+    return "--" + re.sub("_ms$", "", name).replace("_", "-")
+
+
+def numbers(texts, unit):
+    return " | ".join(amount(product(v), unit) for v in texts)
+
+
+def user_slots():
+    lines = ["", "## Shares of users", "",
+             "What all connections of one user (uid) share, by the names that overrides of single users give it. The router's own user",
+             "and root have what the second column says, everybody else the limit. [protocol.md](protocol.md), section 21.\n",
+             "| slot | router's own user, root | option for others | default | lowest | highest | meaning |", "|---|---|---|---:|---:|---:|---|"]
+    for slot, own, default, low, high, unit, meaning in entries(CORE / "limits.h", "USER_SLOTS_AS", 7, "S(X,"):
+        theirs = f"`{own[3:]}`" if own.startswith("l->") else amount(product(own), unit)
+        option = option_of(f"user_{slot}_max")
+        lines.append(f"| `{slot}` | {theirs} | `{option}` | {numbers((default, low, high), unit)} | {meaning} |")
+    return lines
+
+
 def limits():
     lines = [HEAD.format(source="bus/core/limits.h"), "# Limits of the router\n",
              "Every limit, with its option of `bus-router`. What a client needs to know of them is in WELCOME",
              "([protocol.md](protocol.md), section 3). What happens at a limit is said with the rule it belongs to.\n",
              "| limit | option | default | lowest | highest | meaning |", "|---|---|---:|---:|---:|---|"]
     for name, default, low, high, unit, meaning in entries(CORE / "limits.h", "LIMITS", 6):
-        option = "--" + re.sub("_ms$", "", name).replace("_", "-")
-        numbers = " | ".join(amount(product(v), unit) for v in (default, low, high))
-        lines.append(f"| `{name}` | `{option}` | {numbers} | {meaning} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| `{name}` | `{option_of(name)}` | {numbers((default, low, high), unit)} | {meaning} |")
+    return "\n".join(lines + user_slots()) + "\n"
 
 
 def counters():

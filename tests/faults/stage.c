@@ -126,7 +126,7 @@ __attribute__((noreturn)) static void become_router(const struct stage *s, int r
     shim_load(s, seed, s->settings.router_one_in);
     /* --linger: longer than any stop, or bodies in buffers would be used again that a stopped
      * client has not looked at */
-    (void) execl(s->settings.router, s->settings.router, listen[0], listen[1], ready,
+    (void) execl(s->settings.router, s->settings.router, "--no-config", listen[0], listen[1], ready,
                  "--stall-timeout=500ms", "--drain-timeout=500ms", "--linger=30s",
                  "--restart-grace=30s", replaces ? "--replace" : NULL, NULL);
     _exit(127);

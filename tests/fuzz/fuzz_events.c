@@ -2,7 +2,7 @@
 /* Any bytes as the body of an event: read without looking beyond them; and what was read is written
  * and read again as it was. */
 #include "fuzz/fuzz.h"
-#include "wire/events.h"
+#include "wire/denied_event.h"
 
 static void check_same_text(struct text a, struct text b, size_t max)
 {
@@ -10,12 +10,12 @@ static void check_same_text(struct text a, struct text b, size_t max)
     CHECK(memcmp(a.data, b.data, b.len) == 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+static void check_client_event(const uint8_t *data, size_t len)
 {
-    uint8_t *copy = exact_copy(data, len), again[CLIENT_EVENT_MAX];
     struct client_event a, b;
+    uint8_t again[CLIENT_EVENT_MAX];
 
-    if (client_event_decode(copy, len, &a)) {
+    if (client_event_decode(data, len, &a)) {
         size_t n = client_event_encode(&a, again);
 
         CHECK(n <= sizeof(again));
@@ -25,6 +25,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         check_same_text(a.name, b.name, BUS_NAME_MAX);
         check_same_text(a.text, b.text, EVENT_TEXT_MAX);
     }
+}
+
+static void check_denied_event(const uint8_t *data, size_t len)
+{
+    struct denied_event a, b;
+    uint8_t again[DENIED_EVENT_MAX];
+
+    if (denied_event_decode(data, len, &a)) {
+        size_t n = denied_event_encode(&a, again);
+
+        CHECK(n <= sizeof(again));
+        CHECK(denied_event_decode(again, n, &b));
+#define NUMBER(number, name) CHECK(a.name == b.name);
+#define TEXT(number, name, max) check_same_text(a.name, b.name, max);
+        DENIED_EVENT_FIELDS(NUMBER, NUMBER, TEXT)
+#undef NUMBER
+#undef TEXT
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    uint8_t *copy = exact_copy(data, len);
+
+    check_client_event(copy, len);
+    check_denied_event(copy, len);
     free(copy);
     return 0;
 }

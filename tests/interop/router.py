@@ -28,7 +28,7 @@ class Router:
         listen = [word for address in self.addresses.values() for word in ("--listen", address)]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [os.environ["BUS_ROUTER"], "--ready-fd", str(writable), "--mode", "0666", *listen, *self.options],
+                [os.environ["BUS_ROUTER"], "--no-config", "--ready-fd", str(writable), "--mode", "0666", *listen, *self.options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writable])
         os.close(writable)
         is_ready = pybus.wait_ready(ready)

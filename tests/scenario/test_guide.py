@@ -80,7 +80,7 @@ class GuideTest(unittest.TestCase):
     @classmethod
     def start_router(cls):
         read_end, write_end = os.pipe()
-        router = subprocess.Popen([ROUTER, "--log-level", "warn", "--ready-fd", str(write_end)],
+        router = subprocess.Popen([ROUTER, "--no-config", "--log-level", "warn", "--ready-fd", str(write_end)],
                                   pass_fds=[write_end], env=cls.env)
         os.close(write_end)
         with os.fdopen(read_end) as ready:

@@ -120,7 +120,7 @@ class MonitorTest(unittest.TestCase):
         self.address = f"{self.link}:{self.path}"
         self.env = dict(os.environ, BUS_ADDRESS=self.address, TZ="UTC")
         self.env.pop("NO_COLOR", None)
-        self.router, _ = self.start_ready([ROUTER, "--listen", self.address, *options],
+        self.router, _ = self.start_ready([ROUTER, "--no-config", "--listen", self.address, *options],
                                           stderr=subprocess.DEVNULL)
 
     def stop(self, process):

@@ -2,6 +2,7 @@
 /* Bodies in buffers, from registration to RETURNED: docs/protocol.md, section 10. */
 #include "core/router.h"
 #include "support/cargo.h"
+#include "support/sim_policy.h"
 
 /* ---- BUFFER, UNBUFFER ---- */
 
@@ -104,6 +105,7 @@ static void test_descriptors_of_a_client_and_of_a_user_are_limited(void **state)
     w = world_new(&limits);
     a = world_join(w);
     b = world_join(w);
+    sim_allow_everybody(&w->s);
     w->s.uid = 7;
     other = world_join(w);
     for (unsigned i = 1; i <= 3; i++) {

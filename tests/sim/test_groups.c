@@ -557,7 +557,7 @@ static void test_groups_bytes_max_bounds_what_waits_in_all_groups(void **state)
     for (unsigned i = 0; i < 200; i++) {
         assert_true(world_publish_bytes(w, x.p, "a", 1000));
     }
-    assert_in_range(w->s.router->groups.quota.used, 50000, 64 * KIB);
+    assert_in_range(w->s.router->users.list->groups.used, 50000, 64 * KIB);
     assert_true(router_counters(w->s.router)->messages_lost > 0);
     sim_settle(&w->s);
     assert_int_equal(x.m[0]->subs[0].at + x.m[1]->subs[0].at, 200);

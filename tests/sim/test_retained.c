@@ -4,6 +4,7 @@
 #include "core/state.h"
 #include "support/cargo.h"
 #include "support/sim_keep.h"
+#include "support/sim_policy.h"
 
 static struct kept_model model;
 
@@ -573,6 +574,7 @@ static void test_what_cannot_be_kept_is_refused_and_what_is_kept_stays_true(void
     assert_false(
         kept_publish(&model, &w->s, p, &(struct sim_publish){.topic = "b", .body_bytes = 1000}));
     world_expect(w, p, "STATUS LIMIT PUBLISH seq=1\n");
+    sim_allow_everybody(&w->s);
     w->s.uid = 1001;
     c = world_join(w);
     w->s.uid = 1000;

@@ -30,12 +30,47 @@ static const char *router_binary(void)
     return path;
 }
 
-static void child_exec(const struct router_options *o, int stderr_fd, int ready_fd)
+/* What is in the way of the descriptors from 3 on is moved out of it, and is another number then.
+ */
+#define FIRST_FREE_FD 64
+
+static void child_pass_fds(const struct router_options *o)
 {
-    const struct rlimit limit = {o->nofile, o->nofile};
-    const char *argv[FIXTURE_ARGS_MAX + 4] = {router_binary(), "--ready-fd"};
     char number[16];
-    size_t n = 2;
+    int fds[16];
+
+    for (unsigned i = 0; i < o->n_listen_fds; i++) {
+        fds[i] = fcntl(o->listen_fds[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    }
+    for (unsigned i = 0; i < o->n_listen_fds; i++) {
+        (void) dup2(fds[i], 3 + (int) i);
+    }
+    (void) snprintf(number, sizeof(number), "%u", o->n_listen_fds);
+    (void) setenv("LISTEN_FDS", number, 1);
+    (void) snprintf(number, sizeof(number), "%ld", (long) getpid());
+    (void) setenv("LISTEN_PID", number, 1);
+}
+
+static void child_set_env(const struct router_options *o)
+{
+    char number[16];
+
+    for (size_t i = 0; o->env && o->env[i]; i++) {
+        (void) putenv((char *) (uintptr_t) o->env[i]);
+    }
+    if (o->watchdog_pid) {
+        (void) snprintf(number, sizeof(number), "%ld", (long) getpid());
+        (void) setenv("WATCHDOG_PID", number, 1);
+    }
+}
+
+static void child_exec(const struct router_options *o, int stderr_fd, int ready)
+{
+    int ready_fd = fcntl(ready, F_DUPFD, FIRST_FREE_FD);
+    const struct rlimit limit = {o->nofile, o->nofile};
+    const char *argv[FIXTURE_ARGS_MAX + 5] = {router_binary(), "--no-config", "--ready-fd"};
+    char number[16];
+    size_t n = 3;
 
     (void) snprintf(number, sizeof(number), "%d", ready_fd);
     argv[n++] = number;
@@ -43,11 +78,14 @@ static void child_exec(const struct router_options *o, int stderr_fd, int ready_
         argv[n++] = o->args[i];
     }
     (void) prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing running */
-    (void) fcntl(ready_fd, F_SETFD, 0);
     if (stderr_fd >= 0) {
         (void) dup2(stderr_fd, STDERR_FILENO);
     } else {
         (void) close(STDERR_FILENO);
+    }
+    child_set_env(o);
+    if (o->listen_fds) {
+        child_pass_fds(o);
     }
     if (o->nofile > 0) {
         (void) setrlimit(RLIMIT_NOFILE, &limit);

@@ -20,6 +20,10 @@ struct router_options {
     const char *const *args; /* further arguments, NULL at the end; NULL: none */
     uint64_t nofile;         /* RLIMIT_NOFILE, soft and hard; 0: as it is */
     int stderr_fd;           /* 0: a file that router_log() reads; FIXTURE_STDERR_CLOSED */
+    const char *const *env;  /* NAME=VALUE besides, NULL at the end; NULL: none */
+    const int *listen_fds;   /* given as a service manager does; NULL: none */
+    unsigned n_listen_fds;
+    bool watchdog_pid; /* as a service manager sets it */
 };
 
 /* A bus-router with whatever arguments. Its log is in a file until it was waited for. */

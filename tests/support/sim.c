@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/sim.h"
+#include "core/policy.h"
 #include "support/sim_cargo.h"
 #include "support/sim_replace.h"
 #include "support/topic_reference.h"
@@ -89,6 +90,7 @@ void sim_shutdown(struct sim *s)
 void sim_fini(struct sim *s)
 {
     s->router = router_free(s->router);
+    policy_unref(s->config.policy);
     assert_int_equal(slab_pool_pinned(&s->slabs), 0);
     slab_pool_fini(&s->slabs);
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {

@@ -45,6 +45,7 @@ struct fake {
     enum bus_status status;
     uint64_t status_sequence;
     char status_topic[256];
+    char status_text[256];
 };
 
 /* ---- the socket ---- */
@@ -253,6 +254,7 @@ static inline void fake_on_status(struct bus_conn *conn, const struct bus_status
     f->status_sequence = event->sequence;
     (void) snprintf(f->status_topic, sizeof(f->status_topic), "%s",
                     event->topic ? event->topic : "(none)");
+    (void) snprintf(f->status_text, sizeof(f->status_text), "%s", event->text);
 }
 
 static inline void fake_on_writable(struct bus_conn *conn, void *userdata)

@@ -44,6 +44,7 @@ static _Noreturn void exec_router(const char *path, const char *address, int rea
 {
     char fd_text[16];
     char *argv[] = {(char *) (uintptr_t) path,
+                    "--no-config",
                     "--listen",
                     (char *) (uintptr_t) address,
                     "--ready-fd",

@@ -46,13 +46,14 @@ static const char *socket_path(const struct options *options)
     return address[0] == '@' ? NULL : address;
 }
 
-static void say_not_allowed(const struct options *options)
+static void say_not_allowed(const struct options *options, const char *text)
 {
     static const char what[] =
-        "not allowed to monitor: only the router's own user and root may; run as";
+        "a router without rules lets only the router's own user and root monitor; run as";
     const char *path = socket_path(options);
     struct stat st;
 
+    tool_say_refused("monitor", NULL, BUS_STATUS_DENIED, text ? text : "");
     if (path && !stat(path, &st) && S_ISSOCK(st.st_mode)) {
         const struct passwd *user = getpwuid(st.st_uid);
 
@@ -119,11 +120,10 @@ void session_ready(struct session *s)
 enum exit_code session_refused(const struct session *s, enum bus_status status, const char *text)
 {
     if (status == BUS_STATUS_DENIED) {
-        say_not_allowed(s->options);
+        say_not_allowed(s->options, text);
         return EXIT_DENIED;
     }
-    tool_error("the router refused: %s%s%s", bus_status_text(status), text && text[0] ? ": " : "",
-               text ? text : "");
+    tool_say_refused("monitor", NULL, status, text ? text : "");
     return EXIT_FAILED;
 }
 

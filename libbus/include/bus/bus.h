@@ -92,7 +92,8 @@ struct bus_confirmation {
     uint32_t dropped;       /**< dropped by policy, and reported to the subscriber */
 };
 
-/** Called for each refused publish or advertise. Valid during the call. */
+/** Called for each refused publish or advertise, and with BUS_STATUS_DENIED and sequence 0 when the right to publish to an advertised topic was taken away: the
+ *  handle stays, what is published through it is refused, until the right is given back. Valid during the call. */
 typedef void (*bus_status_fn)(struct bus_conn *conn, const struct bus_status_event *event,
                               void *userdata);
 /** Called when publishing can go on after -EAGAIN. */
@@ -112,7 +113,9 @@ typedef void (*bus_message_fn)(struct bus_sub *sub, const struct bus_message *me
 typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, void *userdata);
 /** Called when the router has accepted or refused a subscription, or takes something back: BUS_STATUS_STALLED, after 30 s
  *  without credit from this subscription, means that one with policy block holds publishers up no longer, and that reliable publishers do not wait for any other until it gives some.
- *  After a return of the connection it is called again. */
+ *  BUS_STATUS_DENIED: there is no right to it, or, later, not any more; then it has ended, and what still waited for it was told as BUS_LOSS_DENIED. The text
+ *  begins with the place of the rule that decided. A subscription that has ended so is still to be given back with bus_sub_unref(), and can be made anew.
+ *  After a return of the connection it is called again, also of subscriptions that were refused before: they are asked for again, once on each link. */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);
 /** Called when all retained messages have come: so many did; from here on they are live. They come again after a return of the connection. */
@@ -858,6 +861,9 @@ BUS_API int bus_will_clear(struct bus_conn *conn, const char *topic);
 #define BUS_SUB_ACK 0x8u
 /** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
 #define BUS_SUB_STICKY 0x10u
+/** If only some of the topics that the filter matches are allowed, subscribe to these, and to what else is allowed later. on_ready is then called with BUS_STATUS_OK
+ *  and a text that begins with the place of the rule that decided. Without it such a subscription is refused as a whole. */
+#define BUS_SUB_NARROW 0x40u
 
 /** Options of bus_subscribe(). Zeros are the router's defaults. */
 struct bus_sub_opts {

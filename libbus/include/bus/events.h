@@ -4,8 +4,8 @@
  * @file bus/events.h - what the router itself publishes
  *
  * Subscribe to BUS_EVENTS_CLIENTS, or to `$bus/client/ID/#` for one connection, and hand the bodies to
- * bus_client_event_parse(). They are protobuf messages of schemas/events.proto, which may also be read with any protobuf
- * library. docs/protocol.md, section 15.
+ * bus_client_event_parse(); to BUS_EVENTS_DENIED, and hand them to bus_denied_event_parse(). They are protobuf messages of schemas/events.proto, which may also be read with any protobuf
+ * library. docs/protocol.md, sections 15 and 20.
  */
 
 #include <stddef.h>
@@ -59,6 +59,46 @@ struct bus_client_event {
  * Since: 0.2
  */
 BUS_API int bus_client_event_parse(const void *data, size_t bytes, struct bus_client_event *ret_event);
+
+/** The topic of refusals for want of a right. */
+#define BUS_EVENTS_DENIED "$bus/access/denied"
+
+/** Somebody had no right to what it asked for, or has lost it. */
+struct bus_denied_event {
+    uint32_t size;
+    int taken;              /**< 1: it had the right before the rules of the router were changed */
+    uint64_t connection_id; /**< as in bus_peer.connection_id */
+    uint32_t uid;           /**< these three are the kernel's knowledge of who connected */
+    uint32_t gid;
+    uint32_t pid;
+    uint64_t left_out;           /**< refusals since the last such event that were not published, because there were too many */
+    char name[BUS_NAME_MAX + 1]; /**< what the client calls itself: a claim */
+    char verb[33];               /**< the right, as in the router's rules: publish, subscribe, request, serve, monitor, retain, block, descriptors */
+    char topic[BUS_TOPIC_MAX + 1]; /**< the topic, or the filter */
+    char rule[256];              /**< where the rule is that decided, such as FILE:LINE; "" if there is none */
+    char text[256];              /**< more about it, for people; or "" */
+};
+#define BUS_DENIED_EVENT_INIT {sizeof(struct bus_denied_event), 0, 0, 0, 0, 0, 0, "", "", "", "", ""}
+
+/**
+ * bus_denied_event_parse() - read the body of such an event
+ * @data:       body of a message of the router: of one whose bus_message_sender() has connection_id 0
+ * @bytes:      its length
+ * @ret_event:  receives it; initialised with BUS_DENIED_EVENT_INIT
+ *
+ * Texts are copied, and cut if they are too long. Fields that this version does not know are ignored.
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EBADMSG  not such a body
+ *   -EINVAL   ret_event->size is unknown, or @data is NULL and @bytes is not 0
+ *
+ * Ownership: nothing is kept.
+ * Threads: any.
+ * Since: 0.4
+ */
+BUS_API int bus_denied_event_parse(const void *data, size_t bytes, struct bus_denied_event *ret_event);
 
 #ifdef __cplusplus
 }

@@ -58,7 +58,8 @@ typedef void (*bus_record_fn)(struct bus_conn *conn, const struct bus_record *re
 /** Called where the monitor itself missed records, because it reads too slowly. */
 typedef void (*bus_monitor_loss_fn)(struct bus_conn *conn, const struct bus_loss *loss,
                                     void *userdata);
-/** Called with the router's answer to bus_monitor(). */
+/** Called with the router's answer to bus_monitor(), and again with BUS_STATUS_DENIED if the right to it was taken away later: the connection is an ordinary one
+ *  then. */
 typedef void (*bus_monitor_ready_fn)(struct bus_conn *conn, enum bus_status status,
                                      const char *text, void *userdata);
 

@@ -163,7 +163,7 @@ typedef void (*bus_cancel_fn)(struct bus_call *call, enum bus_status reason, voi
 /** Options of bus_serve(). */
 struct bus_serve_opts {
     uint32_t size;
-    uint32_t flags;          /**< BUS_SUB_DESCRIPTORS, BUS_SUB_IMMUTABLE */
+    uint32_t flags;          /**< BUS_SUB_DESCRIPTORS, BUS_SUB_IMMUTABLE, BUS_SUB_NARROW */
     uint32_t calls_max;      /**< calls that may be open at this server at a time, others go elsewhere or wait in the router; 0: 16,384 */
     uint64_t calls_bytes_max; /**< and how many bytes of them; one call may exceed it; 0: 4 MiB */
     bus_ready_fn on_ready;   /**< as in bus_sub_opts, or NULL */

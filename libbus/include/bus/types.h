@@ -91,7 +91,8 @@ enum bus_goodbye {
     X(TOO_LARGE, 4, "too large for the receiver's link")                                           \
     X(NO_DESCRIPTORS, 5, "this process has too many descriptors open to take the body")     \
     X(EXPIRED, 6, "older than its time to live")                                                   \
-    X(ROUTER_RESTART, 7, "the connection was lost and has come back")
+    X(ROUTER_RESTART, 7, "the connection was lost and has come back")                              \
+    X(DENIED, 8, "no right to it any more")
 
 /** Why messages did not reach a subscription. */
 enum bus_loss_reason {

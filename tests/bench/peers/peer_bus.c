@@ -27,7 +27,7 @@ struct client {
 /* link: what comes before the path in an address, "" for the default. */
 static int start_router(struct server *s, const char *link)
 {
-    char *argv[] = {BUS_ROUTER, "--listen", s->address, "--log-level", "warn", NULL};
+    char *argv[] = {BUS_ROUTER, "--no-config", "--listen", s->address, "--log-level", "warn", NULL};
 
     (void) snprintf(s->address, sizeof(s->address), "%s%s/" SOCKET_NAME, link, s->dir);
     return server_exec(s, argv) < 0 ? -1 : server_wait_socket(s, SOCKET_NAME);

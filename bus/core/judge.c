@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* Rights, as the verbs ask for them. */
+#include "core/judge.h"
+#include "wire/topic.h"
+
+/* ---- refusals ---- */
+
+const char *denial_note(struct router *r, const struct sender *s, uint32_t verb, struct text topic,
+                        const struct access_verdict *v, bool is_lost)
+{
+    const struct denial d = {.connection_id = s->connection_id,
+                             .uid = s->uid,
+                             .gid = s->gid,
+                             .pid = s->pid,
+                             .name = {s->name, s->name_len},
+                             .verb = verb,
+                             .topic = topic,
+                             .place = v->place,
+                             .why = v->why,
+                             .is_lost = is_lost};
+
+    denied_tell(r, &d);
+    r->denial[access_text(v, r->denial)] = '\0';
+    return r->denial;
+}
+
+/* Questions cost time: what the rules are is not the client's fault, how often it asks is. */
+#define RULES_FOR_A_UNIT 16u
+
+static void question_count(const struct peer *p)
+{
+    p->router->work += access_count(p->access) / RULES_FOR_A_UNIT;
+}
+
+bool peer_may(const struct peer *p, uint32_t verb, struct text topic)
+{
+    question_count(p);
+    return p->router->is_loading || access_topic(p->access, verb, topic).is_allowed;
+}
+
+const char *peer_denied(struct peer *p, uint32_t verb, struct text topic)
+{
+    struct access_verdict v;
+
+    question_count(p);
+    v = access_topic(p->access, verb, topic);
+    return v.is_allowed || p->router->is_loading
+               ? NULL
+               : denial_note(p->router, p->sender, verb, topic, &v, false);
+}
+
+/* What would be said of it. */
+static const char *verdict_text(struct router *r, const struct access_verdict *v)
+{
+    r->denial[access_text(v, r->denial)] = '\0';
+    return r->denial;
+}
+
+const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter,
+                               const char **ret_narrowed)
+{
+    struct access_verdict v;
+
+    question_count(p);
+    v = access_filter(p->access, verb, filter);
+    if (v.is_allowed || p->router->is_loading) {
+        return NULL;
+    }
+    if (ret_narrowed && v.is_partial) {
+        *ret_narrowed = verdict_text(p->router, &v);
+        return NULL;
+    }
+    return denial_note(p->router, p->sender, verb, filter, &v, false);
+}
+
+static const char *const everything[] = {"#", "$bus/#"};
+
+const char *peer_denied_all(struct peer *p, uint32_t verb)
+{
+    const char *why = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(everything) && !why; i++) {
+        why = peer_denied_filter(p, verb, text_from(everything[i]), NULL);
+    }
+    return why;
+}
+
+uint32_t sub_right(uint32_t flags)
+{
+    return flags & SUB_SERVE ? POLICY_SERVE : POLICY_SUBSCRIBE;
+}
+
+bool sub_is_blocking(uint32_t flags, uint32_t policy)
+{
+    return policy == BUS_POLICY_BLOCK && !(flags & SUB_SERVE);
+}
+
+bool sub_may_get(const struct topic *t, const struct sub *s)
+{
+    struct text topic = {t->name, t->len};
+
+    return peer_may(s->peer, sub_right(s->flags), topic) &&
+           (!sub_is_blocking(s->flags, s->policy) || peer_may(s->peer, POLICY_BLOCK, topic));
+}
+
+const char *subscribe_denied(struct peer *p, const struct wire_subscribe *m,
+                             const char **ret_narrowed)
+{
+    const char **narrowed = m->flags & SUBSCRIBE_NARROW ? ret_narrowed : NULL;
+    const char *why = peer_denied_filter(p, sub_right(m->flags), m->filter, narrowed);
+
+    if (!why && sub_is_blocking(m->flags, m->policy)) {
+        why = peer_denied_filter(p, POLICY_BLOCK, m->filter, narrowed);
+    }
+    if (!why && m->dead_letter.len > 0) {
+        why = peer_denied(p, POLICY_PUBLISH, m->dead_letter);
+    }
+    return why;
+}
+
+/* ---- who it is ---- */
+
+bool access_begin(struct peer *p, const struct subject *s)
+{
+    struct subject subject = s ? *s : (struct subject){0};
+
+    subject.uid = p->info.uid;
+    subject.gid = p->info.gid;
+    subject.name = (struct text){p->sender->name, p->sender->name_len};
+    p->access = accesses_get(&p->router->accesses, &subject, &p->sender->user->bytes);
+    return p->access;
+}
+
+struct subject subject_of(const struct access *a, const struct sender *s)
+{
+    struct subject subject = *access_subject(a);
+
+    subject.name = (struct text){s->name, s->name_len};
+    return subject;
+}
+
+bool access_greet(struct peer *p)
+{
+    const struct subject subject = subject_of(p->access, p->sender);
+    struct access *a = accesses_get(&p->router->accesses, &subject, &p->user->bytes);
+
+    if (!a) {
+        return false;
+    }
+    access_end(p);
+    p->access = a;
+    return true;
+}
+
+void access_end(struct peer *p)
+{
+    accesses_put(&p->router->accesses, TAKE(p->access), &p->user->bytes);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "wire/denied_event.h"
+#include "base/macros.h"
+
+static struct text cut(struct text t, size_t max)
+{
+    return (struct text){t.data, MIN(t.len, max)};
+}
+
+size_t denied_event_encode(const struct denied_event *e, uint8_t dst[DENIED_EVENT_MAX])
+{
+    uint8_t *p = dst;
+
+#define NUMBER(number, name) p = pb_put_number(p, number, e->name);
+#define TEXT(number, name, max) p = pb_put_text(p, number, cut(e->name, max));
+    DENIED_EVENT_FIELDS(NUMBER, NUMBER, TEXT)
+#undef NUMBER
+#undef TEXT
+    return (size_t) (p - dst);
+}
+
+/* False if it is of another type. Unknown ones are of a later version. */
+static bool take(struct denied_event *e, const struct pb_field *f)
+{
+    switch (f->number) {
+#define U32(field, name)                                                                           \
+    case field:                                                                                    \
+        e->name = (uint32_t) f->value; /* as protobuf says for what is too large */                \
+        return f->kind == PB_VARINT;
+#define U64(field, name)                                                                           \
+    case field:                                                                                    \
+        e->name = f->value;                                                                        \
+        return f->kind == PB_VARINT;
+#define TEXT(field, name, max)                                                                     \
+    case field:                                                                                    \
+        e->name = f->bytes;                                                                        \
+        return f->kind == PB_BYTES;
+        DENIED_EVENT_FIELDS(U32, U64, TEXT)
+#undef U32
+#undef U64
+#undef TEXT
+    }
+    return true;
+}
+
+bool denied_event_decode(const uint8_t *data, size_t bytes, struct denied_event *ret)
+{
+    const struct text none = {"", 0};
+    struct denied_event e = {.name = none, .verb = none, .topic = none, .rule = none, .text = none};
+    struct pb_reader in = {data, data + bytes};
+    struct pb_field f;
+
+    while (in.p < in.end) {
+        if (!pb_next(&in, &f) || !take(&e, &f)) {
+            return false;
+        }
+    }
+    *ret = e;
+    return true;
+}
