@@ -35,11 +35,6 @@ static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char
     a->is_over = true;
 }
 
-static void name_topic(char name[64], unsigned pair)
-{
-    (void) snprintf(name, 64, "home/%u/%s", (unsigned) getuid(), victim_kinds[pair].name);
-}
-
 /* ---- answering ---- */
 
 static void on_call(struct bus_call *call, void *userdata)
@@ -59,7 +54,7 @@ int consume_requests(const struct stage *s, unsigned pair)
     struct bus_conn *conn;
     char name[64];
 
-    name_topic(name, pair);
+    victim_topic(name, pair);
     if (victim_open(s, pair, &conn, &a, on_closed, NULL) < 0 ||
         bus_serve(conn, name, NULL, on_call, &a, NULL) < 0 || bus_flush(conn, 60000) < 0) {
         return 1;
@@ -123,7 +118,7 @@ int feed_requests(const struct stage *s, unsigned pair)
 
     a.stage = s;
     a.pair = &s->board->pairs[pair];
-    name_topic(name, pair);
+    victim_topic(name, pair);
     if (victim_open(s, pair, &conn, &a, on_closed, NULL) < 0 || bus_flush(conn, 60000) < 0) {
         return 1;
     }

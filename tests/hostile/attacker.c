@@ -147,7 +147,8 @@ bool say(struct attacker *a, int fd)
 
 struct text topic_of(char buf[256], unsigned uid, const char *rest)
 {
-    (void) snprintf(buf, 256, "home/%u/%s", uid, rest);
+    (void) snprintf(buf, 256, "%s/%u/%s", strncmp(rest, "public", 6) == 0 ? "public" : "home", uid,
+                    rest);
     return text_from(buf);
 }
 

@@ -15,6 +15,8 @@
 #define ATTACK_FDS_MAX 64u
 
 enum { LINK_SEQPACKET, LINK_STREAM };
+/* What others must not have may be asked for as far as it is allowed. */
+#define NARROW BUS_SUB_NARROW
 
 struct attacker {
     struct attack_board *board;
@@ -47,7 +49,7 @@ bool swallow(struct attacker *a, int fd);
 void breathe(void);
 /* A topic of its own, of this length, of as many levels as that gives; number makes it unique. */
 struct text own_topic(char buf[256], size_t bytes, unsigned number);
-/* home/UID/..., of its own or of the victims. */
+/* home/UID/..., of its own or of the victims; public if the rest begins so. */
 struct text topic_of(char buf[256], unsigned uid, const char *rest);
 
 /* ---- the attacks ---- */

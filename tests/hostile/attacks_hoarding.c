@@ -28,9 +28,11 @@ static void deaf_subscribe(struct attacker *a, int fd)
                                    .window_bytes = 1u << 28,
                                    .queue_messages = 1u << 20,
                                    .queue_bytes = 1u << 26,
-                                   .flags = BUS_SUB_DESCRIPTORS};
+                                   .flags = BUS_SUB_DESCRIPTORS | NARROW};
 
-        m.filter = topic_of(filter, i < 3 ? a->victim_uid : (unsigned) getuid(), "#");
+        m.filter = i < 2   ? topic_of(filter, a->victim_uid, i ? "#" : "public")
+                   : i < 3 ? text_from("#")
+                           : topic_of(filter, (unsigned) getuid(), "#");
         put(a, VERB_SUBSCRIBE, &m, 0);
     }
     (void) say(a, fd);
@@ -88,18 +90,18 @@ static int memory_new(size_t bytes)
 static void holder_begin(struct attacker *a, int *fd, unsigned i)
 {
     struct wire_subscribe m = {
-        .subscription = 1, .flags = BUS_SUB_DESCRIPTORS, .queue_messages = 1u << 20};
+        .subscription = 1, .flags = BUS_SUB_DESCRIPTORS | NARROW, .queue_messages = 1u << 20};
     char filter[256];
 
     *fd = line_greet(a, (int) (i % 2));
     if (*fd < 0) {
         return;
     }
-    m.filter = topic_of(filter, i % 4 ? (unsigned) getuid() : a->victim_uid, "#");
+    m.filter = i % 4 ? topic_of(filter, (unsigned) getuid(), "#") : text_from("#");
     put(a, VERB_SUBSCRIBE, &m, 0);
     m.subscription = 2;
     m.filter = topic_of(filter, (unsigned) getuid(), "held");
-    m.flags |= SUBSCRIBE_SERVE;
+    m.flags = BUS_SUB_DESCRIPTORS | SUBSCRIBE_SERVE;
     put(a, VERB_SUBSCRIBE, &m, 0);
     if (!say(a, *fd)) {
         line_close(a, fd);

@@ -13,7 +13,7 @@
 
 static struct text some_filter(struct attacker *a, char buf[256], unsigned n)
 {
-    static const char *const kinds[] = {"#", "+", "seqpacket", "stream", "large/#", "+/#"};
+    static const char *const kinds[] = {"#", "+", "public", "stream", "public/#", "+/#"};
 
     switch (n % 8) {
     case 0:
@@ -21,7 +21,7 @@ static struct text some_filter(struct attacker *a, char buf[256], unsigned n)
     case 1:
         return text_from("home/#");
     case 2:
-        return text_from("home/+/+");
+        return text_from("public/+/+");
     case 3: /* never matches, but it must be kept */
         (void) snprintf(buf, 256, "home/%u/%u/+/#", (unsigned) getuid(), n);
         return text_from(buf);
@@ -46,8 +46,10 @@ void attack_subscriptions(struct attacker *a)
         }
         a->len = 0;
         for (unsigned k = 0; k < STEP && n[i] < SUBSCRIPTIONS; k++) {
-            struct wire_subscribe m = {
-                .subscription = ++n[i], .window_messages = 1u << 20, .window_bytes = 1u << 28};
+            struct wire_subscribe m = {.subscription = ++n[i],
+                                       .window_messages = 1u << 20,
+                                       .window_bytes = 1u << 28,
+                                       .flags = n[i] % 3 ? NARROW : 0};
 
             m.filter = some_filter(a, filter, n[i]);
             put(a, VERB_SUBSCRIBE, &m, 0);

@@ -85,6 +85,31 @@ bool party_lives(struct stage *s, enum party party)
 
 /* ---- the router ---- */
 
+/* As an administrator might have it: everybody has a place of their own, and one where others may
+ * listen. Limits are the defaults. */
+static bool config_write(const struct stage *s)
+{
+    char path[96];
+    FILE *f;
+
+    (void) snprintf(path, sizeof(path), "%s/bus.conf", s->dir);
+    f = fopen(path, "w");
+    if (!f) {
+        return false;
+    }
+    (void) fprintf(
+        f,
+        "listen = ( { address = \"%s\"; mode = \"0666\"; },\n"
+        "           { address = \"%s\"; mode = \"0666\"; } );\n"
+        "rules = ( { allow = \"all\"; topic = \"home/%%U/#\"; },\n"
+        "          { allow = \"publish\"; topic = \"public/%%U/#\"; },\n"
+        "          { allow = \"subscribe\"; topic = \"public/#\"; },\n"
+        "          { allow = [\"subscribe\", \"request\", \"monitor\"]; user = \"root\";\n"
+        "            topic = [\"#\", \"$bus/#\"]; } );\n",
+        s->addresses[0], s->addresses[1]);
+    return fclose(f) == 0 && chmod(path, 0644) == 0;
+}
+
 struct router_start {
     int program_fd; /* its user need not reach the folder that it is in */
     int ready_fd;
@@ -93,22 +118,19 @@ struct router_start {
 static int router_become(const struct stage *s, const void *arg)
 {
     const struct router_start *start = arg;
-    char listen[2][ADDRESS_BYTES + 16], ready[32], log[96];
-    char name[] = "bus-router", mode[] = "--mode=0666";
+    char config[ADDRESS_BYTES + 16], ready[32], log[96];
+    char name[] = "bus-router";
     int fd;
 
     (void) snprintf(ready, sizeof(ready), "--ready-fd=%d", dup(start->ready_fd));
     (void) snprintf(log, sizeof(log), "%s/run/log", s->dir);
-    for (unsigned i = 0; i < 2; i++) {
-        (void) snprintf(listen[i], sizeof(listen[i]), "--listen=%s", s->addresses[i]);
-    }
+    (void) snprintf(config, sizeof(config), "--config=%s/bus.conf", s->dir);
     fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (fd >= 0) {
         (void) dup2(fd, STDERR_FILENO);
         (void) close(fd);
     }
-    (void) fexecve(start->program_fd,
-                   (char *const[]){name, listen[0], listen[1], ready, mode, NULL}, environ);
+    (void) fexecve(start->program_fd, (char *const[]){name, config, ready, NULL}, environ);
     return 127;
 }
 
@@ -207,7 +229,7 @@ int stage_open(struct stage *s)
         s->board = NULL;
         return -1;
     }
-    return dirs_make(s) ? 0 : -1;
+    return dirs_make(s) && config_write(s) ? 0 : -1;
 }
 
 static void dir_remove(const char *path)
@@ -235,7 +257,7 @@ void stage_close(struct stage *s)
     }
     if (s->dir[0] && (s->n_wrong == 0 && !s->settings.keeps)) {
         (void) snprintf(run, sizeof(run), "%s/run", s->dir);
-        dir_remove(run);
+        dir_remove(run); /* dir_remove() knows no folders in folders */
         dir_remove(s->dir);
     } else if (s->dir[0]) {
         (void) fprintf(stderr, "bus-hostile: the router's log is %s/run/log\n", s->dir);

@@ -69,6 +69,14 @@ int victim_open(const struct stage *s, unsigned pair, struct bus_conn **ret_conn
     return r;
 }
 
+void victim_topic(char name[64], unsigned pair)
+{
+    const char *kind = victim_kinds[pair].name;
+
+    (void) snprintf(name, 64, "%s/%u/%s", strcmp(kind, "public") == 0 ? "public" : "home",
+                    (unsigned) getuid(), kind);
+}
+
 struct moment moment_now(const struct stage *s)
 {
     struct timespec t = {0};
@@ -162,7 +170,7 @@ static int feed(const struct stage *s, unsigned pair, size_t bytes, uint64_t ahe
     struct bus_topic *topic;
     char name[64];
 
-    (void) snprintf(name, sizeof(name), "home/%u/%s", (unsigned) getuid(), victim_kinds[pair].name);
+    victim_topic(name, pair);
     if (victim_open(s, pair, &v.conn, &v, on_closed, on_status) < 0 ||
         bus_advertise(v.conn, name, &topic) < 0 || bus_flush(v.conn, 60000) < 0) {
         return 1;
@@ -233,7 +241,7 @@ static int consume(const struct stage *s, unsigned pair, uint32_t flags, bus_mes
     struct victim v = {.stage = s, .pair = &s->board->pairs[pair]};
     char name[64];
 
-    (void) snprintf(name, sizeof(name), "home/%u/%s", (unsigned) getuid(), victim_kinds[pair].name);
+    victim_topic(name, pair);
     opts.flags = flags;
     opts.on_loss = on_loss;
     if (victim_open(s, pair, &v.conn, &v, on_closed, on_status) < 0 ||
@@ -279,6 +287,7 @@ const struct victim_kind victim_kinds[] = {
     {"stream", 20000, feed_small, consume_bytes},
     {"large", 1000, feed_large, consume_bytes},
     {"descriptors", 300, feed_fds, consume_fds},
+    {"public", 1000, feed_small, consume_bytes}, /* others may listen, too */
     {"requests", 5000, feed_requests, consume_requests},
     {"visits", 50, feed_visits, NULL},
 };

@@ -23,6 +23,8 @@ int victim_open(const struct stage *s, unsigned pair, struct bus_conn **ret_conn
                 bus_closed_fn closed, bus_status_fn status);
 /* How many to send now, so that not more than ahead_max are under way. */
 uint64_t victim_due(const struct board *b, unsigned pair, struct pace *p, uint64_t ahead_max);
+/* What a pair talks about. */
+void victim_topic(char name[64], unsigned pair);
 struct moment moment_now(const struct stage *s);
 /* That something took since then. */
 void latency_note(const struct stage *s, struct pair_board *pair, const struct moment *since);
