@@ -163,6 +163,7 @@ int main(int argc, char **argv)
         (void) fputs(help, stderr);
         return 2;
     }
+    (void) setvbuf(stdout, NULL, _IOLBF, 0);
     if (geteuid() != 0) {
         (void) fputs("bus-hostile: NOT RUN: it needs root, to make users\n", stderr);
         return EXIT_SKIPPED;

@@ -131,6 +131,22 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double median(double *values, unsigned n)
+{
+    qsort(values, n, sizeof(values[0]), compare);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+uint64_t trial_turn_us(const struct trial *t, unsigned pair)
+{
+    double turns[ROUNDS_MAX];
+
+    for (unsigned i = 0; i < t->n_rounds; i++) {
+        turns[i] = (double) t->during[i].pairs[pair].turn_us;
+    }
+    return (uint64_t) median(turns, t->n_rounds);
+}
+
 double trial_kept(const struct trial *t, unsigned pair)
 {
     double kept[ROUNDS_MAX];
@@ -140,9 +156,7 @@ double trial_kept(const struct trial *t, unsigned pair)
 
         kept[i] = before > 0 ? t->during[i].pairs[pair].rate / before : 0;
     }
-    qsort(kept, t->n_rounds, sizeof(kept[0]), compare);
-    return t->n_rounds % 2 ? kept[t->n_rounds / 2]
-                           : (kept[t->n_rounds / 2 - 1] + kept[t->n_rounds / 2]) / 2;
+    return median(kept, t->n_rounds);
 }
 
 unsigned trial_worst(const struct trial *t)

@@ -83,6 +83,8 @@ struct trial {
 
 /* The median over the rounds of the part of its rate that a pair has kept. */
 double trial_kept(const struct trial *t, unsigned pair);
+/* The median of the time that the router has worked before it was this pair's turn. */
+uint64_t trial_turn_us(const struct trial *t, unsigned pair);
 /* The pair that has kept least. */
 unsigned trial_worst(const struct trial *t);
 
