@@ -97,6 +97,21 @@ class Config(unittest.TestCase):
             return [line.split(" # ")[0] for line in text.splitlines() if not line.startswith("#")]
         self.assertEqual(without_comments(first.stdout), without_comments(second.stdout))
 
+    # ---- docs/configuration.md ----
+
+    def test_the_example_of_the_manual_is_good(self):
+        manual = pathlib.Path(os.environ["BUS_SOURCE_DIR"], "docs/configuration.md").read_text()
+        example = manual.split("## A complete example\n\n```\n")[1].split("```")[0]
+        self.write(example)
+        done = self.router("--check")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        code, out, _ = self.explain("user=daemon", "verb=publish", "topic=public/weather/berlin")
+        self.assertEqual(code, 0)
+        self.assertTrue(out.replace(str(self.file), "/etc/bus-router/bus-router.conf") in manual, out)
+        code, out, _ = self.explain("user=nobody", "verb=publish", "topic=public/weather/berlin")
+        self.assertEqual(code, 3)
+        self.assertTrue(out in manual, out)
+
     # ---- --explain ----
 
     def explain(self, *words):

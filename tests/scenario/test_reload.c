@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* SIGHUP: the configuration is swapped as a whole, or nothing changes. */
+#include <bus/types.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -187,6 +188,46 @@ static void test_a_successor_has_what_is_in_the_file(void **state)
     scene_close(&s);
 }
 
+static void assert_status(struct raw_client *c, unsigned code, uint32_t subscription,
+                          const char *text)
+{
+    union wire_any m;
+
+    assert_int_equal(raw_next(c, &m), VERB_STATUS);
+    assert_int_equal(m.status.code, code);
+    assert_int_equal(m.status.verb, VERB_SUBSCRIBE);
+    assert_int_equal(m.status.subscription, subscription);
+    assert_non_null(memmem(m.status.text.data, m.status.text.len, text, strlen(text)));
+}
+
+/* With their places in the file, to those who are there. */
+static void rights_are_taken_away(bool packets)
+{
+    const struct wire_subscribe a = {.subscription = 1, .filter = text_from("a/#")};
+    const struct wire_subscribe b = {.subscription = 2, .filter = text_from("b/#")};
+    struct raw_client c;
+    struct scene s;
+
+    scene_open(&s, "rules = ( \"allow subscribe topic=a/# topic=b/#\" );");
+    raw_greet(&c, packets ? s.router.seqpacket : s.router.stream);
+    raw_send_frame(&c, VERB_SUBSCRIBE, &a);
+    assert_status(&c, BUS_STATUS_OK, 1, "");
+    raw_send_frame(&c, VERB_SUBSCRIBE, &b);
+    assert_status(&c, BUS_STATUS_OK, 2, "");
+    scene_reload(&s, "rules = ( \"allow subscribe topic=a/#\",\n \"deny all topic=b/c\" ) ;;",
+                 "config.rejected"); /* a bad file takes nothing away */
+    raw_round_trip(&c, 1);
+    scene_reload(&s, "rules = ( \"allow subscribe topic=#\",\n \"deny all topic=b/c\" );",
+                 "config.loaded");
+    assert_status(&c, BUS_STATUS_DENIED, 2, "/c:2: ");
+    raw_send_frame(&c, VERB_SUBSCRIBE, &b);
+    assert_status(&c, BUS_STATUS_DENIED, 2, "/c:2: ");
+    raw_round_trip(&c, 2); /* nothing was said of the other one */
+    raw_close(&c);
+    scene_close(&s);
+}
+ON_BOTH_LINKS(rights_are_taken_away)
+
 static void test_the_log_says_more_when_it_is_told_to(void **state)
 {
     struct scene s;
@@ -206,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_a_bad_file_changes_nothing),
         cmocka_unit_test(test_what_cannot_change_yet_is_said),
         cmocka_unit_test(test_a_successor_has_what_is_in_the_file),
+        BOTH_CASES(rights_are_taken_away),
         cmocka_unit_test(test_the_log_says_more_when_it_is_told_to),
     };
 
