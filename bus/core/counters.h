@@ -46,6 +46,9 @@
     X(messages_returned, "messages", "came back from members of groups, not acknowledged")         \
     X(messages_redelivered, "messages", "of these, delivered again")                               \
     X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
+    X(subscriptions_over, "",                                                                      \
+      "subscriptions that ended because one topic matched too many of a user")                     \
+    X(rate_pauses, "", "times a user's clients were not read because its rate was used up")        \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(reliable_stalls, "", "subscriptions that publishers of reliable topics ceased to wait for")  \
     X(acknowledgements, "", "times a publisher was told how far reliable topics are consumed")     \

@@ -164,6 +164,8 @@ static uint64_t peer_part(const struct peer *p, unsigned excess)
         return p->sender ? p->sender->descriptors.used : 0;
     case USER_SLOT_subscriptions:
         return p->n_subs;
+    case USER_SLOT_wildcards:
+        return p->n_wildcards;
     case USER_SLOT_topics:
         return p->n_aliases;
     case USER_SLOT_requests:

@@ -534,6 +534,7 @@ static void publish_decoded(struct peer *p, const struct frame *f, struct parcel
     struct publish pub = {.m.topic = {"", 0}, .n_fds = f->fds, .parcel = parcel};
     union wire_any any;
 
+    p->router->work += frame_work(f);
     if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
         publish_fail(&pub, BUS_STATUS_MALFORMED, "PUBLISH");
     } else {

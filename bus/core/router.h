@@ -171,6 +171,10 @@ struct input_result {
                   more */
 };
 
+/* Units of work done for the client's user since the last call: what its clients have sent, and
+ * what had to be dropped when they went. */
+uint64_t peer_take_work(struct peer *p);
+
 /* Handles whole frames at the front of in->data, until about budget units of work are done (a
  * frame, a subscription that a message is for, and a step in finding these is one each). On a link
  * with packets, data ends where a packet ends. A peer that is closing consumes everything and does
@@ -200,8 +204,9 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes);
 bool peer_charge_input(struct peer *p, size_t bytes);
 void peer_release_input(struct peer *p, size_t bytes);
 
-/* Whether the link should be read: false while the peer does not read our answers or is held, and
- * when it is closing, unless its end of file is waited for. It gets dirty when that is over. */
+/* Whether the link should be read: false while the peer does not read our answers, is held or its
+ * user owes work, and when it is closing, unless its end of file is waited for. It gets dirty when
+ * that is over. */
 bool peer_wants_input(const struct peer *p);
 /* Closing: nothing more will be added to the output. When it is over, close the link: its output is
  * empty and it holds nothing, or the linger deadline has passed. */

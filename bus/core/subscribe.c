@@ -41,6 +41,17 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
     peer_send_status(p, &status);
 }
 
+static bool has_wildcards(struct text filter)
+{
+    return memchr(filter.data, '+', filter.len) || memchr(filter.data, '#', filter.len);
+}
+
+/* A publish to a new topic has to look at them. */
+static bool sub_has_wildcards(const struct sub *s)
+{
+    return s->flags & SUB_MEMBER ? member_has_wildcards(s) : s->place != FILTER_EXACT;
+}
+
 /* Shorter silences are not worth a timer. */
 #define SILENCE_MS_MIN 10u
 
@@ -109,6 +120,9 @@ static struct verdict subscribe_check(struct peer *p, const struct wire_subscrib
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
     why = slot_refusal(p, USER_SLOT_subscriptions, 1);
+    if (!why && has_wildcards(m->filter)) {
+        why = slot_refusal(p, USER_SLOT_wildcards, 1);
+    }
     return why ? refused(BUS_STATUS_LIMIT, why) : options_check(p, m);
 }
 
@@ -193,9 +207,16 @@ static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
         why = group_join(s, m, &status);
         return refused(status, why);
     }
-    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
-               ? ok()
-               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    switch (topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s)) {
+    case 0:
+        return ok();
+    case TOPICS_OVER:
+        s->peer->router->work += s->peer->user->matches.limit; /* that were looked at */
+        return refused(BUS_STATUS_LIMIT, "user_matches_max: too many subscriptions of this user "
+                                         "match that topic");
+    default:
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
 }
 
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
@@ -234,6 +255,8 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     quota_force(&p->user->subscriptions, 1);
+    p->n_wildcards += sub_has_wildcards(s);
+    quota_force(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now++;
     if (m->retained) {
         replay_fill(s, (enum bus_retained) m->retained);
@@ -283,6 +306,8 @@ void subscription_end(struct sub *s)
     p->subs[sub_id(s) - 1] = NULL;
     p->n_subs--;
     quota_release(&p->user->subscriptions, 1);
+    p->n_wildcards -= sub_has_wildcards(s);
+    quota_release(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now--;
     sub_free(s);
 }

@@ -111,6 +111,42 @@ static void test_subscriptions_of_all_clients_of_a_user_are_bounded(void **state
     world_free(w);
 }
 
+/* They cost whoever publishes to a new topic. */
+static void test_filters_with_wildcards_are_bounded_by_themselves(void **state)
+{
+    struct wire_subscribe plain = {.subscription = 3, .filter = text_from("a/b")};
+    struct wire_subscribe member = {
+        .subscription = 4, .filter = text_from("a/#"), .group = text_from("g")};
+    struct limits limits = sim_small_limits();
+    struct sim_client *a, *b;
+    struct world *w;
+
+    (void) state;
+    limits.user_wildcards_max = 2;
+    w = make(&limits);
+    a = world_join(w);
+    b = world_join(w);
+    subscribe(w, a, 1);
+    sim_send(&w->s, b, VERB_SUBSCRIBE, &member, NULL, 0);
+    subscribe(w, a, 2);
+    sim_send(&w->s, a, VERB_SUBSCRIBE, &plain, NULL, 0);
+    world_expect(w, a,
+                 "STATUS OK SUBSCRIBE sub=1\nSTATUS LIMIT SUBSCRIBE sub=2\n"
+                 "STATUS OK SUBSCRIBE sub=3\n");
+    world_expect(w, b, "STATUS OK SUBSCRIBE sub=4\n");
+    assert_true(sim_replace(&w->s));
+    router_check(w->s.router);
+    subscribe(w, a, 2);
+    world_expect(w, a, "STATUS LIMIT SUBSCRIBE sub=2\n");
+    assert_string_equal(said.text, "wildcards of uid 2000: 2 of 2 used, 1 more asked for");
+    sim_send(&w->s, b, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = 4}, NULL, 0);
+    subscribe(w, a, 2);
+    world_expect(w, a, "STATUS OK SUBSCRIBE sub=2\n");
+    sim_disconnect(&w->s, a);
+    assert_int_equal(users_find(&w->s.router->users, OTHER)->wildcards.used, 0);
+    world_free(w);
+}
+
 static void test_topics_of_all_clients_of_a_user_are_bounded(void **state)
 {
     struct limits limits = sim_small_limits();
@@ -459,6 +495,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_subscriptions_of_all_clients_of_a_user_are_bounded),
+        cmocka_unit_test(test_filters_with_wildcards_are_bounded_by_themselves),
         cmocka_unit_test(test_topics_of_all_clients_of_a_user_are_bounded),
         cmocka_unit_test(test_requests_of_all_clients_of_a_user_are_bounded),
         cmocka_unit_test(test_connections_of_a_user_are_bounded_and_others_get_in),
