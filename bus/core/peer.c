@@ -205,8 +205,7 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
         n_new *= 2;
     }
     more = (n_new - *n) * sizeof(void *);
-    if (!charge_add(&p->charge, more) &&
-        !(room_make(p, NULL, more) && charge_add(&p->charge, more))) {
+    if (!charge_add(&p->charge, more) && !(room_make(p, more) && charge_add(&p->charge, more))) {
         return false;
     }
     grown = reallocarray(*table, n_new, sizeof(void *));
@@ -255,8 +254,7 @@ struct outq *peer_output(struct peer *p)
 
 bool peer_charge_input(struct peer *p, size_t bytes)
 {
-    return charge_add(&p->charge, bytes) ||
-           (room_make(p, NULL, bytes) && charge_add(&p->charge, bytes));
+    return charge_add(&p->charge, bytes) || (room_make(p, bytes) && charge_add(&p->charge, bytes));
 }
 
 void peer_release_input(struct peer *p, size_t bytes)

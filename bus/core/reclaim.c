@@ -12,6 +12,18 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define AGE_MS_MAX 3600000u
 
+/* What is to be done for whom. */
+struct reclaim {
+    struct peer *asking;
+    struct quota *bound;
+    uint64_t target; /* for what is used of it */
+};
+
+static bool is_done(const struct reclaim *c)
+{
+    return c->bound->used <= c->target;
+}
+
 /* What waits for it, about as it is charged. */
 static uint64_t held_by(const struct peer *p)
 {
@@ -71,13 +83,13 @@ static uint32_t messages_left(const struct sub *s)
     return s->peer->group ? 1 : 0;
 }
 
-/* Until so many bytes are free, or there is nothing that may go. */
-static void queue_shorten(struct sub *s, const struct quota *bound, uint64_t target)
+/* Until that is met, or there is nothing that may go. */
+static void queue_shorten(struct sub *s, const struct reclaim *c)
 {
     struct subq *q = &s->queue->q;
 
     policy_enforce(s);
-    while (bound->used > target && q->n_messages > messages_left(s) && queue_give(s)) {
+    while (!is_done(c) && q->n_messages > messages_left(s) && queue_give(s)) {
     }
     subq_shrink(q);
     if (q->n_messages == 0 && s->peer->state == PEER_READY) {
@@ -88,14 +100,13 @@ static void queue_shorten(struct sub *s, const struct quota *bound, uint64_t tar
 
 /* ---- one connection, or group ---- */
 
-static bool may_give(const struct sub *s, const struct sub *keep, uint64_t at_least)
+static bool may_give(const struct sub *s, const struct reclaim *c, uint64_t at_least)
 {
     const struct sub_queue *sq = sub_queue(s);
 
-    /* the one that is being walked: its messages are, too, if it cannot choose which of them goes
-     */
-    if (!sq ||
-        (s == keep && (s->policy == BUS_POLICY_BLOCK || s->policy == BUS_POLICY_DISCONNECT))) {
+    /* whoever asks is not to be ended in the middle of what it asks for */
+    if (!sq || (s->peer == c->asking &&
+                (s->policy == BUS_POLICY_BLOCK || s->policy == BUS_POLICY_DISCONNECT))) {
         return false;
     }
     return sq->q.n_messages > messages_left(s) &&
@@ -103,27 +114,26 @@ static bool may_give(const struct sub *s, const struct sub *keep, uint64_t at_le
 }
 
 /* Its large queues in turn: those of at least half the usual size, which have half of it all. */
-static void payer_shorten(struct peer *p, const struct sub *keep, const struct quota *bound,
-                          uint64_t target)
+static void payer_shorten(struct peer *p, const struct reclaim *c)
 {
     uint64_t at_least = held_by(p) / (2 * (uint64_t) MAX(p->n_subs_max, 1u));
 
     if (p->group) {
-        if (p->group->face && may_give(p->group->face, keep, 0)) {
-            queue_shorten(p->group->face, bound, target);
+        if (p->group->face && may_give(p->group->face, c, 0)) {
+            queue_shorten(p->group->face, c);
         }
         return;
     }
-    for (uint32_t i = 0; i < p->n_subs_max && bound->used > target; i++) {
+    for (uint32_t i = 0; i < p->n_subs_max && !is_done(c); i++) {
         struct sub *s;
 
         p->reclaim_at = p->reclaim_at < p->n_subs_max ? p->reclaim_at : 0;
         s = p->subs[p->reclaim_at];
         p->router->work++;
-        if (s && may_give(s, keep, at_least)) {
-            queue_shorten(s, bound, target);
+        if (s && may_give(s, c, at_least)) {
+            queue_shorten(s, c);
         }
-        p->reclaim_at += bound->used > target;
+        p->reclaim_at += !is_done(c);
     }
 }
 
@@ -204,25 +214,17 @@ static struct user *user_find(const struct router *r, uint64_t below)
 
 /* ---- room ---- */
 
-/* What is to be done for whom. */
-struct reclaim {
-    struct peer *asking;
-    const struct sub *keep;
-    struct quota *bound;
-    uint64_t target; /* for what is used of it */
-};
-
 /* The payers of one user, the heaviest first, until the bound is met. False if whoever asks had its
  * turn: nobody pays for one that holds more. */
 static bool user_shorten(struct user *u, const struct reclaim *c)
 {
     uint64_t below = UINT64_MAX;
 
-    for (unsigned i = 0; i < TRIES_MAX && c->bound->used > c->target; i++) {
+    for (unsigned i = 0; i < TRIES_MAX && !is_done(c); i++) {
         struct peer *p = payer_find(u, &below);
 
         if (p) {
-            payer_shorten(p, c->keep, c->bound, c->target);
+            payer_shorten(p, c);
         }
         if (!p || p == c->asking) {
             return !p;
@@ -240,7 +242,7 @@ static void bound_shorten(const struct reclaim *c)
         (void) user_shorten(c->asking->user, c);
         return;
     }
-    for (unsigned i = 0; i < TRIES_MAX && c->bound->used > c->target; i++) {
+    for (unsigned i = 0; i < TRIES_MAX && !is_done(c); i++) {
         struct user *u = user_find(r, below);
 
         if (!u) {
@@ -269,10 +271,10 @@ static struct quota *bound_of(struct quota *q, uint64_t bytes)
     return q;
 }
 
-bool room_make(struct peer *p, const struct sub *keep, uint64_t bytes)
+bool room_make(struct peer *p, uint64_t bytes)
 {
     struct router *r = p->router;
-    struct reclaim c = {p, keep, NULL, 0};
+    struct reclaim c = {p, NULL, 0};
 
     for (unsigned i = 0; i < 2 && (c.bound = bound_of(&p->quota, bytes)); i++) {
         if ((c.bound != &r->quota && c.bound != &p->user->bytes) ||
@@ -288,4 +290,11 @@ bool room_make(struct peer *p, const struct sub *keep, uint64_t bytes)
         }
     }
     return quota_allows(&p->quota, bytes);
+}
+
+bool room_make_in(struct sub *s, const struct message *m)
+{
+    uint64_t bytes = sub_queue(s) ? subq_needs(&s->queue->q, m) : sizeof(struct sub_queue);
+
+    return !quota_allows(&s->peer->quota, bytes) && room_make(s->peer, bytes);
 }

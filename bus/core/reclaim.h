@@ -5,15 +5,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct message;
 struct peer;
 struct sub;
 
-/* At the bound of its user, or of the router, queues give way until the peer may have so many bytes
- * more, and some more than that, so that it is not asked for with each message. keep: a
- * subscription that is being walked: its queue stays, though what is in it may go; or NULL. False
- * if there is nothing that could go, or the bound is the peer's own. */
-bool room_make(struct peer *p, const struct sub *keep, uint64_t bytes);
-
 /* What a connection inside a user may have waiting before others are spared: half of what its user
- * may hold, divided by those that have something waiting. */
+ * may hold, divided by those that have something waiting; but so much. */
 #define SOFT_SHARE_MIN (UINT64_C(256) * 1024)
+
+/* At the bound of its user, or of the router, queues give way until the peer may have so many bytes
+ * more, and some more than that, so that it is not asked for with each message. Queues stay, also
+ * empty ones, and the peer is not ended: so it may be called where either is in use. False if there
+ * is nothing that could go, or the bound is the peer's own. */
+bool room_make(struct peer *p, uint64_t bytes);
+/* The same for one more message in a queue, or for the queue: false also if it is not the bounds
+ * that are in the way. */
+bool room_make_in(struct sub *s, const struct message *m);

@@ -639,7 +639,7 @@ static void frame_handle(struct peer *p, const struct frame *f)
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
     if (UNLIKELY(!quota_allows(&p->quota, FRAME_ROOM + f->header_bytes + f->body_bytes))) {
-        (void) room_make(p, NULL, FRAME_ROOM + f->header_bytes + f->body_bytes);
+        (void) room_make(p, FRAME_ROOM + f->header_bytes + f->body_bytes);
     }
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);

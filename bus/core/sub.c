@@ -252,14 +252,6 @@ static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, u
     return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
 }
 
-/* Before its own policy: at the bound of its user, or of the router, whoever holds the most. */
-static bool others_give_way(struct sub *s, const struct message *m)
-{
-    uint64_t bytes = sub_queue(s) ? subq_needs(&s->queue->q, m) : sizeof(struct sub_queue);
-
-    return !quota_allows(&s->peer->quota, bytes) && room_make(s->peer, s, bytes);
-}
-
 static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
                                           const struct message_parts *parts,
                                           struct message **message)
@@ -273,7 +265,7 @@ static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
     if (!*message) {
         *message = message_new(parts);
     }
-    if (!*message || !(queue_get(s) || (others_give_way(s, *message) && queue_get(s)))) {
+    if (!*message || !(queue_get(s) || (room_make_in(s, *message) && queue_get(s)))) {
         return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, 0);
     }
     verdict = policy_apply(s, match, parts->size, &outcome.evicted);
@@ -286,8 +278,8 @@ static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
         return sub_drop(s, BUS_LOSS_QUEUE_FULL, parts->size, outcome.evicted);
     }
     while (!subq_prepare(&s->queue->q, *message)) {
-        if (others_give_way(s, *message)) {
-            continue;
+        if (room_make_in(s, *message)) {
+            continue; /* before its own policy: whoever holds the most */
         }
         if (!policy_evicts(s) || !queue_evict(s, BUS_LOSS_NO_MEMORY)) {
             return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, outcome.evicted);
