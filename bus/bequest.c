@@ -16,7 +16,7 @@
 static char **successor_arguments(const struct broker *b, char address[ADDRESS_PATH_MAX + 16])
 {
     static char listen[] = "--listen";
-    const struct options *o = b->options;
+    const struct options *o = b->started; /* one that was read anew need not say where */
     char **args = calloc(o->n_successor + 3, sizeof(*args));
 
     if (!args) {

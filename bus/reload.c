@@ -65,6 +65,7 @@ static void broker_swap_options(struct broker *b, struct options **take)
 
     b->options = b->reloaded = *take;
     *take = NULL;
+    b->roster.n_max = b->options->limits.clients_max;
     log_set_level((enum log_level) b->options->log_level);
     if (old) {
         options_fini(old);

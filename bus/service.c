@@ -101,7 +101,7 @@ static void status_update(struct service *s, char buf[SERVICE_STATUS_BYTES])
 
     if (s->is_stopping) {
         (void) snprintf(buf, SERVICE_STATUS_BYTES,
-                        "stopping: %zu clients, %" PRIu64 " messages wait", s->sessions->n,
+                        "stopping: clients %zu, messages that wait %" PRIu64, s->sessions->n,
                         c->messages_queued_now);
     } else {
         service_format_status(buf, s->sessions->n, messages_per_second(s), s->problem);

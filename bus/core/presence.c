@@ -101,7 +101,7 @@ static void note_match(struct sub *s, void *ctx)
 }
 
 /* Without a topic object: nearly always nobody does. */
-bool presence_wants_event(struct router *r, struct text topic)
+static bool is_asked_for(struct router *r, struct text topic)
 {
     bool wanted = tap_asked_for(r, topic);
 
@@ -109,6 +109,11 @@ bool presence_wants_event(struct router *r, struct text topic)
         r->work += filters_match(&r->topics.filters, topic.data, topic.len, note_match, &wanted);
     }
     return wanted;
+}
+
+bool presence_wants_event(struct router *r, struct text topic)
+{
+    return tap_sees_all(r) || is_asked_for(r, topic);
 }
 
 bool presence_publish_event(struct router *r, struct text topic, const uint8_t *body, size_t bytes)
@@ -130,7 +135,7 @@ static bool event_is_wanted(struct router *r, const struct sender *s, enum clien
 {
     char name[EVENT_TOPIC_MAX];
 
-    return presence_wants_event(r, event_topic(name, s, kind));
+    return is_asked_for(r, event_topic(name, s, kind));
 }
 
 /* False if out of memory. */
@@ -149,6 +154,9 @@ static bool event_publish(struct router *r, const struct sender *s, enum client_
     char name[EVENT_TOPIC_MAX];
 
     r->work++;
+    if (!event_is_wanted(r, s, kind)) {
+        return true;
+    }
     return presence_publish_event(r, event_topic(name, s, kind), body,
                                   client_event_encode(&event, body));
 }

@@ -48,7 +48,7 @@ struct presence {
 void presence_init(struct router *r);
 /* All peers are gone; nothing more is published. */
 void presence_fini(struct router *r);
-/* Whether anybody would see an event of the router to that topic. */
+/* Whether anybody would see an event of the router to that topic, that an administrator should. */
 bool presence_wants_event(struct router *r, struct text topic);
 /* Publishes one, if so, in the name of the router; not where peers or subscriptions are walked.
  * False if out of memory. */

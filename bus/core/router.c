@@ -76,6 +76,7 @@ int router_new(const struct router_config *config, struct router **ret)
     accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
     r->accesses.names = config->names;
     r->accesses.names_userdata = config->names_userdata;
+    r->config.policy = NULL; /* they have it */
     r->topics.userdata = r;
     *ret = r;
     return 0;

@@ -467,6 +467,8 @@ void tap_free(struct peer *p);
 bool tap_wants(const struct router *r);
 /* Whether a filter of a monitor matches that topic. */
 bool tap_asked_for(const struct router *r, struct text topic);
+/* Whether there is a monitor without filters. */
+bool tap_sees_all(const struct router *r);
 void tap_note(struct router *r, const struct sub *s, const struct sub_outcome *o);
 /* The same for a recipient that is no subscription. */
 void tap_note_peer(struct router *r, const struct peer *p, enum bus_verdict verdict);

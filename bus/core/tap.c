@@ -64,6 +64,19 @@ bool tap_asked_for(const struct router *r, struct text topic)
     return false;
 }
 
+bool tap_sees_all(const struct router *r)
+{
+    const struct peer *p;
+
+    LL_FOREACH2(r->taps, p, tap_next)
+    {
+        if (p->tap->n_filters == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool tap_introduce(struct peer *p, struct sender *s)
 {
     return idset_has(&p->known, s->id) || peer_introduce(p, s);

@@ -182,6 +182,47 @@ bool router_start(struct stage *s)
     return false;
 }
 
+static void say_file(pid_t pid, const char *task, const char *file)
+{
+    char path[320], line[256];
+    FILE *f;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/task/%s/%s", (int) pid, task, file);
+    f = fopen(path, "r");
+    if (f && fgets(line, sizeof(line), f)) {
+        line[strcspn(line, "\n")] = '\0';
+        (void) fprintf(stderr, " %s: %s;", file, line);
+    }
+    if (f) {
+        (void) fclose(f);
+    }
+}
+
+/* What each of its threads waits for; a core is left to whoever looks for the cause. */
+static void say_where_it_is(pid_t pid)
+{
+    char path[64];
+    struct dirent *e;
+    DIR *d;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) pid);
+    d = opendir(path);
+    while (d && (e = readdir(d))) {
+        if (*e->d_name != '.') {
+            (void) fprintf(stderr, "bus-faults: its thread %s:", e->d_name);
+            say_file(pid, e->d_name, "comm");
+            say_file(pid, e->d_name, "wchan");
+            say_file(pid, e->d_name, "syscall");
+            say_file(pid, e->d_name, "stat");
+            (void) fputc('\n', stderr);
+        }
+    }
+    if (d) {
+        (void) closedir(d);
+    }
+    (void) kill(pid, SIGABRT);
+}
+
 /* Its end, with 0. */
 static bool router_await(struct stage *s)
 {
@@ -197,6 +238,9 @@ static bool router_await(struct stage *s)
         (void) fprintf(stderr, "bus-faults: WRONG: the router does not end with 0: status %x\n",
                        (unsigned) status);
         s->n_wrong++;
+        if (pid == 0) {
+            say_where_it_is(s->router.pid);
+        }
         process_kill(&s->router);
         return false;
     }

@@ -3,6 +3,7 @@
  * and everything it sends must be whole, decodable frames; every
  * descriptor that it got is closed once. Input: operations of one byte and their
  * arguments, see step(). */
+#include "core/policy.h"
 #include "core/router.h"
 #include "fuzz/fuzz.h"
 #include "wire/codec.h"
@@ -675,6 +676,72 @@ static void do_time(struct world *w, struct input *in)
     }
 }
 
+static struct router_config small_router(void)
+{
+    struct router_config config = {
+        .limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz", .descriptors = &fd_ops};
+
+    config.limits.hello_timeout_ms = 100;
+    config.limits.stall_timeout_ms = 300;
+    config.limits.linger_ms = 200;
+    config.limits.clients_max = N_PEERS - 1;
+    config.limits.client_bytes_max = 64 * KIB;
+    config.limits.total_bytes_max = 128 * KIB;
+    config.limits.publish_window_messages = 20;
+    config.limits.publish_window_bytes = 8192;
+    config.limits.output_bytes_max = 8192;
+    config.limits.subscriptions_max = 6;
+    config.limits.aliases_max = 6;
+    config.limits.monitors_max = 1;
+    config.limits.buffers_max = 6;
+    config.limits.buffer_bytes_max = 5 * BUFFER_BYTES;
+    config.limits.body_max = 3000;
+    config.limits.leases_max = 8;
+    config.limits.lease_bytes_max = 8000;
+    config.limits.client_descriptors_max = 10;
+    config.limits.user_descriptors_max = 12;
+    config.limits.requests_max = 6;
+    config.limits.request_timeout_max_ms = 500;
+    config.limits.wills_max = 3;
+    config.limits.will_bytes_max = 200;
+    config.limits.user_will_bytes_max = 1000;
+    config.limits.alarms_max = 3;
+    config.limits.retained_messages_max = 14;
+    config.limits.user_retained_bytes_max = 16 * KIB;
+    return config;
+}
+
+/* Everybody may do everything. */
+static const struct policy_rule open_rules[] = {{.verbs = POLICY_ALL, .topic = {"#", 1}},
+                                                {.verbs = POLICY_ALL, .topic = {"$bus/#", 6}},
+                                                {.verbs = POLICY_ALL, .topic = {"$/#", 3}}};
+
+/* Other rules, while everything runs. */
+static void do_rules(struct world *w, struct input *in)
+{
+    struct router_settings settings = {.limits = small_router().limits};
+    struct policy_rule rules[4];
+    unsigned n = 0, wanted = take_u8(in) & 3;
+
+    for (unsigned i = 0; i < wanted; i++) {
+        uint8_t how = take_u8(in);
+
+        rules[n] = (struct policy_rule){.deny = how & 1,
+                                        .by_uid = how & 2,
+                                        .uid = how & 4 ? 7 : 0,
+                                        .verbs = take_u8(in),
+                                        .topic = take_text(in)};
+        n += !policy_rule_check(&rules[n]);
+    }
+    if (n == 0) {
+        CHECK(policy_new(open_rules, ARRAY_LEN(open_rules), &settings.policy) == 0);
+    } else {
+        CHECK(policy_new(rules, n, &settings.policy) == 0);
+    }
+    CHECK(router_reconfigure(w->router, &settings, &w->now) == 0);
+    policy_unref(settings.policy);
+}
+
 static void step(struct world *w, struct input *in)
 {
     uint8_t op = take_u8(in);
@@ -714,6 +781,8 @@ static void step(struct world *w, struct input *in)
             do_join(w, c, in);
         } else if (what >= 0xE0 && what < 0xF8) {
             do_ack(w, c, in);
+        } else if (what == 0xBF) {
+            do_rules(w, in);
         } else if (what == 0xFF) {
             router_shutdown(w->router, &w->now);
         } else if (what >= 0xF8) {
@@ -740,46 +809,6 @@ static void on_drain(void *userdata)
     router_drain(w->router, w->now.monotonic_ns, &w->now);
 }
 
-static struct router_config small_router(struct world *w)
-{
-    static const struct router_controls controls = {on_reload, on_drain};
-    struct router_config config = {.limits = LIMITS_DEFAULT,
-                                   .epoch = 1,
-                                   .version = "fuzz",
-                                   .descriptors = &fd_ops,
-                                   .controls = &controls,
-                                   .controls_userdata = w};
-
-    config.limits.hello_timeout_ms = 100;
-    config.limits.stall_timeout_ms = 300;
-    config.limits.linger_ms = 200;
-    config.limits.clients_max = N_PEERS - 1;
-    config.limits.client_bytes_max = 64 * KIB;
-    config.limits.total_bytes_max = 128 * KIB;
-    config.limits.publish_window_messages = 20;
-    config.limits.publish_window_bytes = 8192;
-    config.limits.output_bytes_max = 8192;
-    config.limits.subscriptions_max = 6;
-    config.limits.aliases_max = 6;
-    config.limits.monitors_max = 1;
-    config.limits.buffers_max = 6;
-    config.limits.buffer_bytes_max = 5 * BUFFER_BYTES;
-    config.limits.body_max = 3000;
-    config.limits.leases_max = 8;
-    config.limits.lease_bytes_max = 8000;
-    config.limits.client_descriptors_max = 10;
-    config.limits.user_descriptors_max = 12;
-    config.limits.requests_max = 6;
-    config.limits.request_timeout_max_ms = 500;
-    config.limits.wills_max = 3;
-    config.limits.will_bytes_max = 200;
-    config.limits.user_will_bytes_max = 1000;
-    config.limits.alarms_max = 3;
-    config.limits.retained_messages_max = 14;
-    config.limits.user_retained_bytes_max = 16 * KIB;
-    return config;
-}
-
 /* Some routers were started again. */
 static void expect_some(struct world *w, const uint8_t *data, size_t len)
 {
@@ -793,12 +822,17 @@ static void expect_some(struct world *w, const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct world w = {.now = {1, 1}};
-    struct router_config config = small_router(&w);
+    static const struct router_controls controls = {on_reload, on_drain};
+    struct router_config config = small_router();
     struct input in = {data, len};
 
+    config.controls = &controls;
+    config.controls_userdata = &w;
     n_fds = n_fds_open = 0;
     CHECK(arena_init(&w.arena, CODEC_ARENA_BYTES) == 0);
+    CHECK(policy_new(open_rules, ARRAY_LEN(open_rules), &config.policy) == 0);
     CHECK(router_new(&config, &w.router) == 0);
+    policy_unref(config.policy);
     slab_pool_init(&w.slabs, 2);
     expect_some(&w, data, len);
     for (unsigned n = 0; in.left > 0 && n < N_STEPS; n++) {

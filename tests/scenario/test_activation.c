@@ -313,6 +313,40 @@ static void test_who_replaces_it_has_the_sockets_and_leaves_them_too(void **stat
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
+/* The configuration that is read anew does not say where it listens: that is no change. */
+static void test_they_stay_over_a_reload_and_a_replacement_behind_it(void **state)
+{
+    char config[96];
+    struct manager m;
+    pid_t first;
+    FILE *f;
+
+    (void) state;
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    manager_open(&m);
+    (void) snprintf(config, sizeof(config), "%s/bus.conf", m.dir);
+    f = fopen(config, "we");
+    assert_non_null(f);
+    assert_true(
+        fputs("rules = ({ allow = \"all\"; listener = \"public\"; topic = \"#\"; });\n", f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    m.args[0] = "--config";
+    m.args[1] = config;
+    service_start(&m);
+    first = m.p.pid;
+    assert_int_equal(kill(first, SIGHUP), 0);
+    assert_int_equal(kill(first, SIGUSR2), 0); /* behind the reload */
+    assert_int_equal(router_wait(&m.p), 0);
+    m.p.pid = server_of(m.addresses[STREAM]);
+    assert_int_not_equal(m.p.pid, first);
+    assert_int_equal(server_of(m.addresses[PACKETS]), m.p.pid);
+    service_stop(&m);
+    assert_says(text, "config.loaded files=1 rules=1");
+    assert_null(strstr(text, "config.pending"));
+    manager_close(&m);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_descriptors_for_another_process_are_not_taken),
         cmocka_unit_test(test_what_is_no_door_is_refused_with_what_to_change),
         cmocka_unit_test(test_who_replaces_it_has_the_sockets_and_leaves_them_too),
+        cmocka_unit_test(test_they_stay_over_a_reload_and_a_replacement_behind_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

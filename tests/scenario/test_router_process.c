@@ -445,6 +445,37 @@ static void test_a_second_signal_stops_at_once(void **state)
     raw_close(&c);
 }
 
+/* What libraries do when a process returns from main() is not waited for. */
+static void test_no_destructor_holds_up_the_end(void **state)
+{
+#ifdef BUS_SANITIZE
+    (void) state;
+    print_message("NOT RUN: sanitizers look for leaks in exit()\n");
+    skip();
+#else
+    const char *const args[] = {"--version", NULL};
+    const char *library = getenv("BUS_HANG_AT_EXIT");
+    char preload[1024];
+    const char *const env[] = {preload, NULL};
+    struct router_options o = {.env = env};
+    struct router_process p;
+    struct router_fixture f;
+    struct raw_client c;
+
+    (void) state;
+    assert_non_null(library);
+    (void) snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", library);
+    router_start(&f, &o);
+    raw_greet(&c, f.stream);
+    raw_close(&c);
+    router_stop(&f);
+    o.args = args;
+    router_spawn(&p, &o);
+    assert_int_equal(router_wait(&p), 0);
+    router_discard(&p);
+#endif
+}
+
 static void test_sighup_and_sigpipe_change_nothing(void **state)
 {
     struct router_fixture f;
@@ -482,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_stopping_sends_what_was_on_its_way),
         cmocka_unit_test(test_stopping_does_not_wait_for_clients_for_ever),
         cmocka_unit_test(test_a_second_signal_stops_at_once),
+        cmocka_unit_test(test_no_destructor_holds_up_the_end),
         cmocka_unit_test(test_sighup_and_sigpipe_change_nothing),
     };
 

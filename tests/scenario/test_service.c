@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,7 +104,7 @@ static void test_it_says_ready_how_it_does_and_that_it_stops(void **state)
     router_stop(&f);
     manager_expect(&m, "STOPPING=1");
     assert_true(has_line(&m, "EXTEND_TIMEOUT_USEC=30000000"));
-    assert_true(has_line(&m, "STATUS=stopping: 0 clients, 0 messages wait"));
+    assert_true(has_line(&m, "STATUS=stopping: clients 0, messages that wait 0"));
     manager_close(&m);
 }
 
@@ -174,6 +176,45 @@ static void test_a_reload_is_told_with_its_time_and_its_end(void **state)
         manager_expect(&m, "READY=1");
         assert_false(has_line(&m, "RELOADING=1"));
     }
+    router_stop(&f);
+    manager_close(&m);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* It goes on with what it had, so it is ready; and it says so until a reload succeeds. */
+static void test_a_reload_that_fails_is_told_with_the_reason(void **state)
+{
+    struct manager m;
+    char config[128];
+    const char *const env[] = {m.variable, NULL}, *const args[] = {"--config", config, NULL};
+    const struct router_options o = {.env = env, .args = args};
+    struct router_fixture f;
+
+    (void) state;
+    manager_open(&m);
+    (void) snprintf(config, sizeof(config), "%s/bus.conf", m.dir);
+    write_file(config, "log_level = \"info\";\n");
+    router_start(&f, &o);
+    manager_expect(&m, "READY=1");
+    write_file(config, "\nlog_level = \"loud\";\n");
+    assert_int_equal(kill(f.process.pid, SIGHUP), 0);
+    manager_expect(&m, "RELOADING=1");
+    manager_expect(&m, "READY=1");
+    assert_non_null(strstr(m.text, "; reload failed: "));
+    assert_non_null(strstr(m.text, "bus.conf:2:"));
+    write_file(config, "log_level = \"debug\";\n");
+    assert_int_equal(kill(f.process.pid, SIGHUP), 0);
+    manager_expect(&m, "RELOADING=1");
+    manager_expect(&m, "READY=1");
+    assert_null(strstr(m.text, "failed"));
     router_stop(&f);
     manager_close(&m);
 }
@@ -342,6 +383,87 @@ static void test_a_successor_feeds_the_watchdog(void **state)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
 }
 
+/* ---- the journal ---- */
+
+#define JOURNAL "/run/systemd/journal/socket"
+
+struct journal {
+    int fd;      /* stands for the journal's */
+    int pair[2]; /* a stderr that leads there */
+    char stream[80];
+};
+
+/* In a /run of this test's own: the path of the journal is no matter of choice. */
+static bool journal_open(struct journal *j)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX, .sun_path = JOURNAL};
+    struct stat st;
+
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0) {
+        print_message("NOT RUN: it needs root and mount namespaces: %s\n", strerror(errno));
+        return false;
+    }
+    assert_int_equal(mkdir("/run/systemd", 0755), 0);
+    assert_int_equal(mkdir("/run/systemd/journal", 0755), 0);
+    j->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(j->fd >= 0);
+    assert_int_equal(bind(j->fd, (struct sockaddr *) &sun, sizeof(sun)), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, j->pair), 0);
+    assert_int_equal(fstat(j->pair[1], &st), 0);
+    (void) snprintf(j->stream, sizeof(j->stream), "JOURNAL_STREAM=%llu:%llu",
+                    (unsigned long long) st.st_dev, (unsigned long long) st.st_ino);
+    return true;
+}
+
+/* Waits until it has got that. */
+static void expect_received(int fd, const char *needle)
+{
+    char buf[65536];
+    ssize_t n;
+
+    do {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        if (poll(&p, 1, PATIENCE_MS) != 1) {
+            fail_msg("no %s", needle);
+        }
+        n = recv(fd, buf, sizeof(buf) - 1, 0);
+        assert_true(n > 0);
+        buf[n] = '\0';
+    } while (!strstr(buf, needle));
+}
+
+static void test_the_log_goes_to_the_journal_and_past_a_dead_one(void **state)
+{
+    struct journal j;
+    const char *const env[] = {j.stream, NULL}, *const args[] = {"--log-level", "debug", NULL};
+    struct router_options o = {.env = env, .args = args};
+    struct router_fixture f;
+    struct raw_client c;
+
+    (void) state;
+    if (!journal_open(&j)) {
+        skip();
+    }
+    o.stderr_fd = j.pair[1];
+    router_start(&f, &o);
+    expect_received(j.fd, "BUS_EVENT=router.started\nBUS_PID=");
+    raw_greet(&c, f.seqpacket);
+    expect_received(j.fd, "\nBUS_EVENT=client.connected\n");
+    (void) close(j.fd);
+    raw_close(&c);
+    expect_received(j.pair[0], ">client.closed ");
+    assert_int_equal(unlink(JOURNAL), 0);
+    (void) close(j.pair[0]);
+    (void) close(j.pair[1]);
+    for (int i = 0; i < 100; i++) {
+        raw_greet(&c, i % 2 ? f.stream : f.seqpacket);
+        raw_close(&c);
+    }
+    router_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,12 +471,14 @@ int main(void)
         cmocka_unit_test(test_ready_comes_when_clients_can_connect),
         cmocka_unit_test(test_an_abstract_socket_is_told_too),
         cmocka_unit_test(test_a_reload_is_told_with_its_time_and_its_end),
+        cmocka_unit_test(test_a_reload_that_fails_is_told_with_the_reason),
         cmocka_unit_test(test_the_watchdog_is_fed_by_the_loop_alone),
         cmocka_unit_test(test_the_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(test_a_manager_that_does_not_read_is_told_later),
         cmocka_unit_test(test_a_manager_that_is_gone_stops_nothing),
         cmocka_unit_test(test_who_replaces_it_is_the_main_process_then),
         cmocka_unit_test(test_a_successor_feeds_the_watchdog),
+        cmocka_unit_test(test_the_log_goes_to_the_journal_and_past_a_dead_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,11 +186,10 @@ static void test_what_waits_is_bounded(void **state)
     assert_int_equal(got.n + got.left_out + s->router->denials.left_out, 6 * DENIED_PER_SECOND);
 }
 
-static void test_a_monitor_sees_them(void **state)
+static void assert_monitored(struct sim *s, const char *filter, unsigned n_records)
 {
-    struct sim *s = *state;
-    struct text filter = text_from("$bus/access/#");
-    const struct wire_monitor m = {.filters = &filter, .n_filters = 1};
+    struct text text = text_from(filter ? filter : "");
+    const struct wire_monitor m = {.filters = &text, .n_filters = filter != NULL};
     struct sim_client *c;
 
     s->uid = s->router->config.owner_uid;
@@ -200,7 +199,15 @@ static void test_a_monitor_sees_them(void **state)
     work_off(s, c);
     deny(s);
     work_off(s, c);
-    assert_int_equal(c->n_records, 1);
+    assert_int_equal(c->n_records, n_records);
+    sim_disconnect(s, c);
+}
+
+static void test_monitors_see_them(void **state)
+{
+    assert_monitored(*state, "$bus/access/#", 1);
+    assert_monitored(*state, NULL, 1);
+    assert_monitored(*state, "a/#", 0);
 }
 
 /* It comes later, or is counted. */
@@ -251,7 +258,7 @@ int main(void)
         CASE(each_is_told_and_counted_and_published_if_anybody_listens),
         CASE(no_more_than_100_in_a_second_and_the_rest_is_counted),
         CASE(what_waits_is_bounded),
-        CASE(a_monitor_sees_them),
+        CASE(monitors_see_them),
         CASE(without_memory),
         CASE(a_router_that_is_replaced_publishes_them_first),
     };

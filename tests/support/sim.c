@@ -262,7 +262,8 @@ static uint32_t publish_expect(struct sim *s, struct sim_client *from, const cha
             struct sim_sub *sub = &c->subs[k];
 
             if (!sub->used || sub->drains || sub->grouped || (sub->no_local && c == from) ||
-                !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic))) {
+                !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic)) ||
+                (s->may_get && !s->may_get(s, c, sub, topic))) {
                 continue;
             }
             sim_due(sub, s->n_published);
@@ -483,7 +484,8 @@ static void on_loss(struct sim_client *c, const struct wire_loss *m)
     struct sim_sub *sub;
 
     assert_true(m->count > 0);
-    assert_true(m->reason >= BUS_LOSS_QUEUE_FULL && m->reason <= BUS_LOSS_EXPIRED);
+    assert_true((m->reason >= BUS_LOSS_QUEUE_FULL && m->reason <= BUS_LOSS_EXPIRED) ||
+                m->reason == BUS_LOSS_DENIED);
     if (m->subscription == 0) {
         assert_true(c->monitoring);
         c->n_record_losses += m->count;
