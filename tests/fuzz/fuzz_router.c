@@ -833,9 +833,12 @@ static void expect_some(struct world *w, const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct world w = {.now = {1, 1}};
-    struct router_config config = small_router(&w);
+    static const struct router_controls controls = {on_reload, on_drain};
+    struct router_config config = small_router();
     struct input in = {data, len};
 
+    config.controls = &controls;
+    config.controls_userdata = &w;
     n_fds = n_fds_open = 0;
     CHECK(arena_init(&w.arena, CODEC_ARENA_BYTES) == 0);
     CHECK(policy_new(open_rules, ARRAY_LEN(open_rules), &config.policy) == 0);
