@@ -6,14 +6,13 @@
 #include <string.h>
 #include "hostile/measure.h"
 
-#define PATIENCE_NS (UINT64_C(60) * 1000000000)
+#define PATIENCE_NS (UINT64_C(180) * 1000000000)
 #define TURN_MS 5
 #define SETTLE_MS 300 /* an attack comes to its full strength, a pace to its rate */
 #define KEPT_LEAST 0.8
 #define PART_OFFERED 3.0 /* of what goes alone */
 #define PART_LEAST 10u   /* of the bounds of the kinds: with less nothing is measured */
 #define TRIES 3u
-#define TURN_MAX_US 60000u
 
 static void pause_for(int ms)
 {
@@ -120,7 +119,7 @@ static void judge(struct stage *s, const struct trial *t, double kept_least)
         }
     }
     for (unsigned i = 0; i < n_victim_kinds; i++) {
-        if (trial_turn_us(t, i) > TURN_MAX_US) {
+        if (trial_turn_us(t, i) > victim_kinds[i].turn_max_us) {
             wrong(s, "%s: %s waits %llu us of the router's time for its turn", t->name,
                   victim_kinds[i].name, (unsigned long long) trial_turn_us(t, i));
         }
