@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "audit.h"
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include "base/macros.h"
 #include "core/policy.h"
 #include "log.h"
+#include "wire/quota_event.h"
 
 #define TEXT_BYTES 512u
 
@@ -31,4 +34,32 @@ static void on_denied(void *userdata, const struct denial *d)
         log_text("right", d->is_lost ? "taken" : "missing"));
 }
 
-const struct router_events audit_events = {.denied = on_denied};
+/* "uid 1001 conn 7: 123; …" */
+static const char *holders_text(char dst[TEXT_BYTES], const struct quota_event *e)
+{
+    size_t n = 0;
+
+    *dst = '\0';
+    for (uint32_t i = 0; i < e->n_holders; i++) {
+        const struct quota_holder *h = &e->holders[i];
+        int len = snprintf(dst + n, TEXT_BYTES - n,
+                           "%suid %" PRIu32 " conn %" PRIu64 " %.*s: %" PRIu64, i ? "; " : "",
+                           h->uid, h->connection_id, (int) h->name.len, h->name.data, h->used);
+
+        n = MIN(n + (size_t) MAX(len, 0), TEXT_BYTES - 1);
+    }
+    return dst;
+}
+
+static void on_quota(void *userdata, const struct quota_event *e)
+{
+    char slot[TEXT_BYTES], holders[TEXT_BYTES];
+
+    (void) userdata;
+    log(LOG_WARN, LOG_QUOTA_EXCEEDED, log_number("uid", e->uid), log_number("id", e->connection_id),
+        log_text("slot", terminated(slot, e->slot)), log_number("limit", e->limit),
+        log_number("used", e->used), log_number("requested", e->requested),
+        log_number("times", e->times), log_text("holders", holders_text(holders, e)));
+}
+
+const struct router_events audit_events = {.denied = on_denied, .quota = on_quota};

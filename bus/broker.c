@@ -334,7 +334,7 @@ int broker_open_loop(struct broker *b)
         return r;
     }
     closer_init(&b->uv);
-    acceptor_open(&b->acceptor, &b->uv, &broker_acceptor_ops);
+    acceptor_open(&b->acceptor, &b->uv, &b->loop.lanes, &broker_acceptor_ops);
     /* these cannot fail */
     (void) uv_timer_init(&b->uv, &b->deadline);
     (void) uv_timer_init(&b->uv, &b->drain);
@@ -347,6 +347,7 @@ int broker_open_loop(struct broker *b)
     }
     b->sessions = (struct sessions){
         .loop = &b->loop,
+        .turns = {.lanes = &b->loop.lanes},
         .router = b->router,
         .on_closed = on_session_closed,
     };
@@ -579,6 +580,7 @@ struct broker *broker_free(struct broker *b)
     (void) router_free(b->router);
     names_fini(&b->names);
     roster_fini(&b->roster);
+    turns_fini(&b->sessions.turns);
     broker_forget_options(b);
     if (closer_pending() > 0) {
         _exit(EXIT_SUCCESS); /* libuv would wait for its threads */

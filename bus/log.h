@@ -26,6 +26,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
     X(CLIENT_REFUSED, "client.refused", true)                                                      \
     X(CLIENT_CLOSED, "client.closed", true)                                                        \
     X(ACCESS_DENIED, "access.denied", true)                                                        \
+    X(QUOTA_EXCEEDED, "quota.exceeded", true)                                                      \
     X(ACCEPT_PAUSED, "accept.paused", true)                                                        \
     X(ACCEPT_RESUMED, "accept.resumed", true)                                                      \
     X(SESSIONS_EXPECTED, "sessions.expected", false)                                               \

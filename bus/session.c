@@ -13,8 +13,8 @@
 #include "identity.h"
 #include "log.h"
 
-/* Frames and deliveries that one client may cause before it is the next one's turn. */
-#define SESSION_BUDGET 16384u
+/* What it costs that a client comes, and that it goes again. */
+#define SESSION_UNITS 256u
 /* Room in the kernel for output: the fewer wake-ups the more fits. The kernel cuts it to
  * net.core.wmem_max. */
 #define SESSION_SNDBUF_BYTES (1024 * 1024)
@@ -23,6 +23,7 @@ struct session {
     struct link link;
     struct peer *peer;           /* NULL once it is gone */
     struct sessions *all;        /* not owned; outlives every session */
+    struct user_lane *lane;      /* of its user */
     struct session *prev, *next; /* sessions.head */
 };
 
@@ -87,6 +88,12 @@ static void session_close_goodbye(struct session *s)
     session_close(s, goodbyes[goodbye].level, goodbyes[goodbye].reason, peer_goodbye_text(s->peer));
 }
 
+/* What was done for the user is paid by all its links. */
+static void session_pay(struct session *s)
+{
+    lane_spend(&s->lane->lane, peer_take_work(s->peer));
+}
+
 /* A client that does not read its answers is not read either; when it reads again, it goes on. */
 static void session_update_reading(struct session *s)
 {
@@ -105,8 +112,10 @@ static struct link_input on_input(struct link *l, const uint8_t *data, size_t le
     struct session *s = session_of(l);
     struct now now = now_read();
     struct received input = {data, len, slab};
-    struct input_result in = router_input(s->all->router, s->peer, &input, SESSION_BUDGET, &now);
+    struct input_result in =
+        router_input(s->all->router, s->peer, &input, lane_budget(&s->lane->lane), &now);
 
+    session_pay(s);
     session_update_reading(s);
     return (struct link_input){.consumed = in.consumed, .need = in.need, .more = in.more};
 }
@@ -119,7 +128,8 @@ static void on_oversized(struct link *l, const uint8_t *data, size_t len)
     struct now now = now_read();
     struct received input = {data, MIN(len, 7), NULL};
 
-    (void) router_input(s->all->router, s->peer, &input, SESSION_BUDGET, &now);
+    (void) router_input(s->all->router, s->peer, &input, lane_budget(&s->lane->lane), &now);
+    session_pay(s);
     session_update_reading(s);
 }
 
@@ -199,6 +209,7 @@ static void on_sent(struct link *l, size_t bytes)
     struct session *s = session_of(l);
 
     router_output_sent(s->all->router, s->peer, bytes);
+    session_pay(s);
 }
 
 static void on_closed(struct link *l)
@@ -207,6 +218,7 @@ static void on_closed(struct link *l)
     struct sessions *all = s->all;
 
     DL_DELETE(all->head, s);
+    turns_put(s->lane);
     free(s);
     all->n--;
     all->on_closed(all);
@@ -253,7 +265,7 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
     if (r != ROUTER_OK) {
         return r;
     }
-    r = link_open(&s->link, s->all->loop, take_fd, kind, &session_link_ops);
+    r = link_open(&s->link, s->all->loop, &s->lane->lane, take_fd, kind, &session_link_ops);
     if (r < 0) {
         router_remove_peer(s->all->router, s->peer);
     }
@@ -263,7 +275,7 @@ static int session_start(struct session *s, int *take_fd, enum link_kind kind,
 /* A new socket takes so few bytes; if not, nobody is there to read them. */
 static void say_full(struct sessions *all, int fd)
 {
-    uint8_t goodbye[128];
+    uint8_t goodbye[256];
     size_t bytes = router_refusal(all->router, goodbye, sizeof(goodbye));
 
     (void) send(fd, goodbye, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -280,16 +292,20 @@ static void session_begin(struct sessions *all, const struct identity *who, enum
         log_refused(&who->creds, "no_memory");
         return;
     }
-    (void) setsockopt(*take_fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof(sndbuf_bytes));
     s->all = all;
-    r = session_start(s, take_fd, kind, who);
+    s->lane = turns_get(&all->turns, who->creds.uid);
+    r = s->lane ? session_start(s, take_fd, kind, who) : -ENOMEM;
     if (r == ROUTER_FULL) {
         say_full(all, *take_fd);
     }
     if (r != 0) {
-        log_refused(&who->creds, r == ROUTER_FULL ? "clients_max" : strerror(-r));
+        log_refused(&who->creds,
+                    r == ROUTER_FULL ? router_refusal_text(all->router) : strerror(-r));
+        turns_put(s->lane);
         return;
     }
+    lane_spend(&s->lane->lane, SESSION_UNITS);
+    (void) setsockopt(s->link.fd, SOL_SOCKET, SO_SNDBUF, &sndbuf_bytes, sizeof(sndbuf_bytes));
     log(LOG_DEBUG, LOG_CLIENT_CONNECTED, log_number("id", peer_connection_id(s->peer)),
         log_number("uid", who->creds.uid), log_number("pid", (uint64_t) who->creds.pid),
         log_text("link", kind == LINK_PACKETS ? "seqpacket" : "stream"));
@@ -384,9 +400,14 @@ int session_adopt(struct sessions *all, struct peer *p, const struct record *rec
     }
     s->all = all;
     s->peer = p;
-    r = link_adopt(&s->link, all->loop, take_fd, peer_info(p)->packets ? LINK_PACKETS : LINK_STREAM,
-                   &session_link_ops, &rest);
+    s->lane = turns_get(&all->turns, peer_info(p)->uid);
+    if (!s->lane) {
+        return -ENOMEM;
+    }
+    r = link_adopt(&s->link, all->loop, &s->lane->lane, take_fd,
+                   peer_info(p)->packets ? LINK_PACKETS : LINK_STREAM, &session_link_ops, &rest);
     if (r < 0) {
+        turns_put(s->lane);
         return r;
     }
     peer_force_input(p, rest.len);

@@ -9,12 +9,14 @@
 #include "core/router.h"
 #include "io/link.h"
 #include "io/listener.h"
+#include "turns.h"
 
 struct session;
 
 /* All sessions of a router process. */
 struct sessions {
-    struct loop *loop;                       /* not owned; outlives every session */
+    struct loop *loop; /* not owned; outlives every session */
+    struct turns turns;
     struct router *router;                   /* not owned; outlives every session */
     struct session *head;                    /* of session.prev/next */
     size_t n;                                /* also those whose link is still closing */

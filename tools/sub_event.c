@@ -20,6 +20,13 @@ static bool is_denied(const struct bus_message *message, struct bus_denied_event
            bus_denied_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
 }
 
+static bool is_quota(const struct bus_message *message, struct bus_quota_event *ret)
+{
+    return bus_message_sender(message)->connection_id == 0 &&
+           !strcmp(BUS_EVENTS_QUOTA, bus_message_topic(message)) &&
+           bus_quota_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
+}
+
 static void number(struct out *o, const char *name, uint64_t value)
 {
     out_text(o, name);
@@ -68,8 +75,28 @@ static void text_client(struct out *o, const struct bus_client_event *e)
     }
 }
 
+static void text_quota(struct out *o, const struct bus_quota_event *e)
+{
+    out_text(o, "exceeded: ");
+    out_text(o, e->slot);
+    number(o, " uid=", e->uid);
+    number(o, " conn=", e->connection_id);
+    number(o, " used=", e->used);
+    number(o, " of ", e->limit);
+    number(o, " requested=", e->requested);
+    number(o, " times=", e->times);
+    for (uint32_t i = 0; i < e->n_holders; i++) {
+        out_text(o, i == 0 ? "; most is held by " : ", ");
+        out_text(o, e->holders[i].name);
+        number(o, " uid=", e->holders[i].uid);
+        number(o, " conn=", e->holders[i].connection_id);
+        number(o, ": ", e->holders[i].used);
+    }
+}
+
 bool event_text(struct out *o, const struct bus_message *message)
 {
+    struct bus_quota_event quota = BUS_QUOTA_EVENT_INIT;
     struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
     struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
@@ -79,6 +106,10 @@ bool event_text(struct out *o, const struct bus_message *message)
     }
     if (is_denied(message, &denied)) {
         text_denied(o, &denied);
+        return true;
+    }
+    if (is_quota(message, &quota)) {
+        text_quota(o, &quota);
         return true;
     }
     return false;
@@ -127,8 +158,30 @@ static void json_denied(struct out *o, const struct bus_denied_event *e)
     out_byte(o, '}');
 }
 
+static void json_quota(struct out *o, const struct bus_quota_event *e)
+{
+    out_text(o, ",\"event\":{\"kind\":\"quota\"");
+    field(o, ",\"slot\":", e->slot);
+    number(o, ",\"uid\":", e->uid);
+    number(o, ",\"id\":", e->connection_id);
+    number(o, ",\"limit\":", e->limit);
+    number(o, ",\"used\":", e->used);
+    number(o, ",\"requested\":", e->requested);
+    number(o, ",\"times\":", e->times);
+    out_text(o, ",\"holders\":[");
+    for (uint32_t i = 0; i < e->n_holders; i++) {
+        number(o, i == 0 ? "{\"uid\":" : ",{\"uid\":", e->holders[i].uid);
+        number(o, ",\"id\":", e->holders[i].connection_id);
+        field(o, ",\"name\":", e->holders[i].name);
+        number(o, ",\"used\":", e->holders[i].used);
+        out_byte(o, '}');
+    }
+    out_text(o, "]}");
+}
+
 void event_json(struct out *o, const struct bus_message *message)
 {
+    struct bus_quota_event quota = BUS_QUOTA_EVENT_INIT;
     struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
     struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
@@ -136,5 +189,7 @@ void event_json(struct out *o, const struct bus_message *message)
         json_client(o, &client);
     } else if (is_denied(message, &denied)) {
         json_denied(o, &denied);
+    } else if (is_quota(message, &quota)) {
+        json_quota(o, &quota);
     }
 }

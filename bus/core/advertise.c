@@ -18,7 +18,7 @@ static const char *alias_add(struct peer *p, const struct wire_advertise *m, enu
     struct topic *t;
 
     if (!charge_add(&p->charge, memory)) {
-        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refuse(ret, BUS_STATUS_LIMIT, bytes_refusal(p, memory));
     }
     if (!peer_table_reach(p, (void ***) &p->aliases, &p->n_aliases_max, m->alias) ||
         !(t = topics_get(&p->router->topics, m->topic.data, m->topic.len))) {
@@ -114,7 +114,11 @@ static const char *advertise(struct peer *p, const struct wire_advertise *m, enu
         return why;
     }
     why = rights_check(p, m);
-    return why ? refuse(ret, BUS_STATUS_DENIED, why) : alias_judged(p, m, ret);
+    if (why) {
+        return refuse(ret, BUS_STATUS_DENIED, why);
+    }
+    why = slot_refusal(p, USER_SLOT_topics, 1);
+    return why ? refuse(ret, BUS_STATUS_LIMIT, why) : alias_judged(p, m, ret);
 }
 
 void advertise_handle(struct peer *p, const struct wire_advertise *m)

@@ -108,7 +108,7 @@ const char *answer_send(const struct request *r, uint32_t part, const struct mes
     if (sent > 0 || (sent == 0 && answer_queue(r, part, parts))) {
         return NULL;
     }
-    return "no memory for the answers that wait to be read: client_bytes_max or total_bytes_max";
+    return "no memory for the answers that wait to be read";
 }
 
 void answer_done(struct peer *p, const struct wire_done *done)

@@ -93,7 +93,7 @@ static const char *buffer_check(struct peer *p, const struct wire_buffer *m,
 
     *ret = BUS_STATUS_LIMIT;
     if (!parcel && p->is_over_limit) {
-        return "client_descriptors_max or user_descriptors_max";
+        return quota_refusal(p, &p->sender->descriptors, 1);
     }
     *ret = BUS_STATUS_BAD_DESCRIPTORS;
     if (!parcel || parcel->n != 1) {
@@ -117,7 +117,7 @@ static const char *buffer_check(struct peer *p, const struct wire_buffer *m,
         return "buffer_bytes_max";
     }
     if (!quota_allows(&p->sender->descriptors, 1)) {
-        return "client_descriptors_max or user_descriptors_max";
+        return quota_refusal(p, &p->sender->descriptors, 1);
     }
     *ret = BUS_STATUS_IN_USE;
     if (buffer_by_number(p, m->id)) {

@@ -534,7 +534,7 @@ bool server_is_idle(const struct sub *s)
 struct reply {
     struct wire_reply m;
     enum bus_status status;
-    const char *why; /* static, or that of the last denial */
+    const char *why; /* static, or router.refusal */
     struct call *call;
     uint64_t size;
     unsigned n_fds;

@@ -158,7 +158,7 @@ static const char *cargo_check(struct peer *p, const struct wire_publish *m, uns
         return "body_max";
     }
     if (n_fds > 0 && (parcel ? !quota_allows(&p->sender->descriptors, n_fds) : p->is_over_limit)) {
-        return "client_descriptors_max or user_descriptors_max";
+        return quota_refusal(p, &p->sender->descriptors, n_fds);
     }
     *ret = BUS_STATUS_BAD_DESCRIPTORS;
     if (n_fds > 0 && !parcel) {

@@ -418,7 +418,7 @@ static void user_check(const struct router *r, const struct user *u)
     uint64_t bytes = accesses_memory(&r->accesses, u->uid) + u->retained_bytes.used +
                      u->will_bytes.used,
              groups = 0;
-    uint64_t connections = 0, subscriptions = 0, topics = 0, requests = 0;
+    uint64_t connections = 0, subscriptions = 0, wildcards = 0, topics = 0, requests = 0;
     uint32_t n = 0;
     const struct peer *p;
 
@@ -431,12 +431,15 @@ static void user_check(const struct router *r, const struct user *u)
         if (!p->group) {
             connections += !p->is_gone;
             subscriptions += p->n_subs;
+            wildcards += p->n_wildcards;
             topics += p->n_aliases;
             requests += p->n_requests;
         }
     }
+    assert(u->n_shares >= u->connections.used);
     assert(n == u->n_payers && groups == u->groups.used);
     assert(connections == u->connections.used && subscriptions == u->subscriptions.used);
+    assert(wildcards == u->wildcards.used && wildcards <= subscriptions);
     assert(topics == u->topics.used && requests == u->requests.used);
     /* and wills of those who have just ended */
     assert(bytes <= u->bytes.used);
@@ -508,6 +511,7 @@ void router_check(const struct router *r)
         subscriptions += p->n_subs;
         n += !p->is_gone;
         assert(p->is_doomed || !p->is_gone);
+        assert(p->state == PEER_CLOSING || p->tap || p->output_max == p->user->output_max);
     }
     topics_check(&r->topics);
     charged += presence_check(r);

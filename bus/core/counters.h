@@ -25,7 +25,6 @@
     X(messages_published, "messages", "accepted from publishers")                                  \
     X(bytes_published, "bytes", "their bodies and headers")                                        \
     X(messages_refused, "messages", "refused to publishers")                                       \
-    X(denials, "", "refused, or taken away, for want of a right")                                  \
     X(messages_matched, "messages", "matches of messages and subscriptions")                       \
     X(messages_delivered, "messages", "put on a subscriber's link")                                \
     X(bytes_delivered, "bytes", "their bodies and headers")                                        \
@@ -33,6 +32,7 @@
     X(messages_expired, "messages", "of those lost, for their time to live was over")              \
     X(messages_discarded, "messages", "waiting when their subscription ended")                     \
     X(messages_queued_now, "messages", "waiting in queues now")                                    \
+    X(denials, "", "times somebody had no right to what it asked for, or lost it")                 \
     X(events_published, "messages", "of the router's own, as that clients came and went")          \
     X(wills_now, "messages", "kept now, of clients that are there and that wait after their end")  \
     X(wills_published, "messages", "after the ends of their clients")                              \
@@ -46,6 +46,9 @@
     X(messages_returned, "messages", "came back from members of groups, not acknowledged")         \
     X(messages_redelivered, "messages", "of these, delivered again")                               \
     X(messages_dead_lettered, "messages", "of these, given up and sent to a dead-letter topic")    \
+    X(subscriptions_over, "",                                                                      \
+      "subscriptions that ended because one topic matched too many of a user")                     \
+    X(rate_pauses, "", "times a user's clients were not read because its rate was used up")        \
     X(stalls, "", "subscriptions that lost their right to block")                                  \
     X(reliable_stalls, "", "subscriptions that publishers of reliable topics ceased to wait for")  \
     X(acknowledgements, "", "times a publisher was told how far reliable topics are consumed")     \

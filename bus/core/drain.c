@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/drain.h"
 #include <utlist.h>
+#include "core/over.h"
 #include "core/pace.h"
 #include "core/request.h"
 #include "core/state.h"
 
-/* Its number fits into the set from here on, so that drain_note() cannot fail. */
-static bool place_reserve(struct sub *s)
+/* Its number fits into the set from here on. */
+bool drain_reserve(struct sub *s)
 {
     struct peer *p = s->peer;
 
@@ -20,7 +21,7 @@ static bool place_reserve(struct sub *s)
 /* False if limits or memory forbid. */
 static bool drain_mark(struct sub *s)
 {
-    if (!place_reserve(s)) {
+    if (!drain_reserve(s)) {
         return false;
     }
     alarm_drop(s);
@@ -83,7 +84,9 @@ static void drain_finish(struct peer *p, uint32_t number)
 
     idset_remove(&p->drained, number);
     /* the number may be another subscription's by now */
-    if (s && (s->flags & SUB_DRAINING) && drain_is_over(s)) {
+    if (s && s->is_over && !(s->flags & SUB_DRAINING)) {
+        over_end(s);
+    } else if (s && (s->flags & SUB_DRAINING) && (s->is_over || drain_is_over(s))) {
         p->router->counters.subscriptions_drained++;
         unsubscribe_finish(s);
     }

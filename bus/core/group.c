@@ -350,6 +350,7 @@ const char *group_join(struct sub *s, const struct wire_subscribe *m, enum bus_s
 
     /* nothing fails from here on */
     new->group = g;
+    new->has_wildcards = memchr(g->text, '+', g->filter_len) || memchr(g->text, '#', g->filter_len);
     new->number = ++g->last_number;
     new->turn = ++g->turn;
     table_init(&new->deliveries, 0);
@@ -357,6 +358,11 @@ const char *group_join(struct sub *s, const struct wire_subscribe *m, enum bus_s
     g->n_members++;
     *ret = BUS_STATUS_OK;
     return "";
+}
+
+bool member_has_wildcards(const struct sub *s)
+{
+    return member_of((struct sub *) (uintptr_t) s)->has_wildcards;
 }
 
 uint64_t member_memory(void)

@@ -53,6 +53,7 @@ uint64_t member_memory(void);
 void member_drain(struct sub *s);
 /* It drained in another router; nothing waits yet. */
 void member_restore_draining(struct sub *s);
+bool member_has_wildcards(const struct sub *s);
 /* A draining member has nothing to acknowledge and nothing to wait for. */
 bool member_is_idle(const struct sub *s);
 /* A new one: if the group was draining, it is not any more. */

@@ -20,8 +20,8 @@ const char *denial_note(struct router *r, const struct sender *s, uint32_t verb,
                              .is_lost = is_lost};
 
     denied_tell(r, &d);
-    r->denial[access_text(v, r->denial)] = '\0';
-    return r->denial;
+    r->refusal[access_text(v, r->refusal)] = '\0';
+    return r->refusal;
 }
 
 /* Questions cost time: what the rules are is not the client's fault, how often it asks is. */
@@ -52,8 +52,8 @@ const char *peer_denied(struct peer *p, uint32_t verb, struct text topic)
 /* What would be said of it. */
 static const char *verdict_text(struct router *r, const struct access_verdict *v)
 {
-    r->denial[access_text(v, r->denial)] = '\0';
-    return r->denial;
+    r->refusal[access_text(v, r->refusal)] = '\0';
+    return r->refusal;
 }
 
 const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter,

@@ -205,7 +205,7 @@ const char *keep_wish(struct peer *p, const struct wire_advertise *m, struct top
     }
     if (!quota_allows(&p->quota, sizeof(*k))) {
         *ret = BUS_STATUS_LIMIT;
-        return "client_bytes_max or total_bytes_max";
+        return bytes_refusal(p, sizeof(*k));
     }
     if (!sets_add(p, m)) {
         *ret = BUS_STATUS_NO_MEMORY;

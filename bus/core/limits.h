@@ -12,23 +12,27 @@
 /* What all connections of one user share: name of the slot, what the router's own user and root
  * have of it, then as in LIMITS for everybody else. A limit user_SLOT_max is made of each. */
 #define USER_SLOTS_AS(S, X)                                                                        \
-    S(X, bytes, l->total_bytes_max, 128 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",               \
+    S(X, bytes, l->total_bytes_max, 64 * MIB, 64 * KIB, 1024 * 1024 * MIB, "bytes",                \
       "memory that all clients of one user can make the router hold")                              \
-    S(X, descriptors, l->user_descriptors_max, 4096, 1, 1000000, "descriptors",                    \
+    S(X, descriptors, 4096, 512, 1, 1000000, "descriptors",                                        \
       "descriptors that all clients of one user can make the router keep")                         \
-    S(X, connections, l->clients_max, 1024, 1, 1000000, "clients",                                 \
+    S(X, connections, l->clients_max, 256, 1, 1000000, "clients",                                  \
       "connections of one user at the same time")                                                  \
-    S(X, subscriptions, 1000000000, 65536, 1, 1000000000, "",                                      \
+    S(X, subscriptions, 1000000000, 8192, 1, 1000000000, "",                                       \
       "subscriptions of all clients of one user")                                                  \
-    S(X, topics, 1000000000, 65536, 1, 1000000000, "",                                             \
+    S(X, wildcards, 1000000000, 2048, 1, 1000000000, "",                                           \
+      "of these subscriptions, those whose filters have wildcards")                                \
+    S(X, topics, 1000000000, 8192, 1, 1000000000, "",                                              \
       "topics that all clients of one user advertise, each as often as it is")                     \
-    S(X, retained_bytes, l->user_retained_bytes_max, 128 * MIB, 4096, 1024 * 1024 * MIB, "bytes",  \
+    S(X, retained_bytes, l->total_bytes_max, 32 * MIB, 4096, 1024 * 1024 * MIB, "bytes",           \
       "memory for what topics keep of all clients of one user, bodies in buffers included")        \
     S(X, will_bytes, l->user_will_bytes_max, MIB, 0, 1024 * MIB, "bytes",                          \
       "wills that wait after the ends of all clients of one user")                                 \
-    S(X, requests, 1000000000, 65536, 1, 1000000000, "requests",                                   \
+    S(X, requests, 1000000000, 8192, 1, 1000000000, "requests",                                    \
       "open requests of all clients of one user")                                                  \
-    S(X, rate, 1000000000, 2000000, 1000, 1000000000, "steps",                                     \
+    S(X, matches, 1000000000, 32, 1, 1000000000, "",                                               \
+      "subscriptions of all clients of one user that one topic may match")                         \
+    S(X, rate, 1000000000, 1000000, 1000, 1000000000, "steps",                                     \
       "steps in a second of all clients of one user: a frame that is handled, or a delivery")
 
 #define USER_SLOTS(X) USER_SLOTS_AS(USER_SLOT_ITSELF, X)

@@ -314,7 +314,9 @@ static bool load_all(struct load *l, uint64_t bytes_max)
         if (!load_one(l)) {
             return false;
         }
-        if (l->router->quota.used > bytes_max) {
+        /* outputs are charged without asking (core/ceiling.c): a router that is full can be
+         * replaced, too */
+        if (l->router->quota.used > bytes_max + bytes_max / 2) {
             return load_refuse(l, "it holds more than total_bytes_max; raise --total-bytes-max");
         }
     }

@@ -36,6 +36,7 @@ struct member {
     uint64_t old_end;           /* for reliance.c: what of its queue is old, if is_old; */
     uint32_t n_old;             /* and how much of what it was sent and has not consumed */
     bool is_old;
+    bool has_wildcards;        /* the filter, which stays with the group */
     struct table deliveries;   /* unacked, by number */
     struct delivery *unacked;  /* of delivery.next, in the order in which they were delivered */
     struct delivery *returned; /* of delivery.next: came back from others, and waits for it */

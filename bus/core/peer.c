@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "core/reclaim.h"
 #include "core/request.h"
 #include "core/state.h"
 
@@ -88,6 +89,8 @@ void peer_doom(struct peer *p)
         p->is_doomed = true;
         r->counters.subscriptions_now -= p->n_subs; /* they get nothing any more */
         quota_release(&p->user->subscriptions, p->n_subs);
+        quota_release(&p->user->wildcards, p->n_wildcards);
+        p->n_wildcards = 0;
         p->n_subs = 0;
         r->reaped_work = r->doomed ? r->reaped_work : r->work;
         DL_PREPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -201,7 +204,8 @@ bool peer_table_reach(struct peer *p, void ***table, uint32_t *n, uint32_t numbe
         n_new *= 2;
     }
     more = (n_new - *n) * sizeof(void *);
-    if (!charge_add(&p->charge, more)) {
+    if (!charge_add(&p->charge, more) &&
+        !(room_make(p, NULL, more) && charge_add(&p->charge, more))) {
         return false;
     }
     grown = reallocarray(*table, n_new, sizeof(void *));
@@ -250,7 +254,8 @@ struct outq *peer_output(struct peer *p)
 
 bool peer_charge_input(struct peer *p, size_t bytes)
 {
-    return charge_add(&p->charge, bytes);
+    return charge_add(&p->charge, bytes) ||
+           (room_make(p, NULL, bytes) && charge_add(&p->charge, bytes));
 }
 
 void peer_release_input(struct peer *p, size_t bytes)
@@ -258,12 +263,20 @@ void peer_release_input(struct peer *p, size_t bytes)
     charge_release(&p->charge, bytes);
 }
 
+uint64_t peer_take_work(struct peer *p)
+{
+    uint64_t work = p->user->work;
+
+    p->user->work = 0;
+    return work;
+}
+
 bool peer_wants_input(const struct peer *p)
 {
     if (p->state == PEER_CLOSING) {
         return p->out.bytes == 0 && p->leases.n_used > 0; /* for its end of file: peer_is_over() */
     }
-    return !p->is_held && p->out.bytes <= 2 * p->output_max;
+    return !p->is_held && !p->user->is_in_debt && p->out.bytes <= 2 * p->output_max;
 }
 
 bool peer_is_closing(const struct peer *p)

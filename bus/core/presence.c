@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/state.h"
+#include "core/words.h"
 #include "wire/events.h"
 
 #define SELF_NAME "bus-router"
@@ -28,6 +29,7 @@ void presence_fini(struct router *r)
     while (r->presence.due) {
         due_remove(r, r->presence.due);
     }
+    excesses_drop(r);
     wills_fini(r);
     denied_fini(r);
     if (r->presence.self) {
@@ -81,36 +83,15 @@ static struct sender *self_get(struct router *r)
 
 #define EVENT_TOPIC_MAX 48u
 
-static char *put_text(char *p, const char *text)
-{
-    size_t len = strlen(text);
-
-    memcpy(p, text, len);
-    return p + len;
-}
-
-static char *put_decimal(char *p, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-
-    do {
-        digits[n++] = (char) ('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    while (n > 0) {
-        *p++ = digits[--n];
-    }
-    return p;
-}
-
 static struct text event_topic(char dst[EVENT_TOPIC_MAX], const struct sender *s,
                                enum client_event_kind kind)
 {
-    char *p = put_decimal(put_text(dst, "$bus/client/"), s->connection_id);
+    struct words w = {dst, dst + EVENT_TOPIC_MAX};
 
-    p = put_text(p, kind == CLIENT_JOINED ? "/joined" : "/left");
-    return (struct text){dst, (size_t) (p - dst)};
+    words_put(&w, "$bus/client/");
+    words_number(&w, s->connection_id);
+    words_put(&w, kind == CLIENT_JOINED ? "/joined" : "/left");
+    return (struct text){dst, (size_t) (w.at - dst)};
 }
 
 /* The peer of a group always is closing. */
@@ -253,7 +234,7 @@ void presence_turn(struct router *r)
 
     arena_reset(&r->arena);
     due_turn(r, end);
-    if (!r->presence.is_starved && !denied_turn(r, end)) {
+    if (!r->presence.is_starved && (!denied_turn(r, end) || !excesses_turn(r))) {
         starve(r);
     }
     interest_turn(r, end);
@@ -261,7 +242,7 @@ void presence_turn(struct router *r)
 
 bool presence_is_due(const struct router *r)
 {
-    bool is_due = r->presence.due || r->denials.notes;
+    bool is_due = r->presence.due || r->denials.notes || r->n_excesses > 0;
 
     return (is_due && !r->presence.is_starved) || interest_is_due(r);
 }

@@ -83,7 +83,7 @@ struct publish {
     struct text topic; /* its name, as far as it is known */
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static, or that of the last denial */
+    const char *why; /* static, or router.refusal */
     unsigned n_fds;
     struct parcel *parcel; /* not owned; NULL if there is none or it did not arrive */
     struct kept *kept;     /* its place if its topic keeps it, until that is done */
@@ -315,10 +315,12 @@ static bool publish_keep(struct publish *pub, const struct message_parts *parts)
         return true;
     }
     pub->kept = keep_prepare(parts->topic, parts, parts->body_bytes + pub->m.bytes, &status);
-    return pub->kept ||
-           publish_fail(pub, status,
-                        status == BUS_STATUS_LIMIT ? "user_retained_bytes_max or total_bytes_max"
-                                                   : "out of memory");
+    return pub->kept || publish_fail(pub, status,
+                                     status == BUS_STATUS_LIMIT
+                                         ? quota_refusal(parts->sender->peer,
+                                                         &parts->sender->user->retained_bytes,
+                                                         parts->body_bytes + pub->m.bytes)
+                                         : "out of memory");
 }
 
 static void publish_deliver(struct peer *p, struct publish *pub, struct message_parts *parts)
@@ -532,6 +534,7 @@ static void publish_decoded(struct peer *p, const struct frame *f, struct parcel
     struct publish pub = {.m.topic = {"", 0}, .n_fds = f->fds, .parcel = parcel};
     union wire_any any;
 
+    p->router->work += frame_work(f);
     if (codec_decode(&p->router->arena, f->verb, f->header, f->header_bytes, &any) != 0) {
         publish_fail(&pub, BUS_STATUS_MALFORMED, "PUBLISH");
     } else {

@@ -27,11 +27,17 @@ static inline void charge_init(struct charge *c, struct quota *q)
     *c = (struct charge){.quota = q};
 }
 
+/* Whether so many bytes more are within this bound alone. */
+static inline bool quota_fits(const struct quota *q, uint64_t bytes)
+{
+    return q->used <= q->limit && bytes <= q->limit - q->used;
+}
+
 /* Whether so many bytes more are within all bounds. */
 static inline bool quota_allows(const struct quota *q, uint64_t bytes)
 {
     for (; q; q = q->parent) {
-        if (q->used > q->limit || bytes > q->limit - q->used) {
+        if (!quota_fits(q, bytes)) {
             return false;
         }
     }

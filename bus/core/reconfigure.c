@@ -23,11 +23,11 @@ void limits_apply(struct router *r, const struct limits *l)
     }
     DL_FOREACH (r->peers, p) {
         p->quota.limit = l->client_bytes_max;
-        p->output_max = p->tap ? p->output_max : l->output_bytes_max;
     }
     DL_FOREACH (r->groups.list, g) {
         g->peer.quota.limit = l->client_bytes_max;
     }
+    outputs_share_all(r);
 }
 
 int router_reconfigure(struct router *r, const struct router_settings *settings,

@@ -19,7 +19,7 @@ struct asked {
     struct message_parts parts;
     uint64_t size;
     enum bus_status status;
-    const char *why; /* static, or that of the last denial */
+    const char *why; /* static, or router.refusal */
     unsigned n_fds;
     struct parcel *parcel; /* not owned */
 };
@@ -204,7 +204,7 @@ static struct request *request_alloc(struct peer *p, struct asked *a, uint32_t n
         return NULL;
     }
     if (!quota_allows(&p->quota, request_memory(a->topic, n_calls))) {
-        (void) asked_fail(a, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        (void) asked_fail(a, BUS_STATUS_LIMIT, bytes_refusal(p, request_memory(a->topic, n_calls)));
         return NULL;
     }
     r = calloc(1, sizeof(*r) + n_calls * sizeof(struct call));
@@ -633,12 +633,16 @@ static bool number_check(struct peer *p, const struct wire_request *m)
 {
     struct wire_status status = {
         .verb = VERB_REQUEST, .call = m->call, .code = BUS_STATUS_INVALID_ARGUMENT};
+    const char *why;
 
     if (m->call == 0) {
         status.text = text_from("call");
     } else if (m->call > p->router->config.limits.requests_max) {
         status.code = BUS_STATUS_LIMIT;
         status.text = text_from("requests_max");
+    } else if ((why = slot_refusal(p, USER_SLOT_requests, 1))) {
+        status.code = BUS_STATUS_LIMIT;
+        status.text = text_from(why);
     } else if (m->call <= p->n_requests_max && p->requests[m->call - 1]) {
         status.code = BUS_STATUS_IN_USE;
         status.text = text_from("a request of that number is open");

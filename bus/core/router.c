@@ -9,6 +9,9 @@
 #include <utlist.h>
 #include "core/drain.h"
 #include "core/judge.h"
+#include "core/over.h"
+#include "core/rate.h"
+#include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -66,10 +69,12 @@ int router_new(const struct router_config *config, struct router **ret)
     topics_init(&r->topics, config->hash_seed);
     presence_init(r);
     users_init(&r->users, &r->config.limits, config->owner_uid, &r->quota, &r->descriptors);
+    r->users.timers = &r->timers;
     users_override(&r->users, overrides, config->n_overrides);
     groups_init(&r->groups, config->hash_seed);
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
+    r->topics.on_over = over_note;
     r->topics.suits = sub_may_get;
     accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
     r->accesses.names = config->names;
@@ -184,7 +189,6 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     s->peer = p;
     p->inline_max =
         info->packets ? FRAME_INLINE_MAX_SEQPACKET : (uint32_t) r->config.limits.stream_inline_max;
-    p->output_max = r->config.limits.output_bytes_max;
     outq_init(&p->out, &r->pool);
     peer_join_user(p, s->user);
     quota_init(&p->quota, r->config.limits.client_bytes_max, &s->user->bytes);
@@ -195,7 +199,16 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     charge_force(&p->charge, sizeof(*p) + sizeof(*s)); /* bounded by clients_max */
     DL_APPEND(r->peers, p);
     r->counters.clients_now++;
+    outputs_share(r, p->user);
+    p->output_max = p->user->output_max;
     return p;
+}
+
+static enum router_verdict refuse_client(struct router *r, const char *why)
+{
+    r->counters.clients_refused++;
+    r->refused_client = why;
+    return ROUTER_FULL;
 }
 
 int router_add_peer(struct router *r, const struct peer_info *info, const struct now *now,
@@ -203,12 +216,16 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 {
     struct sender *s;
     struct peer *p;
+    struct user *u;
 
     r->now = *now;
     if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
         r->presence.n_due >= r->config.limits.clients_max) {
-        r->counters.clients_refused++;
-        return ROUTER_FULL;
+        return refuse_client(r, "the router serves no more clients");
+    }
+    u = users_find(&r->users, info->uid);
+    if (u && user_refusal(r, u, USER_SLOT_connections)) {
+        return refuse_client(r, r->refusal);
     }
     s = sender_new(r, info);
     if (!s) {
@@ -226,10 +243,14 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     return ROUTER_OK;
 }
 
+const char *router_refusal_text(const struct router *r)
+{
+    return r->refused_client;
+}
+
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap)
 {
-    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT,
-                                   text_from("the router serves no more clients")};
+    struct wire_goodbye goodbye = {BUS_GOODBYE_LIMIT, text_from(r->refused_client)};
     long n;
 
     if (cap < FRAME_PREFIX_BYTES) {
@@ -342,6 +363,7 @@ void router_reap(struct router *r, unsigned budget)
         bool is_done = peer_drop(p, &left);
 
         budget -= part - left;
+        p->user->work += part - left;
         DL_DELETE2(r->doomed, p, doomed_prev, doomed_next);
         if (!is_done) {
             DL_APPEND2(r->doomed, p, doomed_prev, doomed_next);
@@ -386,6 +408,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     peer_charge_output(p);
     r->counters.clients_now--;
     quota_release(&p->user->connections, 1);
+    outputs_share(r, p->user);
     p->is_gone = true;
     peer_doom(p);
     router_reap(r, REAP_AT_ONCE);
@@ -585,6 +608,9 @@ static void frame_handle_other(struct peer *p, const struct frame *f, struct par
     }
 }
 
+/* What a frame may need besides its own bytes, but for tables. */
+#define FRAME_ROOM 4096u
+
 static void frame_handle(struct peer *p, const struct frame *f)
 {
     struct parcel *parcel;
@@ -598,8 +624,12 @@ static void frame_handle(struct peer *p, const struct frame *f)
         LIKELY(release_plain(p, f->header, f->header_bytes))) {
         return;
     }
+    p->router->work += frame_work(f);
     p->is_over_limit = false;
     parcel = f->fds ? peer_claim_parcel(p, f->fds) : NULL;
+    if (UNLIKELY(!quota_allows(&p->quota, FRAME_ROOM + f->header_bytes + f->body_bytes))) {
+        (void) room_make(p, NULL, FRAME_ROOM + f->header_bytes + f->body_bytes);
+    }
     if (p->state == PEER_GREETING) {
         greeting_handle(p, f);
     } else {
@@ -666,11 +696,10 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
 {
     struct input_result result = {0};
     bool holds = router_is_holding(r); /* it may cease to */
-    uint64_t work_end;
+    uint64_t work_begin = r->work, work_end = r->work + budget;
 
     r->now = *now;
     r->slab = in->slab;
-    work_end = r->work + budget;
     if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
         mistake_answer(p);
     }
@@ -694,6 +723,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     if (UNLIKELY(p->reliable != NULL) && p->state == PEER_READY) {
         reliable_settle(p);
     }
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
     return result;
 }
@@ -713,7 +743,10 @@ struct peer *router_next_dirty(struct router *r)
 
 void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 {
+    uint64_t work_begin = r->work;
+
     outq_consume(&p->out, bytes);
+    p->progress_ns = r->now.monotonic_ns;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);
@@ -721,6 +754,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
         reliable_retry(p);
     }
     peer_charge_output(p);
+    rate_spend(p, r->work - work_begin);
     router_reap(r, REAP_AT_ONCE);
 }
 

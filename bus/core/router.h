@@ -111,7 +111,7 @@ struct peer_info {
 
 enum router_verdict {
     ROUTER_OK,
-    ROUTER_FULL, /* clients_max is reached */
+    ROUTER_FULL, /* clients_max is reached, or what its user may have */
 };
 
 /* 0 or -ENOMEM */
@@ -140,6 +140,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
 /* What to send to a client that cannot be taken because of ROUTER_FULL, before the link is closed:
  * a GOODBYE {LIMIT} frame. Returns its length, at most cap. */
 size_t router_refusal(struct router *r, uint8_t *dst, size_t cap);
+/* The same in words. */
+const char *router_refusal_text(const struct router *r);
 /* The link cannot be read any more, but written: GOODBYE {NO_MEMORY}. The peer is closing then. */
 void router_starve_peer(struct router *r, struct peer *p, const struct now *now);
 /* The link is gone, or will never be read or written again. What the peer owned may take some
@@ -168,6 +170,10 @@ struct input_result {
     bool more; /* the budget is used up: call again with the rest in the next turn, before reading
                   more */
 };
+
+/* Units of work done for the client's user since the last call: what its clients have sent, and
+ * what had to be dropped when they went. */
+uint64_t peer_take_work(struct peer *p);
 
 /* Handles whole frames at the front of in->data, until about budget units of work are done (a
  * frame, a subscription that a message is for, and a step in finding these is one each). On a link
@@ -198,8 +204,9 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes);
 bool peer_charge_input(struct peer *p, size_t bytes);
 void peer_release_input(struct peer *p, size_t bytes);
 
-/* Whether the link should be read: false while the peer does not read our answers or is held, and
- * when it is closing, unless its end of file is waited for. It gets dirty when that is over. */
+/* Whether the link should be read: false while the peer does not read our answers, is held or its
+ * user owes work, and when it is closing, unless its end of file is waited for. It gets dirty when
+ * that is over. */
 bool peer_wants_input(const struct peer *p);
 /* Closing: nothing more will be added to the output. When it is over, close the link: its output is
  * empty and it holds nothing, or the linger deadline has passed. */

@@ -52,7 +52,8 @@ static void save_sub(struct save *s, const struct sub *sub)
         record_bytes(s->w, SUB_FILTER, filter, filters_text(sub, filter));
         record_number(s->w, SUB_POLICY, sub->policy);
     }
-    record_number(s->w, SUB_FLAGS_WORD, sub->flags & SUB_FLAGS);
+    record_number(s->w, SUB_FLAGS_WORD,
+                  (sub->flags & SUB_FLAGS) | (sub->is_narrow ? SUBSCRIBE_NARROW : 0));
     record_number(s->w, SUB_IS_DRAINING, (sub->flags & SUB_DRAINING) != 0);
     record_number(s->w, SUB_POLICY_NOW, sub->policy);
     record_number(s->w, SUB_CREDIT_MESSAGES, sub->credit_messages);

@@ -6,6 +6,7 @@
 #include "core/accesses.h"
 #include "core/cargo.h"
 #include "core/denied.h"
+#include "core/exceeded.h"
 #include "core/group.h"
 #include "core/keep.h"
 #include "core/message.h"
@@ -90,6 +91,7 @@ struct peer {
     struct quota quota;
     struct charge charge; /* the tables above and the output */
     uint32_t n_subs, n_subs_max;
+    uint32_t n_wildcards; /* of n_subs, those whose filters have some */
     uint32_t n_aliases, n_aliases_max;
     uint32_t n_buffers_max;
     uint32_t n_requests, n_requests_max;
@@ -132,6 +134,9 @@ struct peer {
     uint64_t delivered_messages, delivered_bytes;
     uint64_t lost_messages, refused_messages;
     uint64_t queued_messages, queued_bytes;
+    uint64_t progress_ns; /* when it last took something, or something began to wait for it */
+    uint64_t full_ns;     /* the time at which no room could be made for it */
+    uint32_t reclaim_at;  /* where its queues give way next: core/reclaim.c */
 };
 
 struct router {
@@ -162,8 +167,11 @@ struct router {
     bool calls_unresolved;          /* topics at which calls wait do not know all servers */
     struct users users;
     struct accesses accesses;
-    char denial[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
-    bool is_loading;                  /* what comes from another router was allowed there */
+    uint32_t n_shares;                 /* of ceiling.c: at least so many as there are connections */
+    bool is_loading;                   /* what comes from another router was allowed there */
+    uint32_t n_excesses;               /* that are due, of all users */
+    char refusal[ACCESS_TEXT_MAX + 1]; /* why somebody was refused last */
+    const char *refused_client;        /* why: the text of router_refusal() */
     struct groups groups;
     struct quota descriptors; /* of all users */
     struct table expected;    /* of struct session_id: those who have not come back yet */
@@ -194,6 +202,16 @@ struct router {
 
 #define TAP_RECIPIENTS_MAX 1000u
 
+/* What is decoded, looked up and answered takes the time of so many plain ones. */
+#define FRAME_UNITS 8u
+#define FRAME_BYTES_A_UNIT 256u
+
+/* Units of work besides the one for each frame, for those that are not on a hot way. */
+static inline uint64_t frame_work(const struct frame *f)
+{
+    return FRAME_UNITS + f->header_bytes / FRAME_BYTES_A_UNIT;
+}
+
 /* ---- router.c ---- */
 
 /* A sender with that number, or with any if it is 0, and one reference; NULL if out of memory, or
@@ -214,6 +232,13 @@ void router_retry(struct router *r);
 /* In each turn so many for each peer, and so many more in all than others have done meanwhile: so
  * clients that come and go cannot make more than is dropped. */
 #define REAP_IN_A_TURN 2048u
+
+/* ---- ceiling.c ---- */
+
+/* Connections of a user, or of all, have come or gone: what each may have in its output. */
+void outputs_share(struct router *r, struct user *u);
+/* Limits are others. */
+void outputs_share_all(struct router *r);
 
 /* ---- reconfigure.c ---- */
 
@@ -286,6 +311,9 @@ static inline struct subq_bounds sub_bounds(const struct sub *s)
 /* What waits, or does not any more. */
 static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t bytes)
 {
+    if (s->peer->queued_messages == 0) {
+        s->peer->progress_ns = s->peer->router->now.monotonic_ns;
+    }
     s->peer->queued_messages += (uint64_t) messages;
     s->peer->queued_bytes += (uint64_t) bytes;
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;
@@ -371,7 +399,7 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m);
 void unsubscribe_handle(struct peer *p, const struct wire_unsubscribe *m);
 /* Ends a subscription, without a word. */
 void subscription_end(struct sub *s);
-/* Ends a subscription, and says so. */
+/* The same, and says so. */
 void unsubscribe_finish(struct sub *s);
 void credit_handle(struct peer *p, const struct wire_credit *m);
 /* One that was another router's: as after a SUBSCRIBE. NULL if that would be refused. */

@@ -7,6 +7,7 @@
 #include "core/envelope.h"
 #include "core/group.h"
 #include "core/pace.h"
+#include "core/reclaim.h"
 #include "core/reliance.h"
 #include "core/replay.h"
 #include "core/request.h"
@@ -248,6 +249,14 @@ static struct sub_outcome sub_drop(struct sub *s, enum bus_loss_reason reason, u
     return (struct sub_outcome){BUS_VERDICT_DROPPED, reason, evicted};
 }
 
+/* Before its own policy: at the bound of its user, or of the router, whoever holds the most. */
+static bool others_give_way(struct sub *s, const struct message *m)
+{
+    uint64_t bytes = sub_queue(s) ? subq_needs(&s->queue->q, m) : sizeof(struct sub_queue);
+
+    return !quota_allows(&s->peer->quota, bytes) && room_make(s->peer, s, bytes);
+}
+
 static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
                                           const struct message_parts *parts,
                                           struct message **message)
@@ -261,7 +270,7 @@ static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
     if (!*message) {
         *message = message_new(parts);
     }
-    if (!*message || !queue_get(s)) {
+    if (!*message || !(queue_get(s) || (others_give_way(s, *message) && queue_get(s)))) {
         return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, 0);
     }
     verdict = policy_apply(s, match, parts->size, &outcome.evicted);
@@ -274,6 +283,9 @@ static struct sub_outcome message_enqueue(struct sub *s, struct match *match,
         return sub_drop(s, BUS_LOSS_QUEUE_FULL, parts->size, outcome.evicted);
     }
     while (!subq_prepare(&s->queue->q, *message)) {
+        if (others_give_way(s, *message)) {
+            continue;
+        }
         if (!policy_evicts(s) || !queue_evict(s, BUS_LOSS_NO_MEMORY)) {
             return sub_drop(s, BUS_LOSS_NO_MEMORY, parts->size, outcome.evicted);
         }
@@ -522,6 +534,11 @@ void sub_end_blocking(struct sub *s)
     } else {
         peer_send_status(s->peer, &status);
     }
+}
+
+struct user *sub_user(const struct sub *s)
+{
+    return s->peer->user;
 }
 
 struct quota *sub_quota(const struct sub *s)

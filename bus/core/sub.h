@@ -19,6 +19,7 @@ struct peer;
 struct reliance;
 struct sender;
 struct server;
+struct user;
 struct replay;
 
 /* A subscription's queue and, for policy block, how long it has made no progress. */
@@ -56,7 +57,8 @@ struct sub {
     uint32_t is_narrow : 1;         /* its client wants those topics that it may get */
     uint32_t is_denied : 1;         /* it has lost its right, and is about to end */
     uint8_t field[SUB_FIELD_BYTES]; /* the subscription field of its MESSAGE headers: its number */
-    uint8_t field_bytes;            /* length of field */
+    uint8_t field_bytes : 4;        /* length of field */
+    uint8_t is_over : 1;            /* by over_note(): it is about to end */
     uint8_t flags;                  /* SUB_ flags */
     uint8_t filter_len;             /* if place is FILTER_EXACT */
     uint8_t policy : 3;             /* enum bus_policy */
@@ -205,6 +207,8 @@ void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, ui
 /* A sign of progress, for policy block. */
 void sub_note_progress(struct sub *s);
 
+/* Whose it is. */
+struct user *sub_user(const struct sub *s);
 /* Who pays for what is noted about it. */
 struct quota *sub_quota(const struct sub *s);
 /* What itself and its filter are charged with. */

@@ -74,6 +74,7 @@ void stalling_append(struct sub_queue *sq)
 
 void sub_note_progress(struct sub *s)
 {
+    s->peer->progress_ns = s->peer->router->now.monotonic_ns;
     if (sub_queue(s) && s->queue->is_stalling) {
         stalling_append(s->queue);
     }

@@ -139,6 +139,13 @@ static bool ring_make_room(struct subq *q, uint32_t n)
     return ring_resize(q, q->capacity ? q->capacity * 2 : SUBQ_CAPACITY_MIN);
 }
 
+uint64_t subq_needs(const struct subq *q, const struct message *m)
+{
+    uint32_t more = q->capacity ? q->capacity : SUBQ_CAPACITY_MIN;
+
+    return message_memory(m) + (ring_has_room(q, 2 + SUBQ_SPARE) ? 0 : ring_memory(more));
+}
+
 bool subq_prepare(struct subq *q, const struct message *m)
 {
     if (!ring_make_room(q, 2 + SUBQ_SPARE)) {
@@ -217,6 +224,74 @@ bool subq_evict(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes)
     }
     q->head = pos;
     return true;
+}
+
+const struct message *subq_oldest(const struct subq *q)
+{
+    uint64_t pos = q->head;
+
+    while (pos != q->tail && !item_at(q, pos)->message) {
+        pos++;
+    }
+    return pos != q->tail ? item_at(q, pos)->message : NULL;
+}
+
+const struct message *subq_newest(const struct subq *q)
+{
+    uint64_t pos = q->tail;
+
+    while (pos != q->head && !item_at(q, pos - 1)->message) {
+        pos--;
+    }
+    return pos != q->head ? item_at(q, pos - 1)->message : NULL;
+}
+
+bool subq_evict_newest(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes)
+{
+    struct gap gaps[SUBQ_REASONS] = {0};
+    uint64_t pos = q->tail;
+
+    if (q->n_messages == 0) {
+        return false;
+    }
+    for (; !item_at(q, pos - 1)->message; pos--) {
+        gaps[item_at(q, pos - 1)->gap_reason].count += item_at(q, pos - 1)->gap_count;
+        gaps[item_at(q, pos - 1)->gap_reason].bytes += item_at(q, pos - 1)->gap_bytes;
+    }
+    pos--;
+    gaps[reason].count++;
+    gaps[reason].bytes += item_at(q, pos)->message->size;
+    *bytes += item_at(q, pos)->message->size;
+    message_drop(q, item_at(q, pos)->message);
+    /* as many slots as there are reasons, at most, were passed */
+    for (unsigned i = 0; i < SUBQ_REASONS; i++) {
+        if (gaps[i].count > 0) {
+            item_set_gap(item_at(q, pos++), (enum bus_loss_reason) i, &gaps[i]);
+        }
+    }
+    q->tail = pos;
+    return true;
+}
+
+void subq_shrink(struct subq *q)
+{
+    uint32_t capacity = q->capacity;
+    struct subq_item *ring;
+
+    while (capacity > SUBQ_CAPACITY_MIN && (q->tail - q->head + SUBQ_SPARE) * 4 < capacity) {
+        capacity /= 2;
+    }
+    ring = capacity < q->capacity ? malloc(ring_memory(capacity)) : NULL;
+    if (!ring) {
+        return; /* then it goes with the queue */
+    }
+    for (uint64_t pos = q->head; pos != q->tail; pos++) {
+        ring[pos & (capacity - 1)] = *item_at(q, pos);
+    }
+    charge_release(q->charge, ring_memory(q->capacity) - ring_memory(capacity));
+    free(q->ring);
+    q->ring = ring;
+    q->capacity = capacity;
 }
 
 bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes)

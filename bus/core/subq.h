@@ -86,6 +86,8 @@ static inline bool subq_exceeds(const struct subq *q, const struct subq_bounds *
     return q->n_messages > 1 && (q->n_messages > b->messages || q->bytes > b->bytes);
 }
 
+/* What subq_prepare() charges. */
+uint64_t subq_needs(const struct subq *q, const struct message *m);
 /* Memory for one more message: false if the quota, SUBQ_FDS_MAX or malloc says no. Must precede
  * subq_push(). */
 bool subq_prepare(struct subq *q, const struct message *m);
@@ -100,6 +102,13 @@ bool subq_push_held(struct subq *q, struct message *m, struct match *match,
 void subq_note_loss(struct subq *q, enum bus_loss_reason reason, uint64_t count, uint64_t bytes);
 /* Drops the oldest message, leaving a gap; its size is added to *bytes. False if there is none. */
 bool subq_evict(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes);
+/* The same with the newest message. */
+bool subq_evict_newest(struct subq *q, enum bus_loss_reason reason, uint64_t *bytes);
+/* The one that either of them would drop; NULL if there is none. */
+const struct message *subq_oldest(const struct subq *q);
+const struct message *subq_newest(const struct subq *q);
+/* Gives memory back if little of it is in use. */
+void subq_shrink(struct subq *q);
 /* Drops the waiting message of that match, leaving a gap (policy latest). False if none waits. */
 bool subq_supersede(struct subq *q, struct match *match, uint64_t *bytes);
 

@@ -15,7 +15,7 @@
 
 struct verdict {
     enum bus_status status;
-    const char *why; /* static, or that of the last denial */
+    const char *why; /* static, or router.refusal */
 };
 
 static struct verdict ok(void)
@@ -39,6 +39,17 @@ static void answer(struct peer *p, enum verb verb, uint32_t subscription, struct
         .code = v.status, .verb = verb, .subscription = subscription, .text = text_from(v.why)};
 
     peer_send_status(p, &status);
+}
+
+static bool has_wildcards(struct text filter)
+{
+    return memchr(filter.data, '+', filter.len) || memchr(filter.data, '#', filter.len);
+}
+
+/* A publish to a new topic has to look at them. */
+static bool sub_has_wildcards(const struct sub *s)
+{
+    return s->flags & SUB_MEMBER ? member_has_wildcards(s) : s->place != FILTER_EXACT;
 }
 
 /* Shorter silences are not worth a timer. */
@@ -79,9 +90,10 @@ static struct verdict options_check(const struct peer *p, const struct wire_subs
     return refused(status, why);
 }
 
-static struct verdict subscribe_check(const struct peer *p, const struct wire_subscribe *m)
+static struct verdict subscribe_check(struct peer *p, const struct wire_subscribe *m)
 {
     const struct limits *l = &p->router->config.limits;
+    const char *why;
 
     if (p->tap) {
         return refused(BUS_STATUS_UNEXPECTED, "a monitor cannot subscribe");
@@ -107,7 +119,11 @@ static struct verdict subscribe_check(const struct peer *p, const struct wire_su
     if ((m->flags & SUB_SERVE) && topic_is_reserved(m->filter.data, m->filter.len)) {
         return refused(BUS_STATUS_DENIED, "$bus belongs to the router");
     }
-    return options_check(p, m);
+    why = slot_refusal(p, USER_SLOT_subscriptions, 1);
+    if (!why && has_wildcards(m->filter)) {
+        why = slot_refusal(p, USER_SLOT_wildcards, 1);
+    }
+    return why ? refused(BUS_STATUS_LIMIT, why) : options_check(p, m);
 }
 
 /* Nothing is lost behind a full queue that blocks, and the fewer bodies go round the likelier
@@ -191,9 +207,16 @@ static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
         why = group_join(s, m, &status);
         return refused(status, why);
     }
-    return topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s) == 0
-               ? ok()
-               : refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    switch (topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, s)) {
+    case 0:
+        return ok();
+    case TOPICS_OVER:
+        s->peer->router->work += s->peer->user->matches.limit; /* that were looked at */
+        return refused(BUS_STATUS_LIMIT, "user_matches_max: too many subscriptions of this user "
+                                         "match that topic");
+    default:
+        return refused(BUS_STATUS_NO_MEMORY, "out of memory");
+    }
 }
 
 static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
@@ -217,7 +240,7 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     }
     if (!quota_add(&p->quota, memory)) {
         sub_undo(s);
-        return refused(BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refused(BUS_STATUS_LIMIT, bytes_refusal(p, memory));
     }
     v = sub_equip(s, m) ? sub_place(s, m) : refused(BUS_STATUS_NO_MEMORY, "out of memory");
     if (v.status != BUS_STATUS_OK) {
@@ -232,6 +255,8 @@ static struct verdict sub_add(struct peer *p, const struct wire_subscribe *m)
     p->subs[m->subscription - 1] = s;
     p->n_subs++;
     quota_force(&p->user->subscriptions, 1);
+    p->n_wildcards += sub_has_wildcards(s);
+    quota_force(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now++;
     if (m->retained) {
         replay_fill(s, (enum bus_retained) m->retained);
@@ -281,6 +306,8 @@ void subscription_end(struct sub *s)
     p->subs[sub_id(s) - 1] = NULL;
     p->n_subs--;
     quota_release(&p->user->subscriptions, 1);
+    p->n_wildcards -= sub_has_wildcards(s);
+    quota_release(&p->user->wildcards, sub_has_wildcards(s));
     p->router->counters.subscriptions_now--;
     sub_free(s);
 }

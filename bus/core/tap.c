@@ -162,7 +162,8 @@ static bool tap_send(struct peer *p, const struct tap_record *record)
     uint8_t *dst;
     long n;
 
-    if (p->out.bytes >= p->output_max || !tap_send_loss(p) || !tap_introduce_all(p, record)) {
+    if (p->out.bytes >= p->output_max || !quota_allows(&p->quota, body_bytes) ||
+        !tap_send_loss(p) || !tap_introduce_all(p, record)) {
         return false;
     }
     n = tap_encode(r, record);

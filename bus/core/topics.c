@@ -6,6 +6,7 @@
 #include <utlist.h>
 #include "base/macros.h"
 #include "core/sub.h"
+#include "core/user.h"
 #include "wire/topic.h"
 
 void topics_init(struct topics *ts, uint64_t seed)
@@ -200,22 +201,40 @@ void topic_unref(struct topic *t)
     free(t);
 }
 
+/* Whether one more of that user is too many. */
+static bool topic_is_over(const struct topic *t, const struct user *user)
+{
+    uint32_t n = 0;
+
+    if (t->n_matches < user->matches.limit) {
+        return false;
+    }
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        n += sub_user(t->matches[i]->sub) == user;
+    }
+    return n >= user->matches.limit;
+}
+
 /* ---- subscriptions ---- */
 
 int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub)
 {
-    struct topic *t;
-    int r = filters_add(&ts->filters, filter, len, sub);
+    bool is_exact = !filter_has_wildcard(filter, len);
+    struct topic *t = is_exact ? topics_find(ts, filter, len) : NULL;
+    int r;
 
+    if (t && topic_is_over(t, sub_user(sub))) {
+        return TOPICS_OVER;
+    }
+    r = filters_add(&ts->filters, filter, len, sub);
     if (r < 0) {
         return r;
     }
-    if (filter_has_wildcard(filter, len)) {
+    if (!is_exact) {
         ts->epoch++;
         return 0;
     }
     /* one topic at most: told now, so that the others stay as they are */
-    t = topics_find(ts, filter, len);
     if (t && !match_new(t, sub)) {
         t->epoch = 0;
     }
@@ -251,6 +270,9 @@ struct match *topic_match(struct topic *t, struct sub *sub)
     if (sub->place == FILTER_EXACT) {
         return sub->matches; /* topics_add_sub() has tried */
     }
+    if (topic_is_over(t, sub_user(sub))) {
+        return NULL; /* topic_resolve() will find it, too */
+    }
     if (!match_new(t, sub)) {
         t->epoch = 0;
         return NULL;
@@ -273,21 +295,40 @@ struct resolve {
 static void resolve_sub(struct sub *sub, void *ctx)
 {
     struct resolve *r = ctx;
+    struct user *user;
 
     if (sub->is_marked || !topic_suits(r->topic, sub)) {
         return;
     }
-    if (!match_new(r->topic, sub)) {
+    user = sub_user(sub);
+    if (user->n_here >= user->matches.limit) {
+        r->incomplete |= !r->topic->topics->on_over(sub);
+    } else if (match_new(r->topic, sub)) {
+        user->n_here++;
+    } else {
         r->incomplete = true;
         r->missing(sub, r->ctx);
     }
 }
 
 /* Those that the topic knows already. */
-static void matches_mark(struct topic *t, bool mark)
+static void matches_mark(struct topic *t)
 {
     for (uint32_t i = 0; i < t->n_matches; i++) {
-        t->matches[i]->sub->is_marked = mark;
+        struct sub *sub = t->matches[i]->sub;
+
+        sub->is_marked = true;
+        sub_user(sub)->n_here++;
+    }
+}
+
+static void matches_unmark(struct topic *t)
+{
+    for (uint32_t i = 0; i < t->n_matches; i++) {
+        struct sub *sub = t->matches[i]->sub;
+
+        sub->is_marked = false;
+        sub_user(sub)->n_here = 0;
     }
 }
 
@@ -297,9 +338,9 @@ size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
     struct resolve r = {t, missing, ctx, false};
     size_t passed;
 
-    matches_mark(t, true);
+    matches_mark(t);
     passed = filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
-    matches_mark(t, false);
+    matches_unmark(t);
     t->epoch = r.incomplete ? 0 : ts->epoch;
     return passed;
 }

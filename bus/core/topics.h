@@ -62,10 +62,15 @@ struct topics {
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void (*on_matches)(struct topic *t,
                        void *userdata); /* of one with interest, there are others */
+    /* there are too many of its user at a topic; false if that could not be noted */
+    bool (*on_over)(struct sub *sub);
     /* whether a subscription with is_narrow gets a topic that its filter matches */
     bool (*suits)(const struct topic *t, const struct sub *sub);
     void *userdata;
 };
+
+/* A verdict of topics_add_sub(). */
+#define TOPICS_OVER 1
 
 void topics_init(struct topics *ts, uint64_t seed);
 void topics_fini(struct topics *ts);
@@ -77,7 +82,8 @@ struct topic *topics_find(const struct topics *ts, const char *name, size_t len)
 struct topic *topic_ref(struct topic *t);
 void topic_unref(struct topic *t);
 
-/* Puts a subscription under its filter; 0 or -ENOMEM. */
+/* Puts a subscription under its filter: 0, TOPICS_OVER if its topic matches too many of its user,
+ * or -ENOMEM. */
 int topics_add_sub(struct topics *ts, const char *filter, size_t len, struct sub *sub);
 void topics_remove_sub(struct topics *ts, struct sub *sub);
 /* Ends the matches of a subscription that was removed, at most *budget of them, which it counts
@@ -91,8 +97,9 @@ bool topic_suits(const struct topic *t, const struct sub *sub);
 
 typedef void (*topics_missing_fn)(struct sub *sub, void *ctx);
 
-/* Completes t->matches. Subscriptions that match but cannot be noted for want of memory are handed
- * to missing, and again the next time. Returns what it cost, as filters_match() counts. */
+/* Completes t->matches. Those that are too many of their user are handed to on_over; subscriptions
+ * that match but cannot be noted for want of memory are handed to missing, and again the next time.
+ * Returns what it cost, as filters_match() counts. */
 size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx);
 
 /* The match of a subscription that is new and matches: noted now, if it is not yet. NULL for want

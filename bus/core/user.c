@@ -149,6 +149,7 @@ void user_unref(struct user *u)
         return;
     }
     assert(!u->payers && u->bytes.used == 0);
+    timer_stop(u->users->timers, &u->debt);
     DL_DELETE(u->users->list, u);
     u->users->n--;
     free(u);

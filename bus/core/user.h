@@ -8,8 +8,16 @@
 #include <stdint.h>
 #include "core/limits.h"
 #include "core/quota.h"
+#include "core/timers.h"
 
 struct peer;
+
+/* What may be exceeded: a slot, or the bound of the router. */
+enum {
+    EXCESS_TOTAL = USER_SLOTS_COUNT,
+    EXCESSES_COUNT,
+    EXCESS_NONE = EXCESSES_COUNT,
+};
 
 /* The last time that a slot was exceeded: core/exceeded.h. */
 struct user_excess {
@@ -24,6 +32,10 @@ struct user {
     struct users *users;      /* not owned; outlives every user */
     uint32_t refs;
     uint32_t uid;
+    uint64_t work; /* units done for its connections, until peer_take_work() */
+    struct timer debt;
+    uint64_t paid_ns; /* core/rate.h */
+    bool is_in_debt;  /* its clients are not read: debt is set */
     union {
         struct {
 #define X(slot, own, default_value, low, high, unit, meaning) struct quota slot;
@@ -35,13 +47,17 @@ struct user {
     struct quota groups; /* inside bytes: what the groups hold that it has begun */
     struct peer *payers; /* of peer.user_next: its connections, and the peers of those groups */
     uint32_t n_payers;
-    struct user_excess excesses[USER_SLOTS_COUNT];
+    uint32_t n_shares;   /* of ceiling.c: at least so many as it has connections */
+    uint64_t output_max; /* of each of them, but of monitors */
+    struct user_excess excesses[EXCESSES_COUNT];
+    uint32_t n_here; /* during topic_resolve(): matches of that topic */
 };
 
 struct users {
     struct user *list;
     uint32_t n;
-    const struct limits *limits; /* these three are the router's and outlive every user */
+    const struct limits *limits; /* these four are the router's and outlive every user */
+    struct timers *timers;
     struct quota *bytes;
     struct quota *descriptors;
     uint32_t owner_uid;

@@ -232,6 +232,7 @@ static const char *will_check(struct peer *p, const struct wire_will *m, const s
 static const char *will_set(struct peer *p, const struct wire_will *m, const struct frame *f,
                             struct will *other, enum bus_status *ret)
 {
+    const char *why;
     struct will *w;
 
     if (!other && p->n_wills >= p->router->config.limits.wills_max) {
@@ -242,8 +243,9 @@ static const char *will_set(struct peer *p, const struct wire_will *m, const str
         return refuse(ret, BUS_STATUS_NO_MEMORY, "out of memory");
     }
     if (!charge_add(&p->charge, w->memory)) {
+        why = bytes_refusal(p, w->memory);
         free(w);
-        return refuse(ret, BUS_STATUS_LIMIT, "client_bytes_max or total_bytes_max");
+        return refuse(ret, BUS_STATUS_LIMIT, why);
     }
     DL_APPEND(p->sender->wills, w);
     p->n_wills++;

@@ -83,15 +83,19 @@ void sub_narrow(struct sub *s)
 
     DL_FOREACH_SAFE2(s->matches, m, next, sub_next)
     {
-        if (sub_may_get(m->topic, s)) {
+        struct topic *t = m->topic;
+
+        if (sub_may_get(t, s)) {
             continue;
         }
+        (void) topic_ref(t); /* what waits may be all that keeps it, and so the match */
         if (s->flags & SUB_SERVE) {
             server_lose(s, m);
         } else {
             sub_lose_waiting(s, m);
         }
         topics_forget_match(m);
+        topic_unref(t);
     }
     sub_pump(s);
 }

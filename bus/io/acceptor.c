@@ -40,9 +40,12 @@ static void acceptor_accepted(struct acceptor_socket *s, int fd)
         a->starved = false;
         a->ops->on_resumed(a);
     }
+    lane_spend(&a->lane, ACCEPTOR_REFUSED_UNITS);
     a->ops->on_accept(a, s->listener, &fd);
     if (fd >= 0) {
         (void) close(fd);
+    } else {
+        lane_spend(&a->lane, ACCEPTOR_UNITS - ACCEPTOR_REFUSED_UNITS);
     }
 }
 
@@ -71,7 +74,8 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         acceptor_pause(a, -status); /* libuv has stopped the handle: poll again later */
         return;
     }
-    for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed; i++) {
+    /* whoever waits is there in the next turn, too */
+    for (int i = 0; i < ACCEPTOR_BATCH && !a->paused && !a->closed && lane_may_go(&a->lane); i++) {
         int fd = accept4(s->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
@@ -82,9 +86,11 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     }
 }
 
-void acceptor_open(struct acceptor *a, uv_loop_t *uv, const struct acceptor_ops *ops)
+void acceptor_open(struct acceptor *a, uv_loop_t *uv, struct lanes *lanes,
+                   const struct acceptor_ops *ops)
 {
     *a = (struct acceptor){.uv = uv, .ops = ops};
+    lane_init(&a->lane, lanes);
     (void) uv_timer_init(uv, &a->retry); /* cannot fail */
 }
 

@@ -7,11 +7,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <uv.h>
+#include "io/lane.h"
 #include "io/listener.h"
 
 #define ACCEPTOR_SOCKETS_MAX 16
 #define ACCEPTOR_BATCH 64
 #define ACCEPTOR_RETRY_MS 100
+/* Accepting has turns of its own; in a shared one four are taken, or more are turned away: those
+ * who wait behind them may be others. */
+#define ACCEPTOR_UNITS (LANE_TURN_SHARED / 4)
+#define ACCEPTOR_REFUSED_UNITS (LANE_TURN_SHARED / 32)
 
 struct acceptor;
 
@@ -33,6 +38,7 @@ struct acceptor_socket {
 
 struct acceptor {
     uv_loop_t *uv;
+    struct lane lane;
     const struct acceptor_ops *ops;
     struct acceptor_socket sockets[ACCEPTOR_SOCKETS_MAX];
     size_t n_sockets;
@@ -42,7 +48,8 @@ struct acceptor {
     bool closed;
 };
 
-void acceptor_open(struct acceptor *a, uv_loop_t *uv, const struct acceptor_ops *ops);
+void acceptor_open(struct acceptor *a, uv_loop_t *uv, struct lanes *lanes,
+                   const struct acceptor_ops *ops);
 /* Adds a listener that listens; polls at once. 0 or a negative errno. */
 int acceptor_add(struct acceptor *a, const struct listener *l);
 /* Tries again if accepting is paused. */

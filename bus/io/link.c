@@ -17,6 +17,10 @@
 #define BURST_PACKET_BYTES 4096
 /* Reads with which a closing link empties its receive queue. */
 #define DRAIN_READS_MAX 16384
+/* Where turns are shared, a stream gives about as much as can be handled in one: the rest would be
+ * copied. */
+#define READ_BYTES_MIN 16384
+#define READ_BYTES_A_UNIT 32
 
 /* ---- polling ---- */
 
@@ -28,6 +32,7 @@ static void link_arm(struct link *l, int events)
         return;
     }
     l->armed = (uint8_t) events;
+    lane_spend(l->task.lane, LANE_ARM_UNITS);
     if (events) {
         (void) uv_poll_start(&l->poll, events, on_poll);
     } else {
@@ -37,7 +42,7 @@ static void link_arm(struct link *l, int events)
 
 static int link_wanted(const struct link *l)
 {
-    return (l->paused || l->ended ? 0 : UV_READABLE) | (l->blocked ? UV_WRITABLE : 0);
+    return (l->paused || l->ended || l->is_due ? 0 : UV_READABLE) | (l->blocked ? UV_WRITABLE : 0);
 }
 
 /* Every change of what is polled for costs two system calls. So an event is added when it is
@@ -100,6 +105,7 @@ static int rest_reserve(struct link *l, size_t bytes)
         l->ops->on_release(l, bytes - l->rest_capacity);
         return -ENOMEM;
     }
+    lane_spend(l->task.lane, lane_memory(bytes - l->rest_capacity));
     l->rest = p;
     l->rest_capacity = bytes;
     return 0;
@@ -229,7 +235,11 @@ static int link_receive_iov(struct link *l, struct iovec iov[2])
         };
     }
     iov[n] = loop_room(l->loop);
-    if (l->kind == LINK_PACKETS) { /* how large a packet may be does not depend on the slab */
+    if (l->kind == LINK_STREAM && lanes_are_shared(&l->loop->lanes)) {
+        iov[n].iov_len = MIN(iov[n].iov_len, READ_BYTES_MIN + lane_budget(l->task.lane) *
+                                                                  (size_t) READ_BYTES_A_UNIT);
+    } else if (l->kind ==
+               LINK_PACKETS) { /* how large a packet may be does not depend on the slab */
         iov[n].iov_len = LOOP_ROOM_BYTES;
     }
     return n + 1;
@@ -273,6 +283,7 @@ static void on_received(struct link *l, const struct sock_received *in, const ui
 {
     if (UNLIKELY(in->parcel != NULL)) {
         in->parcel->close = closer_close;
+        lane_spend(l->task.lane, LANE_FD_UNITS * (uint64_t) in->parcel->n);
         l->has_parcels = true;
         l->ops->on_parcel(l, in->parcel);
     }
@@ -287,7 +298,7 @@ static void on_received(struct link *l, const struct sock_received *in, const ui
 static bool may_read_on(const struct link *l, size_t bytes)
 {
     return l->kind == LINK_PACKETS && bytes <= BURST_PACKET_BYTES && !l->closed && !l->ended &&
-           !l->paused && !link_has_task(l);
+           !l->paused && !link_has_task(l) && lane_may_pass(l->task.lane);
 }
 
 /* One recvmsg(). Returns whether another is worth while in this turn. */
@@ -305,6 +316,7 @@ static bool link_read_once(struct link *l)
     }
     first = n_iov > 1 ? iov[0].iov_len : 0;
     n = sock_receive(l->fd, iov, n_iov, MSG_DONTWAIT, &in);
+    lane_spend(l->task.lane, LANE_READ_UNITS + lane_bytes((uint64_t) MAX(n, 0)));
     if (n < 0) {
         on_receive_error(l, (int) n);
         return false;
@@ -325,11 +337,27 @@ static void link_read(struct link *l)
     }
 }
 
+/* There is something to be read: now, or in its turn. With a task queued the loop does not sleep,
+ * and what was kept goes first. */
+static void link_readable(struct link *l)
+{
+    if (l->closed || l->ended || l->paused || l->is_due || link_has_task(l)) {
+        return;
+    }
+    if (lane_may_pass(l->task.lane)) {
+        link_read(l);
+        return;
+    }
+    l->is_due = true;
+    loop_soon(l->loop, &l->task);
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
     struct link *l = container_of(handle, struct link, poll);
 
     loop_woke(l->loop);
+    lane_spend(l->task.lane, LANE_POLL_UNITS);
     if (status < 0) {
         /* an error waits at the socket and libuv has stopped the handle; recvmsg() will say which
          */
@@ -343,21 +371,35 @@ static void on_poll(uv_poll_t *handle, int status, int events)
         l->n_sends = 0;
         l->ops->on_writable(l);
     }
-    /* with a task queued the loop does not sleep, and what was kept goes first */
-    if ((events & UV_READABLE) && !l->closed && !l->ended && !l->paused && !link_has_task(l)) {
-        link_read(l);
+    if (events & UV_READABLE) {
+        link_readable(l);
     }
     link_arm_needed(l);
 }
 
-static void on_task(struct loop_task *t)
+/* What was kept, or else what waits to be read. Output may have used up the turn. */
+static void link_go_on(struct link *l, bool was_due)
+{
+    if (!lane_may_go(l->task.lane)) {
+        l->is_due = was_due;
+        loop_soon(l->loop, &l->task);
+    } else if (link_has_task(l)) {
+        link_handle(l, l->loop->buffer, 0); /* not NULL: its end is computed */
+    } else if (was_due && !l->paused) {
+        link_read(l);
+    }
+}
+
+static void on_task(struct lane_task *t)
 {
     struct link *l = container_of(t, struct link, task);
+    bool was_due = l->is_due;
 
+    l->is_due = false;
     l->n_sends = 0;
     l->ops->on_writable(l);
-    if (!l->closed && !l->ended && link_has_task(l)) {
-        link_handle(l, l->loop->buffer, 0); /* not NULL: its end is computed */
+    if (!l->closed && !l->ended && (was_due || link_has_task(l))) {
+        link_go_on(l, was_due);
     }
     link_arm_needed(l);
 }
@@ -406,6 +448,7 @@ static int link_send(struct link *l, struct iovec *iov, int n)
     ssize_t sent;
 
     sent = l->deaf ? (ssize_t) offered : sock_send(l->fd, iov, n, l->ops->output_parcel(l));
+    lane_spend(l->task.lane, LANE_SEND_UNITS + lane_bytes((uint64_t) MAX(sent, 0)));
     if (sent < 0) {
         int r = on_send_error(l, (int) sent);
 
@@ -427,14 +470,14 @@ int link_flush(struct link *l)
         l->round = l->loop->round;
         l->n_sends = 0;
     }
-    while (!l->blocked && !l->closed && l->task.queue != LOOP_LATER) {
+    while (!l->blocked && !l->closed && l->task.queue != LANE_LATER) {
         int n = l->ops->output(l, iov);
         int r;
 
         if (n == 0) {
             return 0;
         }
-        if (l->n_sends++ >= LINK_SENDS_MAX) {
+        if (l->n_sends++ >= LINK_SENDS_MAX || !lane_may_go(l->task.lane)) {
             loop_soon(l->loop, &l->task);
             return 0;
         }
@@ -448,13 +491,13 @@ int link_flush(struct link *l)
 
 /* ---- lifecycle ---- */
 
-int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
-              const struct link_ops *ops)
+int link_open(struct link *l, struct loop *loop, struct lane *lane, int *take_fd,
+              enum link_kind kind, const struct link_ops *ops)
 {
     int r;
 
     *l = (struct link){.loop = loop, .ops = ops, .fd = *take_fd, .kind = (uint8_t) kind};
-    l->task.on_run = on_task;
+    l->task = (struct lane_task){.lane = lane, .on_run = on_task};
     r = uv_poll_init(loop->uv, &l->poll, *take_fd);
     if (r < 0) {
         return r;
@@ -464,8 +507,8 @@ int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind ki
     return 0;
 }
 
-int link_adopt(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
-               const struct link_ops *ops, const struct link_rest *rest)
+int link_adopt(struct link *l, struct loop *loop, struct lane *lane, int *take_fd,
+               enum link_kind kind, const struct link_ops *ops, const struct link_rest *rest)
 {
     int r;
 
@@ -476,7 +519,7 @@ int link_adopt(struct link *l, struct loop *loop, int *take_fd, enum link_kind k
                        .has_parcels = rest->has_parcels,
                        .deaf = rest->deaf,
                        .ended = rest->ended};
-    l->task.on_run = on_task;
+    l->task = (struct lane_task){.lane = lane, .on_run = on_task};
     if (rest->len > 0) {
         l->rest = malloc(rest->len);
         if (!l->rest) {
@@ -521,6 +564,7 @@ static void link_drain(struct link *l)
         struct sock_received in;
         ssize_t n = sock_receive(l->fd, &iov, 1, MSG_DONTWAIT, &in);
 
+        lane_spend(l->task.lane, LANE_READ_UNITS + lane_bytes((uint64_t) MAX(n, 0)));
         if (n >= 0) {
             parcel_discard(in.parcel); /* not by the kernel: it would wait for them here */
         }

@@ -61,7 +61,7 @@ enum link_kind { LINK_STREAM, LINK_PACKETS };
 
 struct link {
     uv_poll_t poll;
-    struct loop_task task; /* input to go on with, or output to try again */
+    struct lane_task task; /* input to go on with, or output to try again */
     struct loop *loop;     /* not owned; outlives every link */
     const struct link_ops *ops;
     uint8_t *rest; /* received and not consumed, from rest_start; NULL if there is nothing */
@@ -73,6 +73,7 @@ struct link {
     uint8_t armed; /* events that are polled for */
     uint8_t kind;  /* enum link_kind */
     bool more;     /* the owner had enough for one turn */
+    bool is_due;   /* readable, but it was not its turn: it stands in line to be read */
     bool paused;
     bool blocked; /* the socket took nothing more: waiting for it to be writable */
     bool deaf;    /* the other side reads no more: output is dropped, what it sent is still read */
@@ -81,10 +82,11 @@ struct link {
     bool closed;
 };
 
-/* Takes the descriptor (*take_fd = -1) and starts to read. 0 or a negative errno; then nothing was
+/* Takes the descriptor (*take_fd = -1) and starts to read when it is the lane's turn; that outlives
+ * the link. 0 or a negative errno; then nothing was
  * taken and there is nothing to close. */
-int link_open(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
-              const struct link_ops *ops);
+int link_open(struct link *l, struct loop *loop, struct lane *lane, int *take_fd,
+              enum link_kind kind, const struct link_ops *ops);
 /* What another process has left of a link; the bytes are copied. */
 struct link_rest {
     const uint8_t *data; /* received and not consumed */
@@ -93,8 +95,8 @@ struct link_rest {
 };
 
 /* The same with a link that was another process's; it does nothing before link_start(). */
-int link_adopt(struct link *l, struct loop *loop, int *take_fd, enum link_kind kind,
-               const struct link_ops *ops, const struct link_rest *rest);
+int link_adopt(struct link *l, struct loop *loop, struct lane *lane, int *take_fd,
+               enum link_kind kind, const struct link_ops *ops, const struct link_rest *rest);
 void link_start(struct link *l);
 struct link_rest link_rest(const struct link *l);
 
@@ -105,6 +107,6 @@ void link_close(struct link *l);
 void link_pause(struct link *l);
 void link_resume(struct link *l);
 
-/* Sends as much as the socket takes, within the bounds of one round; the rest follows by
- * on_writable. 0, or a negative errno if this link cannot go on. */
+/* Sends as much as the socket takes, within the bounds of one round and of the lane's turn; the
+ * rest follows by on_writable. 0, or a negative errno if this link cannot go on. */
 int link_flush(struct link *l);

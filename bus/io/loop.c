@@ -20,7 +20,7 @@ static bool may_sleep(struct loop *loop)
 {
     uint64_t now_ns;
 
-    if (loop->soon) {
+    if (lanes_are_waiting(&loop->lanes)) {
         return false;
     }
     if (spin_is_off(&loop->spin)) {
@@ -43,6 +43,7 @@ static void on_prepare(uv_prepare_t *handle)
 {
     struct loop *loop = container_of(handle, struct loop, prepare);
 
+    lanes_turn(&loop->lanes); /* output goes first */
     loop_flush(loop);
     if (may_sleep(loop)) {
         (void) uv_idle_stop(&loop->idle);
@@ -57,18 +58,12 @@ void loop_woke(struct loop *loop)
 }
 
 /* The idle handle is active only while tasks are queued, or we look for input: it keeps the poll
- * that follows from sleeping. Each task runs once a turn, in turns, so that no link can keep the
- * others waiting. */
+ * that follows from sleeping. */
 static void on_idle(uv_idle_t *handle)
 {
     struct loop *loop = container_of(handle, struct loop, idle);
 
-    for (unsigned n = loop->n_soon; n > 0 && loop->soon; n--) {
-        struct loop_task *t = loop->soon;
-
-        loop_cancel(loop, t);
-        t->on_run(t);
-    }
+    lanes_run(&loop->lanes);
 }
 
 static void on_retry(uv_timer_t *handle)
@@ -76,7 +71,7 @@ static void on_retry(uv_timer_t *handle)
     struct loop *loop = container_of(handle, struct loop, retry);
 
     while (loop->later) {
-        struct loop_task *t = loop->later;
+        struct lane_task *t = loop->later;
 
         loop_cancel(loop, t);
         loop_soon(loop, t);
@@ -93,6 +88,7 @@ int loop_open(struct loop *loop, uv_loop_t *uv, unsigned spin_us,
     }
     slab_pool_init(&loop->slabs, SLAB_POOL_MAX);
     spin_init(&loop->spin, spin_us);
+    lanes_init(&loop->lanes);
     /* these three cannot fail */
     (void) uv_prepare_init(uv, &loop->prepare);
     (void) uv_idle_init(uv, &loop->idle);
@@ -124,44 +120,35 @@ struct iovec loop_room(struct loop *loop)
                           MIN(slab_room_bytes(loop->slab), LOOP_BUFFER_BYTES)};
 }
 
-void loop_soon(struct loop *loop, struct loop_task *t)
+void loop_soon(struct loop *loop, struct lane_task *t)
 {
-    if (t->queue == LOOP_SOON) {
+    if (t->queue == LANE_LINE) {
         return;
     }
     loop_cancel(loop, t);
-    DL_APPEND(loop->soon, t);
-    t->queue = LOOP_SOON;
-    loop->n_soon++;
+    lane_wait(t);
     (void) uv_idle_start(&loop->idle, on_idle);
 }
 
-void loop_later(struct loop *loop, struct loop_task *t)
+void loop_later(struct loop *loop, struct lane_task *t)
 {
-    if (t->queue != LOOP_NONE) {
+    if (t->queue != LANE_NONE) {
         return;
     }
     if (!loop->later) {
         (void) uv_timer_start(&loop->retry, on_retry, LOOP_RETRY_MS, 0);
     }
     DL_APPEND(loop->later, t);
-    t->queue = LOOP_LATER;
+    t->queue = LANE_LATER;
 }
 
-void loop_cancel(struct loop *loop, struct loop_task *t)
+void loop_cancel(struct loop *loop, struct lane_task *t)
 {
-    switch (t->queue) {
-    case LOOP_NONE:
-        return;
-    case LOOP_SOON:
-        DL_DELETE(loop->soon, t);
-        loop->n_soon--;
-        break;
-    case LOOP_LATER:
+    if (t->queue == LANE_LATER) {
         DL_DELETE(loop->later, t);
-        break;
+        t->queue = LANE_NONE;
     }
-    t->queue = LOOP_NONE;
+    lane_leave(t);
 }
 
 void loop_worked(struct loop *loop, size_t bytes)

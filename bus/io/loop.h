@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* What all links of one loop share: the read buffer, the work left for the next turn, and the
- * moment in each turn when output is sent. Owned by the router process. Knows nothing of links,
+/* What all links of one loop share: the read buffer, their lanes, and the moment in each turn when
+ * output is sent. Owned by the router process. Knows nothing of links,
  * sessions or topics. */
 
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <uv.h>
 #include "base/spin.h"
+#include "io/lane.h"
 #include "wire/slab.h"
 
 /* One recvmsg() reads at most this much, and has room for at least the largest packet. */
@@ -19,26 +20,15 @@
 /* How soon something is tried again that failed for lack of kernel memory. */
 #define LOOP_RETRY_MS 10u
 
-enum loop_queue { LOOP_NONE, LOOP_SOON, LOOP_LATER };
-
-/* Something to be done in a later turn. Embedded in its owner, who cancels it before it goes. */
-struct loop_task {
-    struct loop_task *prev, *next; /* loop.soon or loop.later, as queue says */
-    void (*on_run)(struct loop_task *t);
-    enum loop_queue queue;
-};
-
 struct loop {
     uv_loop_t *uv;   /* not owned; outlives the loop */
     uint8_t *buffer; /* LOOP_BUFFER_BYTES, valid during one callback; for want of a slab */
     struct slab_pool slabs;
     struct slab *slab; /* where the last read went; NULL: into the buffer */
-    struct loop_task
-        *soon; /* of loop_task.prev/next: to be run in the next turn, which does not sleep */
-    struct loop_task *later; /* of loop_task.prev/next: to be run after LOOP_RETRY_MS */
-    unsigned n_soon;
-    unsigned round;                      /* counts the flushes */
-    size_t work_bytes;                   /* handled since the last flush */
+    struct lanes lanes;
+    struct lane_task *later; /* of lane_task.prev/next: stand in line after LOOP_RETRY_MS */
+    unsigned round;          /* counts the flushes */
+    size_t work_bytes;       /* handled since the last flush */
     void (*on_flush)(struct loop *loop); /* send what there is to be sent */
     struct spin spin;
     uv_prepare_t prepare;
@@ -56,9 +46,10 @@ void loop_close(struct loop *loop);
  * in loop.slab and kept there. */
 struct iovec loop_room(struct loop *loop);
 
-void loop_soon(struct loop *loop, struct loop_task *t);
-void loop_later(struct loop *loop, struct loop_task *t);
-void loop_cancel(struct loop *loop, struct loop_task *t);
+/* Its lane's turn; the loop does not sleep before that. */
+void loop_soon(struct loop *loop, struct lane_task *t);
+void loop_later(struct loop *loop, struct lane_task *t);
+void loop_cancel(struct loop *loop, struct lane_task *t);
 
 /* A poll has found something. */
 void loop_woke(struct loop *loop);

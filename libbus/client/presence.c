@@ -10,6 +10,7 @@
 #include "client/topic_handle.h"
 #include "wire/codec.h"
 #include "wire/denied_event.h"
+#include "wire/quota_event.h"
 #include "wire/topic.h"
 
 /* ---- wills ---- */
@@ -213,5 +214,34 @@ int bus_denied_event_parse(const void *data, size_t bytes, struct bus_denied_eve
     copy_text(ret_event->topic, sizeof(ret_event->topic), e.topic);
     copy_text(ret_event->rule, sizeof(ret_event->rule), e.rule);
     copy_text(ret_event->text, sizeof(ret_event->text), e.text);
+    return 0;
+}
+
+int bus_quota_event_parse(const void *data, size_t bytes, struct bus_quota_event *ret_event)
+{
+    struct quota_event e;
+
+    if (ret_event->size != sizeof(*ret_event) || (!data && bytes > 0)) {
+        return -EINVAL;
+    }
+    if (!quota_event_decode(data, bytes, &e) || e.slot.len == 0) {
+        return -EBADMSG;
+    }
+    ret_event->uid = e.uid;
+    ret_event->connection_id = e.connection_id;
+    copy_text(ret_event->slot, sizeof(ret_event->slot), e.slot);
+    ret_event->limit = e.limit;
+    ret_event->used = e.used;
+    ret_event->requested = e.requested;
+    ret_event->times = e.times;
+    ret_event->n_holders = e.n_holders;
+    for (uint32_t i = 0; i < e.n_holders; i++) {
+        struct bus_quota_holder *h = &ret_event->holders[i];
+
+        h->uid = e.holders[i].uid;
+        h->connection_id = e.holders[i].connection_id;
+        h->used = e.holders[i].used;
+        copy_text(h->name, sizeof(h->name), e.holders[i].name);
+    }
     return 0;
 }

@@ -3,6 +3,7 @@
  * and read again as it was. */
 #include "fuzz/fuzz.h"
 #include "wire/denied_event.h"
+#include "wire/quota_event.h"
 
 static void check_same_text(struct text a, struct text b, size_t max)
 {
@@ -45,12 +46,30 @@ static void check_denied_event(const uint8_t *data, size_t len)
     }
 }
 
+static void check_quota_event(const uint8_t *data, size_t len)
+{
+    struct quota_event a, b;
+    uint8_t again[QUOTA_EVENT_MAX];
+
+    if (quota_event_decode(data, len, &a)) {
+        size_t n = quota_event_encode(&a, again);
+
+        CHECK(n <= sizeof(again));
+        CHECK(quota_event_decode(again, n, &b));
+        CHECK(a.uid == b.uid && a.connection_id == b.connection_id && a.limit == b.limit);
+        CHECK(a.used == b.used && a.requested == b.requested && a.times == b.times);
+        check_same_text(a.slot, b.slot, QUOTA_SLOT_MAX);
+        CHECK(a.n_holders <= QUOTA_HOLDERS_MAX && b.n_holders <= a.n_holders); /* empty ones go */
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     uint8_t *copy = exact_copy(data, len);
 
     check_client_event(copy, len);
     check_denied_event(copy, len);
+    check_quota_event(copy, len);
     free(copy);
     return 0;
 }

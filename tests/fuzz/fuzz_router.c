@@ -726,6 +726,11 @@ static struct router_config small_router(void)
     config.limits.wills_max = 3;
     config.limits.will_bytes_max = 200;
     config.limits.user_will_bytes_max = 1000;
+    config.limits.user_bytes_max = 64 * KIB;
+    config.limits.user_connections_max = N_PEERS - 2;
+    config.limits.user_subscriptions_max = 9;
+    config.limits.user_topics_max = 9;
+    config.limits.user_requests_max = 8;
     config.limits.alarms_max = 3;
     config.limits.retained_messages_max = 14;
     config.limits.user_retained_bytes_max = 16 * KIB;

@@ -244,10 +244,12 @@ static void test_a_rule_may_be_for_one_listener(void **state)
 {
     char listen[160], rule[] = "allow publish listener=crew topic=crew/#";
     struct person inside = {BOB, true, NULL}, outside = {BOB, false, NULL};
-    const char *args[] = {OPEN_TO_ALL, FOR_ROOT, RULE(rule), "--listen", listen, NULL};
+    const char *args[] = {OPEN_TO_ALL,         FOR_ROOT, RULE(rule), "--listen", listen,
+                          "--replace-timeout", "60s",    NULL};
+    const struct router_options o = {.args = args};
     char dir[64], address[128];
     struct router_fixture f;
-    struct child c;
+    struct child c[2];
 
     (void) state;
     need_root();
@@ -259,11 +261,14 @@ static void test_a_rule_may_be_for_one_listener(void **state)
     inside.address = address;
     outside.address = f.seqpacket;
     for (unsigned i = 0; i < 2; i++) {
-        child_start(&c, may_publish_to_crew, i ? &inside : &outside);
-        child_expect_ready(&c);
-        child_finish(&c);
-        child_join(&c);
-        child_forget(&c);
+        child_start(&c[i], may_publish_to_crew, i ? &inside : &outside);
+        child_expect_ready(&c[i]);
+    }
+    router_replace(&f, &o);
+    for (unsigned i = 0; i < 2; i++) {
+        child_finish(&c[i]);
+        child_join(&c[i]);
+        child_forget(&c[i]);
     }
     router_stop(&f);
     fixture_dir_remove(dir);

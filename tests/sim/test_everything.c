@@ -598,6 +598,15 @@ static void test_everything_with_little_memory_for_each(void **state)
     run(false, &limits);
 }
 
+static void test_everything_with_little_memory_for_all(void **state)
+{
+    struct limits limits = sim_small_limits();
+
+    (void) state;
+    limits.total_bytes_max = MIB;
+    run(false, &limits);
+}
+
 static void test_everything_while_allocations_fail(void **state)
 {
     struct rng rng = rng_from_env();
@@ -626,6 +635,7 @@ int main(void)
         cmocka_unit_test(test_everything_at_once),
         cmocka_unit_test(test_everything_is_accounted_for_if_nobody_leaves),
         cmocka_unit_test(test_everything_with_little_memory_for_each),
+        cmocka_unit_test(test_everything_with_little_memory_for_all),
         cmocka_unit_test(test_everything_while_allocations_fail),
         cmocka_unit_test(test_everything_until_the_router_stops),
     };

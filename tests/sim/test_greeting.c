@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The first frame, and frames in pieces: docs/protocol.md, sections 2 and 3. */
-#include "core/router.h"
+#include "core/state.h"
 #include "support/world.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -350,6 +350,7 @@ static void test_deliveries_use_the_budget_of_the_publisher(void **state)
     struct sim_client *p = world_join(w);
     struct wire_publish m = {.topic = text_from("a")};
     struct script s = {.len = 0};
+    const unsigned cost = 1 + FRAME_UNITS + 8; /* by its topic; and 8 deliveries */
     struct received in;
     size_t one;
 
@@ -363,11 +364,12 @@ static void test_deliveries_use_the_budget_of_the_publisher(void **state)
     for (unsigned i = 0; i < 9; i++) {
         script_add(w, &s, VERB_PUBLISH, &m, NULL, 0);
     }
-    /* 1 + 8 units for each; the one that uses up the budget is finished */
+    /* the one that uses up the budget is finished */
     in = (struct received){s.data, s.len, NULL};
-    assert_int_equal(router_input(w->s.router, p->peer, &in, 9, &w->s.now).consumed, one);
-    assert_int_equal(router_input(w->s.router, p->peer, &in, 10, &w->s.now).consumed, 2 * one);
-    assert_true(router_input(w->s.router, p->peer, &in, 10, &w->s.now).more);
+    assert_int_equal(router_input(w->s.router, p->peer, &in, cost, &w->s.now).consumed, one);
+    assert_int_equal(router_input(w->s.router, p->peer, &in, cost + 1, &w->s.now).consumed,
+                     2 * one);
+    assert_true(router_input(w->s.router, p->peer, &in, cost + 1, &w->s.now).more);
     in.len = one;
     assert_false(router_input(w->s.router, p->peer, &in, 1, &w->s.now).more);
     sim_disconnect(&w->s, p); /* the oracle knows nothing of these */

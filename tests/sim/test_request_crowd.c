@@ -265,7 +265,8 @@ static void step(struct crowd *w)
 
 static void test_each_of_10000_requests_ends_once_while_1000_servers_die(void **state)
 {
-    const struct router_config config = {.limits = LIMITS_DEFAULT, .owner_uid = 1, .version = "test"};
+    const struct router_config config = {
+        .limits = LIMITS_DEFAULT, .owner_uid = 1, .version = "test"};
     struct crowd *w = calloc(1, sizeof(*w));
     unsigned n = 0;
 

@@ -136,6 +136,9 @@ static void run_schedule(struct rng *seeds, unsigned steps)
     struct sim s;
 
     limits.client_bytes_max = 64 * KIB << rng_below(seeds, 4);
+    if (rng_below(seeds, 2)) { /* and then clients make room for each other */
+        limits.total_bytes_max = MIB;
+    }
     sim_init(&s, &limits);
     s.rng.state = rng_u64(seeds);
     sim_replace_sometimes(&s, seeds);

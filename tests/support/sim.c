@@ -481,7 +481,8 @@ static void on_loss(struct sim_client *c, const struct wire_loss *m)
     struct sim_sub *sub;
 
     assert_true(m->count > 0);
-    assert_true(m->reason >= BUS_LOSS_QUEUE_FULL && m->reason <= BUS_LOSS_EXPIRED);
+    assert_true((m->reason >= BUS_LOSS_QUEUE_FULL && m->reason <= BUS_LOSS_EXPIRED) ||
+                m->reason == BUS_LOSS_DENIED);
     if (m->subscription == 0) {
         assert_true(c->monitoring);
         c->n_record_losses += m->count;

@@ -8,7 +8,9 @@
 /* They hold from now on, and in routers that replace this one. */
 static inline void sim_set_rules(struct sim *s, const struct policy_rule *rules, size_t n)
 {
-    struct router_settings settings = {.limits = s->config.limits};
+    struct router_settings settings = {.limits = s->config.limits,
+                                       .overrides = s->config.overrides,
+                                       .n_overrides = s->config.n_overrides};
     struct policy *p = NULL;
 
     assert_int_equal(policy_new(rules, n, &p), 0);

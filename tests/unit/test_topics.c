@@ -17,6 +17,7 @@ struct entry {
 struct fixture {
     struct topics topics;
     struct quota quota;
+    struct user user;
     struct entry subs[SUBS];
     char filters[SUBS][64]; /* "": not subscribed */
     unsigned n_missing;
@@ -38,9 +39,11 @@ static int setup(void **state)
     f.topics.on_new = on_new;
     f.topics.userdata = &f;
     quota_init(&f.quota, 1 << 20, NULL);
+    f.user.matches.limit = UINT64_MAX;
     for (size_t i = 0; i < SUBS; i++) {
         quota_init(&f.subs[i].peer.quota, UINT64_MAX, &f.quota);
         f.subs[i].sub.peer = &f.subs[i].peer;
+        f.subs[i].peer.user = &f.user;
     }
     *state = &f;
     return 0;

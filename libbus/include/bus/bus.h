@@ -92,8 +92,9 @@ struct bus_confirmation {
     uint32_t dropped;       /**< dropped by policy, and reported to the subscriber */
 };
 
-/** Called for each refused publish or advertise, and with BUS_STATUS_DENIED and sequence 0 when the right to publish to an advertised topic was taken away: the
- *  handle stays, what is published through it is refused, until the right is given back. Valid during the call. */
+/** Called for each refused publish or advertise, and with BUS_STATUS_DENIED and sequence 0 when a right was taken away that an advertised topic needs: the handle
+ *  stays, but what is published through it is refused, until the right is given back, or it keeps nothing any more (bus_topic_opts.retain_messages); and, without a topic, that a will was
+ *  taken away. Valid during the call. */
 typedef void (*bus_status_fn)(struct bus_conn *conn, const struct bus_status_event *event,
                               void *userdata);
 /** Called when publishing can go on after -EAGAIN. */
@@ -862,7 +863,7 @@ BUS_API int bus_will_clear(struct bus_conn *conn, const char *topic);
 /** Messages of one key (bus_publish_opts.key) go to one member of the group for as long as it is there. */
 #define BUS_SUB_STICKY 0x10u
 /** If only some of the topics that the filter matches are allowed, subscribe to these, and to what else is allowed later. on_ready is then called with BUS_STATUS_OK
- *  and a text that begins with the place of the rule that decided. Without it such a subscription is refused as a whole. */
+ *  and a text that begins with the place of the rule that decided. Without it such a subscription is refused as a whole. Not in a group. */
 #define BUS_SUB_NARROW 0x40u
 
 /** Options of bus_subscribe(). Zeros are the router's defaults. */

@@ -4,8 +4,9 @@
  * @file bus/events.h - what the router itself publishes
  *
  * Subscribe to BUS_EVENTS_CLIENTS, or to `$bus/client/ID/#` for one connection, and hand the bodies to
- * bus_client_event_parse(); to BUS_EVENTS_DENIED, and hand them to bus_denied_event_parse(). They are protobuf messages of schemas/events.proto, which may also be read with any protobuf
- * library. docs/protocol.md, sections 15 and 20.
+ * bus_client_event_parse(); to BUS_EVENTS_DENIED, and hand them to bus_denied_event_parse();
+ * to BUS_EVENTS_QUOTA, and hand them to bus_quota_event_parse(). They are protobuf messages of schemas/events.proto, which may also be
+ * read with any protobuf library. docs/protocol.md, sections 15, 20 and 21.
  */
 
 #include <stddef.h>
@@ -99,6 +100,55 @@ struct bus_denied_event {
  * Since: 0.4
  */
 BUS_API int bus_denied_event_parse(const void *data, size_t bytes, struct bus_denied_event *ret_event);
+
+/** The topic of bounds that users have met. */
+#define BUS_EVENTS_QUOTA "$bus/quota/exceeded"
+
+/** Holders that one event names at most. */
+#define BUS_QUOTA_HOLDERS_MAX 3
+
+/** Who holds how much of something. */
+struct bus_quota_holder {
+    uint32_t uid;
+    uint64_t connection_id; /**< 0: all connections of that user, or a group that it has begun */
+    uint64_t used;
+    char name[BUS_NAME_MAX + 1]; /**< what the client calls itself: a claim */
+};
+
+/** A user has met a bound of what its connections share, or one of the router. */
+struct bus_quota_event {
+    uint32_t size;
+    uint32_t uid;           /**< whose connections they are */
+    uint64_t connection_id; /**< the one that met it; 0: none, it was a group or a connection that was turned away */
+    char slot[33];          /**< what it is, as in the router's configuration: bytes, connections, ...; total_bytes: the bound of the router */
+    uint64_t limit;
+    uint64_t used;      /**< at that moment */
+    uint64_t requested; /**< so much more was asked for */
+    uint64_t times;     /**< how often, since the last such event of that user and slot */
+    uint32_t n_holders;
+    struct bus_quota_holder holders[BUS_QUOTA_HOLDERS_MAX]; /**< who holds the most of it, the largest first */
+};
+#define BUS_QUOTA_EVENT_INIT {sizeof(struct bus_quota_event), 0, 0, "", 0, 0, 0, 0, 0, {{0, 0, 0, ""}}}
+
+/**
+ * bus_quota_event_parse() - read the body of such an event
+ * @data:       body of a message of the router: of one whose bus_message_sender() has connection_id 0
+ * @bytes:      its length
+ * @ret_event:  receives it; initialised with BUS_QUOTA_EVENT_INIT
+ *
+ * Texts are copied, and cut if they are too long. Fields that this version does not know are ignored.
+ *
+ * Returns: 0.
+ *
+ * Errors:
+ *   -EBADMSG  not such a body
+ *   -EINVAL   ret_event->size is unknown, or @data is NULL and @bytes is not 0
+ *
+ * Ownership: nothing is kept.
+ * Threads: any.
+ * Since: 0.4
+ */
+BUS_API int bus_quota_event_parse(const void *data, size_t bytes, struct bus_quota_event *ret_event);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "wire/quota_event.h"
+#include "base/macros.h"
+
+enum {
+    EVENT_UID = 1,
+    EVENT_CONNECTION_ID,
+    EVENT_SLOT,
+    EVENT_LIMIT,
+    EVENT_USED,
+    EVENT_REQUESTED,
+    EVENT_TIMES,
+    EVENT_HOLDERS
+};
+enum { HOLDER_UID = 1, HOLDER_CONNECTION_ID, HOLDER_USED, HOLDER_NAME };
+
+static struct text cut(struct text t, size_t max)
+{
+    return (struct text){t.data, MIN(t.len, max)};
+}
+
+/* ---- writing ---- */
+
+static size_t holder_encode(const struct quota_holder *h, uint8_t dst[QUOTA_HOLDER_MAX])
+{
+    uint8_t *p = pb_put_number(dst, HOLDER_UID, h->uid);
+
+    p = pb_put_number(p, HOLDER_CONNECTION_ID, h->connection_id);
+    p = pb_put_number(p, HOLDER_USED, h->used);
+    p = pb_put_text(p, HOLDER_NAME, cut(h->name, BUS_NAME_MAX));
+    return (size_t) (p - dst);
+}
+
+size_t quota_event_encode(const struct quota_event *e, uint8_t dst[QUOTA_EVENT_MAX])
+{
+    uint8_t *p = pb_put_number(dst, EVENT_UID, e->uid);
+
+    p = pb_put_number(p, EVENT_CONNECTION_ID, e->connection_id);
+    p = pb_put_text(p, EVENT_SLOT, cut(e->slot, QUOTA_SLOT_MAX));
+    p = pb_put_number(p, EVENT_LIMIT, e->limit);
+    p = pb_put_number(p, EVENT_USED, e->used);
+    p = pb_put_number(p, EVENT_REQUESTED, e->requested);
+    p = pb_put_number(p, EVENT_TIMES, e->times);
+    for (uint32_t i = 0; i < e->n_holders; i++) {
+        uint8_t holder[QUOTA_HOLDER_MAX];
+        size_t n = holder_encode(&e->holders[i], holder);
+
+        p = pb_put_text(p, EVENT_HOLDERS, (struct text){(const char *) holder, n});
+    }
+    return (size_t) (p - dst);
+}
+
+/* ---- reading ---- */
+
+static bool take_number(const struct pb_field *f, uint64_t *to)
+{
+    *to = f->value;
+    return f->kind == PB_VARINT;
+}
+
+static bool take_uid(const struct pb_field *f, uint32_t *to)
+{
+    *to = (uint32_t) f->value; /* as protobuf says for what is too large */
+    return f->kind == PB_VARINT;
+}
+
+static bool take_text(const struct pb_field *f, struct text *to)
+{
+    *to = f->bytes;
+    return f->kind == PB_BYTES;
+}
+
+static bool holder_take(struct quota_holder *h, const struct pb_field *f)
+{
+    switch (f->number) {
+    case HOLDER_UID:
+        return take_uid(f, &h->uid);
+    case HOLDER_CONNECTION_ID:
+        return take_number(f, &h->connection_id);
+    case HOLDER_USED:
+        return take_number(f, &h->used);
+    case HOLDER_NAME:
+        return take_text(f, &h->name);
+    }
+    return true; /* of a later version */
+}
+
+static bool holder_decode(struct text bytes, struct quota_event *e)
+{
+    struct quota_holder h = {.name = {"", 0}};
+    struct pb_reader in = {(const uint8_t *) bytes.data, (const uint8_t *) bytes.data + bytes.len};
+    struct pb_field f;
+
+    while (in.p < in.end) {
+        if (!pb_next(&in, &f) || !holder_take(&h, &f)) {
+            return false;
+        }
+    }
+    if (e->n_holders < QUOTA_HOLDERS_MAX) {
+        e->holders[e->n_holders++] = h;
+    }
+    return true;
+}
+
+static bool event_take(struct quota_event *e, const struct pb_field *f)
+{
+    switch (f->number) {
+    case EVENT_UID:
+        return take_uid(f, &e->uid);
+    case EVENT_CONNECTION_ID:
+        return take_number(f, &e->connection_id);
+    case EVENT_SLOT:
+        return take_text(f, &e->slot);
+    case EVENT_LIMIT:
+        return take_number(f, &e->limit);
+    case EVENT_USED:
+        return take_number(f, &e->used);
+    case EVENT_REQUESTED:
+        return take_number(f, &e->requested);
+    case EVENT_TIMES:
+        return take_number(f, &e->times);
+    case EVENT_HOLDERS:
+        return f->kind == PB_BYTES && holder_decode(f->bytes, e);
+    }
+    return true;
+}
+
+bool quota_event_decode(const uint8_t *data, size_t bytes, struct quota_event *ret)
+{
+    struct quota_event e = {.slot = {"", 0}};
+    struct pb_reader in = {data, data + bytes};
+    struct pb_field f;
+
+    while (in.p < in.end) {
+        if (!pb_next(&in, &f) || !event_take(&e, &f)) {
+            return false;
+        }
+    }
+    *ret = e;
+    return true;
+}
