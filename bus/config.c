@@ -17,7 +17,9 @@ struct reading {
     const char *name; /* of the file */
     const char *text;
     size_t len;
-    size_t at;    /* where the next setting is looked for */
+    size_t at;        /* where the next setting is looked for */
+    size_t placed_at; /* what was asked for last, and where it is: settings come in order */
+    struct place placed;
     bool is_lost; /* something is not where it should be: from here on only lines are known */
 };
 
@@ -41,6 +43,17 @@ static bool take_sign(struct reading *in, const char *signs)
     }
     in->at = t.at + t.len;
     return true;
+}
+
+static struct place place_at(struct reading *in, size_t at)
+{
+    if (at < in->placed_at) {
+        in->placed_at = 0;
+        in->placed = (struct place){1, 1};
+    }
+    in->placed = place_move(in->placed, in->text + in->placed_at, at - in->placed_at);
+    in->placed_at = at;
+    return in->placed;
 }
 
 /* The place goes into the hook of a setting, which is otherwise not used: that of its name, or of
@@ -72,16 +85,15 @@ static void place_settings(struct reading *in, config_setting_t *s)
     in->is_lost = in->is_lost || (!config_setting_is_root(s) && !take_sign(in, ")]}"));
 }
 
-static struct place place_of(const struct reading *in, const config_setting_t *s)
+static struct place place_of(struct reading *in, const config_setting_t *s)
 {
     uintptr_t hook = (uintptr_t) config_setting_get_hook(s);
 
-    return hook ? place_of_offset(in->text, hook - 1)
-                : (struct place){config_setting_source_line(s), 1};
+    return hook ? place_at(in, hook - 1) : (struct place){config_setting_source_line(s), 1};
 }
 
 /* That of the value, if it has a name before it. */
-static struct place place_of_value(const struct reading *in, const config_setting_t *s)
+static struct place place_of_value(struct reading *in, const config_setting_t *s)
 {
     uintptr_t hook = (uintptr_t) config_setting_get_hook(s);
     struct token t;
@@ -92,7 +104,7 @@ static struct place place_of_value(const struct reading *in, const config_settin
     t = token_next(in->text, in->len, hook - 1);     /* the name */
     t = token_next(in->text, in->len, t.at + t.len); /* = */
     t = token_next(in->text, in->len, t.at + t.len);
-    return place_of_offset(in->text, t.at);
+    return place_at(in, t.at);
 }
 
 static void say(const struct reading *in, struct place p, const char *text)
@@ -434,13 +446,17 @@ static bool check_tokens(struct reading *in)
 
     for (struct token t = token_next(in->text, in->len, 0); t.kind != TOKEN_END;
          t = token_next(in->text, in->len, t.at + t.len)) {
-        struct place p = place_of_offset(in->text, t.at);
         struct failure f;
+        struct place p;
 
         if (t.kind != TOKEN_BAD && (t.kind != TOKEN_NUMBER || is_number(in->text, &t))) {
             continue;
         }
+        if (in->report->n_errors > REPORT_ERRORS_MAX) {
+            return false; /* nobody reads that */
+        }
         is_good = false;
+        p = place_at(in, t.at);
         if (t.kind == TOKEN_NUMBER) {
             (void) failure_set(&f, 0, "'%.*s' is no number; with a unit it needs quotes",
                                (int) MIN(t.len, 60), in->text + t.at);
@@ -481,7 +497,7 @@ static void say_syntax_error(struct reading *in, const config_t *c)
         (void) failure_set(&f, 0, "'%.*s' is not right here; expected is %s", (int) MIN(t.len, 60),
                            in->text + t.at, config_expected(in->text, in->len, t.at));
     }
-    say(in, place_of_offset(in->text, t.at), f.text);
+    say(in, place_at(in, t.at), f.text);
 }
 
 static int load_settings(struct reading *in, config_t *c)
@@ -504,7 +520,8 @@ static int load_settings(struct reading *in, config_t *c)
 int config_load_text(struct options *o, const struct option_table *t, const char *name,
                      const char *text, size_t len, struct report *report)
 {
-    struct reading in = {.options = o, .table = t, .report = report, .name = name, .len = len};
+    struct reading in = {
+        .options = o, .table = t, .report = report, .name = name, .len = len, .placed = {1, 1}};
     const char *nul = memchr(text, '\0', len);
     char *copy;
     config_t c;
@@ -512,7 +529,7 @@ int config_load_text(struct options *o, const struct option_table *t, const char
 
     in.text = text;
     if (nul) {
-        say(&in, place_of_offset(text, (size_t) (nul - text)),
+        say(&in, place_at(&in, (size_t) (nul - text)),
             "unexpected character 0; expected is a text file");
         return 0;
     }

@@ -96,11 +96,9 @@ struct token token_next(const char *text, size_t len, size_t at)
     return t;
 }
 
-struct place place_of_offset(const char *text, size_t at)
+struct place place_move(struct place p, const char *text, size_t bytes)
 {
-    struct place p = {1, 1};
-
-    for (size_t i = 0; i < at; i++) {
+    for (size_t i = 0; i < bytes; i++) {
         if (text[i] == '\n') {
             p.line++;
             p.column = 1;

@@ -27,7 +27,8 @@ struct place {
     unsigned line, column; /* from 1; columns count characters */
 };
 
-struct place place_of_offset(const char *text, size_t at);
+/* So many bytes further, which are these. */
+struct place place_move(struct place p, const char *text, size_t bytes);
 
 /* What could stand where the token does that begins there, in words. */
 const char *config_expected(const char *text, size_t len, size_t at);

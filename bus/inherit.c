@@ -104,6 +104,21 @@ static int inheritance_enter(struct broker *b, struct inheritance *in, struct fa
     return r;
 }
 
+/* The router that runs need not have all addresses that are wanted now: whoever answers first. */
+static int inheritance_begin(const struct options *o, struct succession *from, struct failure *f)
+{
+    int r = succession_begin(from, &o->listens[0].address, f);
+    struct failure other;
+
+    for (size_t i = 1; i < o->n_listens && (r == -ENOENT || r == -ECONNREFUSED); i++) {
+        r = succession_begin(from, &o->listens[i].address, &other);
+        if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
+            *f = other;
+        }
+    }
+    return r;
+}
+
 int broker_inherit(struct broker *b, struct failure *f)
 {
     struct inheritance *in = calloc(1, sizeof(*in));
@@ -118,7 +133,7 @@ int broker_inherit(struct broker *b, struct failure *f)
                            "there are sockets of a service manager, which has started this router "
                            "anew; start it without --replace");
     }
-    r = succession_begin(&in->from, &b->options->listens[0].address, f);
+    r = inheritance_begin(b->options, &in->from, f);
     r = r < 0 ? r : broker_open_router(b, &in->from, f);
     if (r == 0 && broker_open_loop(b) < 0) {
         r = failure_set(f, -ENOMEM, "cannot start: out of memory");

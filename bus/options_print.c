@@ -117,7 +117,9 @@ static void print_listen(FILE *out, const struct listen_option *l)
     if (*l->name) {
         put_member(out, "name", text_from(l->name));
     }
-    put_number(out, "mode", "o", l->access.mode);
+    if (l->access.mode != LISTEN_MODE_DEFAULT) {
+        put_number(out, "mode", "o", l->access.mode);
+    }
     if (l->access.owner != LISTENER_KEEP_ID) {
         put_number(out, "owner", "u", l->access.owner);
     }

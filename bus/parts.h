@@ -81,6 +81,6 @@ void broker_hand_over(uv_timer_t *handle);
 
 /* ---- inherit.c ---- */
 
-/* Takes the place of the router at the first address, and serves. 0, or a negative errno said in
+/* Takes the place of the router at one of the addresses, and serves. 0, or a negative errno said in
  * *f; does not return if the other one goes on. */
 int broker_inherit(struct broker *b, struct failure *f);

@@ -44,8 +44,9 @@ static int read_anew(const struct options *running, struct options *ret,
     return -EINVAL;
 }
 
-static void say_loaded(const struct broker *b, const struct options *o)
+static void say_loaded(const struct broker *b)
 {
+    const struct options *o = b->options;
     char pending[PENDING_BYTES];
 
     log(LOG_INFO, LOG_CONFIG_LOADED, log_number("files", o->n_files),
@@ -64,6 +65,7 @@ static void broker_swap_options(struct broker *b, struct options **take)
 
     b->options = b->reloaded = *take;
     *take = NULL;
+    b->roster.n_max = b->options->limits.clients_max;
     log_set_level((enum log_level) b->options->log_level);
     if (old) {
         options_fini(old);
@@ -91,8 +93,8 @@ static int reload(struct broker *b, struct failure *f)
     }
     policy_unref(settings.policy);
     if (r == 0) {
-        say_loaded(b, fresh);
         broker_swap_options(b, &fresh);
+        say_loaded(b);
     } else {
         options_fini(fresh);
         free(fresh);

@@ -13,6 +13,9 @@ DELIVERED, QUEUED, DROPPED, DISCONNECTED = 1, 2, 3, 4
 
 
 class Watching(OnBothLinks):
+    options = ("--rule", f"allow all user={os.geteuid()} topic=# topic=$bus/# topic=$dollar/#",
+               "--rule", "allow publish,subscribe user=54321 topic=#")
+
     def monitor(self, *filters, **fields):
         client = self.client(name="monitor")
         client.send("MONITOR", filters=filters, **fields)

@@ -262,7 +262,8 @@ static uint32_t publish_expect(struct sim *s, struct sim_client *from, const cha
             struct sim_sub *sub = &c->subs[k];
 
             if (!sub->used || sub->drains || sub->grouped || (sub->no_local && c == from) ||
-                !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic))) {
+                !ref_matches(sub->filter, strlen(sub->filter), topic, strlen(topic)) ||
+                (s->may_get && !s->may_get(s, c, sub, topic))) {
                 continue;
             }
             sim_due(sub, s->n_published);

@@ -120,6 +120,10 @@ struct sim {
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
                      const union wire_any *m);
+    /* Whether a subscription whose filter matches is to get that topic; NULL: it is. */
+    bool (*may_get)(const struct sim *s, const struct sim_client *c, const struct sim_sub *sub,
+                    const char *topic);
+    bool changes_rules; /* a router that takes over has others: it may end something */
     struct sim_client clients[SIM_CLIENTS];
 };
 

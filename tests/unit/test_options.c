@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What all options have in common, on the command line and in files. */
-#include "options_table.h"
+#include "records.h"
 #include "support/config_dir.h"
 
 /* What --print-config writes, without the comments, which say where it came from. */
@@ -150,6 +150,41 @@ static void test_help_names_every_option(void **state)
     config_dir_close(&d);
 }
 
+static void test_the_manual_has_every_setting(void **state)
+{
+    static char manual[65536];
+    FILE *f = fopen(BUS_SOURCE_DIR "/docs/configuration.md", "re");
+    struct option_table t;
+    char row[128], name[OPTION_NAME_BYTES];
+
+    (void) state;
+    assert_non_null(f);
+    assert_true(fread(manual, 1, sizeof(manual) - 1, f) > 0);
+    assert_int_equal(fclose(f), 0);
+    option_table_init(&t);
+    for (size_t i = 0; i < OPTIONS_GENERAL_COUNT; i++) {
+        const struct option_def *d = &t.defs[i];
+
+        option_setting_name(d, name);
+        if (d->traits & OPTION_NO_FILE) {
+            (void) snprintf(row, sizeof(row), "`--%s`", d->name);
+        } else {
+            (void) snprintf(row, sizeof(row), "\n| `%s`%s | `--%s` | ", name,
+                            d->traits & OPTION_FIXED ? " \u2020" : "", d->name);
+        }
+        if (!strstr(manual, row)) {
+            fail_msg("'%s' is not in the manual", row);
+        }
+    }
+    for (size_t i = 0; i < USER_SLOTS_COUNT; i++) {
+        (void) snprintf(row, sizeof(row), "\n| `%s` | `user_%s_max` |\n", quota_slot_name(i),
+                        quota_slot_name(i));
+        if (!strstr(manual, row)) {
+            fail_msg("'%s' is not in the manual", row);
+        }
+    }
+}
+
 static void test_what_cannot_change_is_named(void **state)
 {
     struct config_dir before, after;
@@ -223,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_the_defaults_are_a_file_too),
         cmocka_unit_test(test_every_value_can_be_said_both_ways),
         cmocka_unit_test(test_help_names_every_option),
+        cmocka_unit_test(test_the_manual_has_every_setting),
         cmocka_unit_test(test_what_cannot_change_is_named),
         cmocka_unit_test(test_reading_again_takes_the_same_flags),
         cmocka_unit_test(test_only_one_thing_is_asked_for),
