@@ -5,8 +5,8 @@
 #include <utlist.h>
 #include "core/state.h"
 
-/* Of what a user, or all, may hold: half of it, if each has twice its share, as it can. */
-#define OUTPUT_PART 4u
+/* Of what a user, or all, may hold: a quarter of it, if each has twice its share, as it can. */
+#define OUTPUT_PART 8u
 #define OUTPUT_SHARE_MIN 4096u
 
 /* For so many connections: a power of two, that changes seldom. */

@@ -18,6 +18,8 @@
 #include "wire/topic.h"
 
 #define POOL_CHUNKS 64u
+/* What the process needs for a connection outside of the core, measured. */
+#define LINK_BYTES 512u
 #define NS_PER_MS UINT64_C(1000000)
 
 static const char mistake_text[] =
@@ -196,7 +198,8 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     charge_init(&p->parcels_charge, &s->descriptors);
     charge_init(&p->charge, &p->quota);
     windows_init(&p->windows, &p->quota);
-    charge_force(&p->charge, sizeof(*p) + sizeof(*s)); /* bounded by clients_max */
+    /* bounded by clients_max */
+    charge_force(&p->charge, sizeof(*p) + sizeof(*s) + LINK_BYTES);
     DL_APPEND(r->peers, p);
     r->counters.clients_now++;
     outputs_share(r, p->user);

@@ -3,6 +3,7 @@
  */
 #include "core/state.h"
 #include "support/failmalloc.h"
+#include "support/sim_policy.h"
 #include "support/world.h"
 
 #define ENOUGH 2u
@@ -11,6 +12,9 @@ static struct sim_client *join_as(struct world *w, uint32_t uid)
 {
     struct sim_client *c;
 
+    if (!w->s.config.policy) { /* without rules other users may do nothing */
+        sim_allow_everybody(&w->s);
+    }
     w->s.uid = uid;
     c = world_join(w);
     w->s.uid = 1000;
@@ -96,7 +100,7 @@ static void test_what_a_publish_costs_is_bounded_for_each_user(void **state)
     uint64_t before, filters = 0;
 
     l.subscriptions_max = 1000;
-    w->s.router->config.limits = l;
+    w->s.config.limits = w->s.router->config.limits = l;
     p = world_join(w);
     c = join_as(w, 2000);
     w->s.looks_away = true;
