@@ -131,7 +131,10 @@ uint64_t victim_due(const struct board *b, unsigned pair, struct pace *p, uint64
         return room < BATCH ? room : BATCH;
     case TEMPO_PACED:
         if (p->from_ns == 0) {
-            *p = (struct pace){.from_ns = now};
+            /* processes of one kind do not all come at once */
+            *p = (struct pace){.from_ns = now - UINT64_C(1000000000) *
+                                                    victim_kinds[pair].n_feeders / (pb->rate + 1) *
+                                                    ((unsigned) getpid() % VISITORS) / VISITORS};
         }
         n = (uint64_t) ((double) (now - p->from_ns) * (double) pb->rate /
                         victim_kinds[pair].n_feeders / 1e9) -
