@@ -154,7 +154,7 @@ int feed_visits(const struct stage *s, unsigned pair)
     for (;;) {
         struct moment begin = moment_now(s);
 
-        if (victim_due(s->board, pair, &pace, 1) == 0) {
+        if (victim_due(s->board, pair, &pace, VISITORS) == 0) {
             (void) poll(NULL, 0, TURN_MS);
             continue;
         }

@@ -6,14 +6,13 @@
 #include <string.h>
 #include "hostile/measure.h"
 
-#define PATIENCE_NS (UINT64_C(60) * 1000000000)
+#define PATIENCE_NS (UINT64_C(180) * 1000000000)
 #define TURN_MS 5
 #define SETTLE_MS 300 /* an attack comes to its full strength, a pace to its rate */
 #define KEPT_LEAST 0.8
 #define PART_OFFERED 3.0 /* of what goes alone */
 #define PART_LEAST 10u   /* of the bounds of the kinds: with less nothing is measured */
 #define TRIES 3u
-#define TURN_MAX_US 60000u
 
 static void pause_for(int ms)
 {
@@ -120,7 +119,7 @@ static void judge(struct stage *s, const struct trial *t, double kept_least)
         }
     }
     for (unsigned i = 0; i < n_victim_kinds; i++) {
-        if (trial_turn_us(t, i) > TURN_MAX_US) {
+        if (trial_turn_us(t, i) > victim_kinds[i].turn_max_us) {
             wrong(s, "%s: %s waits %llu us of the router's time for its turn", t->name,
                   victim_kinds[i].name, (unsigned long long) trial_turn_us(t, i));
         }
@@ -242,6 +241,40 @@ static bool play_all(struct stage *s, struct probe *p, const struct probe *base)
     return true;
 }
 
+/* Lines of the router's log about an event of that user. */
+static unsigned log_count(const struct stage *s, const char *event, uid_t uid)
+{
+    char path[96], line[4096], wanted[32];
+    unsigned n = 0;
+    FILE *f;
+
+    (void) snprintf(path, sizeof(path), "%s/run/log", s->dir);
+    (void) snprintf(wanted, sizeof(wanted), " uid=%u ", (unsigned) uid);
+    f = fopen(path, "r");
+    while (f && fgets(line, sizeof(line), f)) {
+        n += strstr(line, event) && strstr(line, wanted);
+    }
+    if (f) {
+        (void) fclose(f);
+    }
+    return n;
+}
+
+/* Who reads the log knows who it was, and accuses nobody else. */
+static void judge_log(struct stage *s)
+{
+    static const char *const events[] = {" access.denied ", " quota.exceeded "};
+
+    for (unsigned i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (log_count(s, events[i], s->users[PARTY_ATTACKER].uid) == 0) {
+            wrong(s, "the log has no%sof the attacker", events[i]);
+        }
+        if (log_count(s, events[i], s->users[PARTY_VICTIM].uid) > 0) {
+            wrong(s, "the log has%sof a victim", events[i]);
+        }
+    }
+}
+
 int play(struct stage *s)
 {
     struct probe p = {0}, base;
@@ -249,7 +282,11 @@ int play(struct stage *s)
 
     party_kill(s, PARTY_VICTIM);
     probe_close(&p);
-    is_good = is_good && router_stop(s) && s->n_wrong == 0;
+    is_good = is_good && router_stop(s);
+    if (is_good && !s->settings.only) {
+        judge_log(s);
+    }
+    is_good = is_good && s->n_wrong == 0;
     (void) printf("bus-hostile: %s\n", is_good ? "all as it must be" : "WRONG");
     stage_close(s);
     return is_good ? 0 : 1;

@@ -58,6 +58,8 @@ struct victim_kind {
     uint64_t rate_max;                                    /* paced */
     int (*feed)(const struct stage *s, unsigned pair);    /* publishes, or asks */
     int (*consume)(const struct stage *s, unsigned pair); /* NULL: nothing */
+    unsigned n_feeders;                                   /* processes that do that */
+    uint64_t turn_max_us; /* of the router\'s own time, before it is this pair\'s turn */
 };
 extern const struct victim_kind victim_kinds[];
 extern const unsigned n_victim_kinds;

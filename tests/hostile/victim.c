@@ -16,6 +16,7 @@
 #define TURN_MS 1
 #define BATCH 64u
 #define LARGE_BYTES 65536u
+#define TURN_MAX_US 50000u
 #define COMPLAINTS_MAX 3u /* of a process */
 
 struct victim {
@@ -130,9 +131,14 @@ uint64_t victim_due(const struct board *b, unsigned pair, struct pace *p, uint64
         return room < BATCH ? room : BATCH;
     case TEMPO_PACED:
         if (p->from_ns == 0) {
-            *p = (struct pace){.from_ns = now};
+            /* processes of one kind do not all come at once */
+            *p = (struct pace){.from_ns = now - UINT64_C(1000000000) *
+                                                    victim_kinds[pair].n_feeders / (pb->rate + 1) *
+                                                    ((unsigned) getpid() % VISITORS) / VISITORS};
         }
-        n = (uint64_t) ((double) (now - p->from_ns) * (double) pb->rate / 1e9) - p->n;
+        n = (uint64_t) ((double) (now - p->from_ns) * (double) pb->rate /
+                        victim_kinds[pair].n_feeders / 1e9) -
+            p->n;
         p->n += n; /* what has no room now is not made up for: it is missing in the rate */
         return n < room ? n : room;
     case TEMPO_REST:
@@ -283,13 +289,14 @@ static int consume_fds(const struct stage *s, unsigned pair)
 }
 
 const struct victim_kind victim_kinds[] = {
-    {"seqpacket", 20000, feed_small, consume_bytes},
-    {"stream", 20000, feed_small, consume_bytes},
-    {"large", 1000, feed_large, consume_bytes},
-    {"descriptors", 300, feed_fds, consume_fds},
-    {"public", 1000, feed_small, consume_bytes}, /* others may listen, too */
-    {"requests", 5000, feed_requests, consume_requests},
-    {"visits", 50, feed_visits, NULL},
+    {"seqpacket", 20000, feed_small, consume_bytes, 1, TURN_MAX_US},
+    {"stream", 20000, feed_small, consume_bytes, 1, TURN_MAX_US},
+    {"large", 1000, feed_large, consume_bytes, 1, TURN_MAX_US},
+    {"descriptors", 300, feed_fds, consume_fds, 1, TURN_MAX_US},
+    {"public", 1000, feed_small, consume_bytes, 1, TURN_MAX_US}, /* others may listen, too */
+    {"requests", 5000, feed_requests, consume_requests, 1, TURN_MAX_US},
+    /* those who connect stand in one line, which is the kernel's: they wait longer */
+    {"visits", 200, feed_visits, NULL, VISITORS, 10 * TURN_MAX_US},
 };
 const unsigned n_victim_kinds = sizeof(victim_kinds) / sizeof(victim_kinds[0]);
 
@@ -298,7 +305,7 @@ unsigned victims_expected(void)
     unsigned n = 0;
 
     for (unsigned i = 0; i < n_victim_kinds; i++) {
-        n += 1 + (victim_kinds[i].consume != NULL);
+        n += victim_kinds[i].n_feeders + (victim_kinds[i].consume != NULL);
     }
     return n;
 }
@@ -316,7 +323,9 @@ int victims_run(const struct stage *s, const void *arg)
     (void) arg;
     for (unsigned i = 0; i < n_victim_kinds; i++) {
         victim_start(s, i, victim_kinds[i].consume);
-        victim_start(s, i, victim_kinds[i].feed);
+        for (unsigned k = 0; k < victim_kinds[i].n_feeders; k++) {
+            victim_start(s, i, victim_kinds[i].feed);
+        }
     }
     (void) wait(NULL); /* none of them should end */
     return 1;

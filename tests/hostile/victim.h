@@ -33,6 +33,8 @@ void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- asking.c ---- */
 
+#define VISITORS 8u /* at a time */
+
 int feed_requests(const struct stage *s, unsigned pair);
 int consume_requests(const struct stage *s, unsigned pair);
 /* Connects, is greeted, and leaves. */
