@@ -834,7 +834,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct world w = {.now = {1, 1}};
     static const struct router_controls controls = {on_reload, on_drain};
-    struct router_config config = small_router();
+    struct router_config config = small_router(&w);
     struct input in = {data, len};
 
     config.controls = &controls;
