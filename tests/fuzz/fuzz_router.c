@@ -691,15 +691,10 @@ static void on_drain(void *userdata)
     router_drain(w->router, w->now.monotonic_ns, &w->now);
 }
 
-static struct router_config small_router(struct world *w)
+static struct router_config small_router(void)
 {
-    static const struct router_controls controls = {on_reload, on_drain};
-    struct router_config config = {.limits = LIMITS_DEFAULT,
-                                   .epoch = 1,
-                                   .version = "fuzz",
-                                   .descriptors = &fd_ops,
-                                   .controls = &controls,
-                                   .controls_userdata = w};
+    struct router_config config = {
+        .limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz", .descriptors = &fd_ops};
 
     config.limits.hello_timeout_ms = 100;
     config.limits.stall_timeout_ms = 300;
@@ -745,7 +740,7 @@ static const struct policy_rule open_rules[] = {{.verbs = POLICY_ALL, .topic = {
 /* Other rules, while everything runs. */
 static void do_rules(struct world *w, struct input *in)
 {
-    struct router_settings settings = {.limits = small_router(w).limits};
+    struct router_settings settings = {.limits = small_router().limits};
     struct policy_rule rules[4];
     unsigned n = 0, wanted = take_u8(in) & 3;
 
@@ -834,7 +829,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct world w = {.now = {1, 1}};
     static const struct router_controls controls = {on_reload, on_drain};
-    struct router_config config = small_router(&w);
+    struct router_config config = small_router();
     struct input in = {data, len};
 
     config.controls = &controls;

@@ -39,7 +39,7 @@ static void parse_line(struct vector *v, const char *line)
 
     if (line[0] == '#') {
         if (v->rule[0] == 0) {
-            (void) snprintf(v->rule, sizeof(v->rule), "%s", line + 2);
+            (void) snprintf(v->rule, sizeof(v->rule), "%.*s", (int) sizeof(v->rule) - 1, line + 2);
         }
         return;
     }
