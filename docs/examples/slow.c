@@ -7,7 +7,7 @@
 static void on_entry(struct bus_conn *conn, const struct bus_inside_entry *entry,
                      enum bus_status status, const char *text, void *userdata)
 {
-    int *failed = userdata;
+    int *failed = (int *) userdata;
 
     if (!entry) {
         *failed = status != BUS_STATUS_OK;
