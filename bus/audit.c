@@ -42,9 +42,10 @@ static const char *holders_text(char dst[TEXT_BYTES], const struct quota_event *
     *dst = '\0';
     for (uint32_t i = 0; i < e->n_holders; i++) {
         const struct quota_holder *h = &e->holders[i];
-        int len = snprintf(dst + n, TEXT_BYTES - n,
-                           "%suid %" PRIu32 " conn %" PRIu64 " %.*s: %" PRIu64, i ? "; " : "",
-                           h->uid, h->connection_id, (int) h->name.len, h->name.data, h->used);
+        int len =
+            snprintf(dst + n, TEXT_BYTES - n, "%suid %" PRIu32 " conn %" PRIu64 "%s%.*s: %" PRIu64,
+                     i ? "; " : "", h->uid, h->connection_id, h->name.len > 0 ? " " : "",
+                     (int) h->name.len, h->name.data, h->used);
 
         n = MIN(n + (size_t) MAX(len, 0), TEXT_BYTES - 1);
     }

@@ -86,7 +86,8 @@ static void text_quota(struct out *o, const struct bus_quota_event *e)
     number(o, " requested=", e->requested);
     number(o, " times=", e->times);
     for (uint32_t i = 0; i < e->n_holders; i++) {
-        out_text(o, i == 0 ? "; most is held by " : ", ");
+        out_text(o, i == 0 ? "; most is held by" : ",");
+        out_text(o, *e->holders[i].name ? " " : "");
         out_text(o, e->holders[i].name);
         number(o, " uid=", e->holders[i].uid);
         number(o, " conn=", e->holders[i].connection_id);

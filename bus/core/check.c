@@ -511,7 +511,6 @@ void router_check(const struct router *r)
         subscriptions += p->n_subs;
         n += !p->is_gone;
         assert(p->is_doomed || !p->is_gone);
-        assert(p->state == PEER_CLOSING || p->tap || p->output_max == p->user->output_max);
     }
     topics_check(&r->topics);
     charged += presence_check(r);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include "base/macros.h"
 
@@ -78,7 +79,19 @@ int sock_new(int type)
     return fd < 0 ? -errno : fd;
 }
 
-static int connect_as(const struct address *a, int type)
+/* Those who wait for room in the backlog are woken in turn, but only a blocking connect() waits.
+ * The timeout has no effect on the socket when it does not block any more. */
+static int wait_while_full(int fd, unsigned timeout_ms)
+{
+    const struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+                   fcntl(fd, F_SETFL, 0) < 0
+               ? -errno
+               : 0;
+}
+
+static int connect_as(const struct address *a, int type, unsigned timeout_ms)
 {
     AUTO_CLOSE int fd = sock_new(type);
     struct sock_name name;
@@ -87,12 +100,16 @@ static int connect_as(const struct address *a, int type)
     if (fd < 0) {
         return fd;
     }
-    r = sock_name_init(&name, a);
+    r = timeout_ms > 0 ? wait_while_full(fd, timeout_ms) : 0;
+    r = r < 0 ? r : sock_name_init(&name, a);
     if (r < 0) {
         return r;
     }
     r = connect(fd, (const struct sockaddr *) &name.sun, name.bytes) < 0 ? -errno : 0;
     sock_name_fini(&name);
+    if (r == 0 && timeout_ms > 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+        r = -errno;
+    }
     return r < 0 ? r : take_fd(&fd);
 }
 
@@ -103,19 +120,24 @@ static bool may_be_other_type(const struct address *a, int error)
            (error == -EPROTOTYPE || (a->abstract && error == -ECONNREFUSED));
 }
 
-int sock_connect(const struct address *a, int *ret_type)
+int sock_connect_within(const struct address *a, unsigned timeout_ms, int *ret_type)
 {
     int type = a->type == ADDRESS_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
-    int r = connect_as(a, type);
+    int r = connect_as(a, type, timeout_ms);
 
     if (may_be_other_type(a, r)) {
         type = SOCK_STREAM;
-        r = connect_as(a, type);
+        r = connect_as(a, type, timeout_ms);
     }
     if (r >= 0) {
         *ret_type = type;
     }
     return r;
+}
+
+int sock_connect(const struct address *a, int *ret_type)
+{
+    return sock_connect_within(a, 0, ret_type);
 }
 
 int sock_peer_creds(int fd, struct creds *ret)

@@ -35,6 +35,9 @@ int sock_new(int type);
 /* Connects; ADDRESS_ANY tries seqpacket and on EPROTOTYPE stream. Returns the descriptor and sets
  * *ret_type to the socket type; -EAGAIN if the listener's backlog is full. */
 int sock_connect(const struct address *a, int *ret_type);
+/* The same, but stands in line for so long if the backlog is full: whoever only tries again finds
+ * it full for ever if others crowd in. Also -EINTR. */
+int sock_connect_within(const struct address *a, unsigned timeout_ms, int *ret_type);
 
 /* Who connected, or who listens: SO_PEERCRED. 0 or a negative errno. */
 int sock_peer_creds(int fd, struct creds *ret);

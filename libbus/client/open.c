@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -20,7 +19,7 @@
 #define OPEN_FLAGS (BUS_OPEN_NOWAIT | BUS_OPEN_RECONNECT)
 #define MAX_OUT_BYTES (1024u * 1024u)
 #define MAX_OUT_BYTES_LEAST (256u * 1024u)
-#define BACKLOG_RETRY_MS_MAX 20
+#define BACKLOG_WAIT_MS_MAX UINT64_C(60000)
 /* Chunks kept for reuse by one connection. */
 #define CHUNKS_KEPT 4u
 
@@ -133,22 +132,20 @@ static struct bus_conn *conn_new(const struct bus_opts *opts)
     return c;
 }
 
-/* A full backlog cannot be waited for, only tried again. */
+/* Waits while the backlog is full. */
 static int connect_until(const struct address *a, uint64_t deadline_ns, int *ret_type)
 {
-    int delay_ms = 1;
-
     for (;;) {
-        int r = sock_connect(a, ret_type);
+        uint64_t now_ns = clock_monotonic_ns();
+        uint64_t left_ms = now_ns < deadline_ns ? (deadline_ns - now_ns) / 1000000 + 1 : 0;
+        int r = sock_connect_within(a, (unsigned) MIN(left_ms, BACKLOG_WAIT_MS_MAX), ret_type);
 
-        if (r != -EAGAIN) {
+        if (r != -EAGAIN && r != -EINTR) {
             return r;
         }
-        if (clock_monotonic_ns() >= deadline_ns) {
+        if (left_ms == 0) {
             return -ETIMEDOUT;
         }
-        (void) poll(NULL, 0, delay_ms);
-        delay_ms = MIN(delay_ms * 2, BACKLOG_RETRY_MS_MAX);
     }
 }
 

@@ -310,8 +310,8 @@ static void tell_ready(struct bus_sub *sub, const struct wire_status *m)
     (void) bus__sub_release(sub);
 }
 
-/* The right to it was taken away: the router knows it no more. */
-static bool sub_deny(struct bus_conn *c, struct bus_sub *sub)
+/* The right to it was taken away, or it was one too many: the router knows it no more. */
+static bool sub_end_by_router(struct bus_conn *c, struct bus_sub *sub, enum bus_status why)
 {
     sub->state = SUB_REFUSED;
     sub->used_messages = 0;
@@ -322,7 +322,7 @@ static bool sub_deny(struct bus_conn *c, struct bus_sub *sub)
     }
     sub->busy++;
     bus__calls_lost(c, sub->number);
-    bus__calls_tell_lost(c, BUS_STATUS_DENIED);
+    bus__calls_tell_lost(c, why);
     return bus__sub_release(sub);
 }
 
@@ -335,7 +335,9 @@ void bus__on_subscribe_status(struct bus_conn *c, const struct wire_status *m)
     }
     if (sub->state == SUB_ASKED) {
         sub->state = m->code == BUS_STATUS_OK ? SUB_ACTIVE : SUB_REFUSED;
-    } else if (sub->state == SUB_ACTIVE && m->code == BUS_STATUS_DENIED && !sub_deny(c, sub)) {
+    } else if (sub->state == SUB_ACTIVE &&
+               (m->code == BUS_STATUS_DENIED || m->code == BUS_STATUS_LIMIT) &&
+               !sub_end_by_router(c, sub, (enum bus_status) m->code)) {
         return;
     }
     if (sub->gap && !tell_gap(sub)) {

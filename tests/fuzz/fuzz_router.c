@@ -680,6 +680,7 @@ static struct router_config small_router(void)
     config.limits.user_bytes_max = 64 * KIB;
     config.limits.user_connections_max = N_PEERS - 2;
     config.limits.user_subscriptions_max = 9;
+    config.limits.user_wildcards_max = 6;
     config.limits.user_topics_max = 9;
     config.limits.user_requests_max = 8;
     config.limits.alarms_max = 3;

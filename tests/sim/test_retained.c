@@ -554,6 +554,7 @@ static void test_what_cannot_be_kept_is_refused_and_what_is_kept_stays_true(void
     limits.user_retained_bytes_max = 4096;
     w = world_new(&limits);
     w->s.uid = 2000; /* the router's own user has more */
+    sim_allow_everybody(&w->s);
     p = world_join(w);
     c = world_join(w);
     subscribe_to(w, c, 0, "a", BUS_RETAINED_NONE);
@@ -712,6 +713,7 @@ static void test_a_refused_body_in_a_buffer_is_returned_once(void **state)
     limits.user_retained_bytes_max = 4096;
     w = world_new(&limits);
     w->s.uid = 2000; /* the router's own user has more */
+    sim_allow_everybody(&w->s);
     p = world_join(w);
     assert_true(sim_register(&w->s, p, 1, 8192, false));
     advertise(w, p, 0, "a", (struct kept_wish){1});

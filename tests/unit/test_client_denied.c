@@ -56,6 +56,22 @@ static void test_a_subscription_may_end_later(void **state)
     assert_int_equal(fake_hear(f, VERB_SUBSCRIBE).subscribe.subscription, 1);
 }
 
+/* One topic matches too many of this user. */
+static void test_a_subscription_that_is_one_too_many_ends_later(void **state)
+{
+    struct wire_loss loss = {1, 2, 20, BUS_LOSS_NO_MEMORY};
+    struct fake *f = *state;
+    struct seen s;
+    struct bus_sub *sub = start(&s, f, on_message);
+
+    fake_say(f, VERB_LOSS, &loss);
+    fake_say_status(f, BUS_STATUS_LIMIT, VERB_SUBSCRIBE, 0, 1, 0);
+    assert_int_equal(fake_settle(f), 0);
+    assert_string_equal(s.log, "l2 r11 ");
+    bus_sub_unref(sub);
+    fake_hear_nothing(f); /* the router knows it no more */
+}
+
 static void test_an_end_without_on_ready_goes_to_on_status(void **state)
 {
     struct fake *f = *state;
@@ -431,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH_LINKS(test_narrow_is_asked_for),
         ON_BOTH_LINKS(test_a_subscription_may_end_later),
+        ON_BOTH_LINKS(test_a_subscription_that_is_one_too_many_ends_later),
         ON_BOTH_LINKS(test_an_end_without_on_ready_goes_to_on_status),
         ON_BOTH_LINKS(test_an_end_that_meets_unsubscribe),
         ON_BOTH_LINKS(test_an_end_that_meets_a_drain),

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/sock.h"
 #include "support/unit.h"
@@ -242,6 +243,33 @@ static void test_full_backlog_is_eagain_at_once(void **state)
     assert_true(listener >= 0);
 }
 
+/* Who stands in line gets in when there is room. */
+static void test_full_backlog_can_be_waited_for(void **state)
+{
+    struct address a = address("seqpacket:", in_tmp("line"));
+    AUTO_CLOSE int listener = listen_at(&a, SOCK_SEQPACKET, 0);
+    int type, r, accepted;
+    pid_t pid;
+
+    (void) state;
+    while ((r = sock_connect_within(&a, 1, &type)) >= 0) {
+        (void) close(r); /* it keeps its place */
+    }
+    assert_int_equal(r, -EAGAIN);
+    pid = fork();
+    if (pid == 0) {
+        int fd = sock_connect_within(&a, 60000, &type);
+
+        _exit(fd >= 0 && (fcntl(fd, F_GETFL) & O_NONBLOCK) ? 0 : 1);
+    }
+    do { /* those who were first, and then the one that waits or has come meanwhile */
+        accepted = accept(listener, NULL, NULL);
+        assert_true(accepted >= 0 || errno == EAGAIN);
+        (void) (accepted >= 0 && close(accepted));
+    } while (waitpid(pid, &r, WNOHANG) == 0);
+    assert_int_equal(r, 0);
+}
+
 static void test_descriptors_are_cloexec_and_nonblocking(void **state)
 {
     AUTO_CLOSE int fd = sock_new(SOCK_STREAM);
@@ -289,6 +317,7 @@ int main(void)
         CASE(long_component_in_the_root_directory),
         CASE(nobody_there_is_enoent_or_econnrefused),
         CASE(full_backlog_is_eagain_at_once),
+        CASE(full_backlog_can_be_waited_for),
         CASE(descriptors_are_cloexec_and_nonblocking),
         CASE(creds_are_those_of_this_process),
     };

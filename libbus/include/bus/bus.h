@@ -115,7 +115,8 @@ typedef void (*bus_loss_fn)(struct bus_sub *sub, const struct bus_loss *loss, vo
 /** Called when the router has accepted or refused a subscription, or takes something back: BUS_STATUS_STALLED, after 30 s
  *  without credit from this subscription, means that one with policy block holds publishers up no longer, and that reliable publishers do not wait for any other until it gives some.
  *  BUS_STATUS_DENIED: there is no right to it, or, later, not any more; then it has ended, and what still waited for it was told as BUS_LOSS_DENIED. The text
- *  begins with the place of the rule that decided. A subscription that has ended so is still to be given back with bus_sub_unref(), and can be made anew.
+ *  begins with the place of the rule that decided. BUS_STATUS_LIMIT: the same, for a bound of the router; later it means that one topic
+ *  matches too many subscriptions of this user, and what still waited was told as BUS_LOSS_NO_MEMORY. A subscription that has ended so is still to be given back with bus_sub_unref(), and can be made anew.
  *  After a return of the connection it is called again, also of subscriptions that were refused before: they are asked for again, once on each link. */
 typedef void (*bus_ready_fn)(struct bus_sub *sub, enum bus_status status, const char *text,
                              void *userdata);

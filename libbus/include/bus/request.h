@@ -157,7 +157,7 @@ BUS_API int bus_request_wait(struct bus_conn *conn, const char *topic, const voi
 /** Called for each call. It may be answered in the callback or later. */
 typedef void (*bus_call_fn)(struct bus_call *call, void *userdata);
 /** Called when nobody waits for the answer any more: cancelled, timed out, its requester's queue is full, the link to the router was lost
- *  (BUS_STATUS_DISCONNECTED), or the server has no right to serve any more (BUS_STATUS_DENIED). The call is still to be ended. */
+ *  (BUS_STATUS_DISCONNECTED), or the server was ended by the router (BUS_STATUS_DENIED, BUS_STATUS_LIMIT). The call is still to be ended. */
 typedef void (*bus_cancel_fn)(struct bus_call *call, enum bus_status reason, void *userdata);
 
 /** Options of bus_serve(). */
