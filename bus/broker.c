@@ -93,7 +93,7 @@ static void on_drain_timeout(uv_timer_t *handle)
     broker_cut_off(container_of(handle, struct broker, drain));
 }
 
-static void broker_stop(struct broker *b)
+void broker_stop(struct broker *b)
 {
     struct now now = now_read();
     uint64_t timeout_ms = b->options->drain_timeout_ms;
@@ -297,6 +297,8 @@ static struct router_config broker_config(const struct broker *b,
         .events = &audit_events,
         .names = &names,
         .names_userdata = (void *) (uintptr_t) &b->names,
+        .controls = &broker_controls,
+        .controls_userdata = (void *) (uintptr_t) b,
     };
 }
 

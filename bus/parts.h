@@ -79,6 +79,14 @@ void broker_start_successor(struct broker *b);
  */
 void broker_hand_over(uv_timer_t *handle);
 
+/* Everything that a signal to stop does, while it serves. */
+void broker_stop(struct broker *b);
+
+/* ---- controls.c ---- */
+
+/* What administrators may ask of the process; the userdata is the broker. */
+extern const struct router_controls broker_controls;
+
 /* ---- inherit.c ---- */
 
 /* Takes the place of the router at one of the addresses, and serves. 0, or a negative errno said in

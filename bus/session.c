@@ -41,6 +41,7 @@ static const struct {
     [BUS_GOODBYE_LIMIT] = {"limit", LOG_WARN},
     [BUS_GOODBYE_NO_MEMORY] = {"no_memory", LOG_WARN},
     [BUS_GOODBYE_VERSION] = {"version", LOG_INFO},
+    [BUS_GOODBYE_ADMIN] = {"admin", LOG_INFO},
 };
 
 static struct session *session_of(struct link *l)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Everything that has to hold, on a fresh Debian or Ubuntu too: installs what is missing, then builds and tests the presets
-# dev, asan, fuzz and release, and with sanitizers tests/faults; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 5).
+# dev, asan, fuzz and release, with sanitizers tests/faults, and tests/hostile; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 5).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -76,7 +76,13 @@ test_asan() {
 # By themselves: they load the machine, and stop processes.
 test_faults() {
     build asan
-    run_ctest asan -L faults -j 1
+    run_ctest asan -L faults -LE hostile -j 1
+}
+
+# What attackers cost the others is to be seen without sanitizers. Makes users, so it needs root.
+test_hostile() {
+    build release
+    run_ctest release -L hostile -j 1
 }
 
 test_fuzz() {
@@ -120,7 +126,7 @@ failed() {
 trap failed EXIT
 
 step packages install_packages
-for part in "${@:-dev asan faults fuzz release}"; do
+for part in "${@:-dev asan faults fuzz release hostile}"; do
     for name in $part; do
         step "$name" "test_$name"
     done

@@ -66,15 +66,15 @@ static void answer_free(struct peer *p, struct answer *a)
 }
 
 /* False if quota or memory forbid. */
-static bool answer_queue(const struct request *r, uint32_t part, const struct message_parts *parts)
+static bool answer_queue(const struct answer_to *to, const struct message_parts *parts)
 {
-    struct peer *p = r->peer;
+    struct peer *p = to->peer;
     struct answer *a = malloc(sizeof(*a));
 
     if (!a) {
         return false;
     }
-    *a = (struct answer){.number = r->number, .part = part, .wants_fds = r->wants_fds};
+    *a = (struct answer){.number = to->number, .part = to->part, .wants_fds = to->wants_fds};
     a->message = parts->whole ? message_ref(parts->whole) : message_new(parts);
     if (!a->message || !charge_add(&p->charge, answer_memory(a))) {
         if (a->message) {
@@ -90,10 +90,10 @@ static bool answer_queue(const struct request *r, uint32_t part, const struct me
     return true;
 }
 
-const char *answer_send(const struct request *r, uint32_t part, const struct message_parts *parts)
+const char *answer_send(const struct answer_to *to, const struct message_parts *parts)
 {
-    struct answer_lead lead = lead_of(r->number, part);
-    struct peer *p = r->peer;
+    struct answer_lead lead = lead_of(to->number, to->part);
+    struct peer *p = to->peer;
     int sent = 0;
 
     if (p->state == PEER_CLOSING) {
@@ -103,9 +103,9 @@ const char *answer_send(const struct request *r, uint32_t part, const struct mes
         return "the answer is too large for this link";
     }
     if (!p->answers) {
-        sent = answer_put(p, &lead, r->wants_fds, parts);
+        sent = answer_put(p, &lead, to->wants_fds, parts);
     }
-    if (sent > 0 || (sent == 0 && answer_queue(r, part, parts))) {
+    if (sent > 0 || (sent == 0 && answer_queue(to, parts))) {
         return NULL;
     }
     return "no memory for the answers that wait to be read";

@@ -639,9 +639,12 @@ static void reply_forward(struct peer *p, struct reply *reply, const struct mess
     bool is_last = !(reply->m.flags & REPLY_MORE);
     struct call *c = reply->call;
     struct request *r = c->request;
-    uint32_t part = r->to_all ? (uint32_t) (c - r->calls) + 1 : 0;
+    const struct answer_to to = {.peer = r->peer,
+                                 .number = r->number,
+                                 .part = r->to_all ? (uint32_t) (c - r->calls) + 1 : 0,
+                                 .wants_fds = r->wants_fds};
     struct sub *s = server_of(c);
-    const char *why = answer_send(r, part, parts);
+    const char *why = answer_send(&to, parts);
 
     reply_show(p, reply, parts, reply_verdict(r, why));
     if (is_last) {

@@ -29,6 +29,16 @@ static void leases_check(const struct peer *p)
     assert(n == p->leases.n_used && bytes == p->lease_bytes);
 }
 
+static void losses_check(const struct peer *p)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < PEER_LOSS_REASONS; i++) {
+        n += p->lost_by[i];
+    }
+    assert(n == p->lost_messages);
+}
+
 /* Returns how many are registered. */
 static uint32_t peer_buffers_check(const struct peer *p)
 {
@@ -310,6 +320,7 @@ static uint64_t peer_check(const struct peer *p)
         assert(!idset_has(&p->known, id) || idset_has(&p->router->introduced, id));
     }
     assert(p->n_subs == (p->is_doomed ? 0 : n_subs));
+    losses_check(p);
     charged += requests_check(p, &n_calls);
     reliable_check(p);
     assert(!p->is_held || p->state == PEER_CLOSING || router_is_holding(p->router));
@@ -521,6 +532,8 @@ void router_check(const struct router *r)
     users_check(r);
     assert(queued == r->counters.messages_queued_now);
     assert(n == r->counters.clients_now);
+    closed_check(&r->closed);
+    assert(r->control.kind == 0);
     buffers_check(r);
     calls_check(r);
     assert(subscriptions == r->counters.subscriptions_now);

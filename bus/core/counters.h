@@ -55,6 +55,7 @@
     X(requests, "requests", "accepted from requesters")                                            \
     X(requests_now, "requests", "open now")                                                        \
     X(requests_failed, "requests", "that ended without their answer, or were refused")             \
+    X(requests_inside, "requests", "answered by the router itself, and in none of the others")     \
     X(calls_now, "calls", "open at servers, or waiting for one")                                   \
     X(replies, "replies", "handed on to requesters")                                               \
     X(replies_refused, "replies", "refused to servers")                                            \

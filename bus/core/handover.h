@@ -28,7 +28,9 @@
     X(33, delivered_bytes)                                                                         \
     X(34, lost_messages)                                                                           \
     X(35, refused_messages)                                                                        \
-    X(36, goodbye)
+    X(36, goodbye)                                                                                 \
+    X(40, since_ns)                                                                                \
+    X(41, heard_ns)
 
 /* ---- saving ---- */
 
@@ -57,6 +59,8 @@ void save_subs(struct save *s);
 void save_queues(struct save *s);
 /* save_reliable.c */
 void save_reliable(struct save *s);
+/* save_closed.c */
+void save_closed(struct save *s);
 /* save_requests.c */
 void save_requests(struct save *s);
 void save_presence(struct save *s);
@@ -115,6 +119,8 @@ struct sub *load_sub_of(const struct load *l, unsigned peer_field, unsigned numb
 
 /* Handlers of records: false, and why not is said, if it cannot be so. What they leave behind is
  * whole in any case: router_free() takes it. */
+/* save_closed.c */
+bool load_closed(struct load *l);
 /* load_objects.c */
 bool load_sender(struct load *l);
 bool load_parcel(struct load *l);

@@ -37,6 +37,7 @@ enum state_kind {
     STATE_MONITOR = 27,
     STATE_RELIABLE = 28,
     STATE_STALLED = 29,
+    STATE_CLOSED = 30,
     STATE_LISTENER = 64, /* those from here on belong to the process, not to the core */
     STATE_LINK = 65,
 };
@@ -87,7 +88,8 @@ enum {
     PEER_GROUPS = 13,
     PEER_LISTENER = 14,
     PEER_LABEL = 15,
-    PEER_PLAIN = 16 /* and those behind it: core/handover.h */
+    PEER_PLAIN = 16, /* and those behind it: core/handover.h */
+    PEER_LOST_BY = 42
 };
 
 enum { OUTPUT_PARCEL = 1, OUTPUT_BYTES = 2 };
@@ -202,7 +204,9 @@ enum {
     QUEUE_INTERVAL_MS = 10,
     QUEUE_REPLAY_LOST = 11,
     QUEUE_REPLAY_LOST_BYTES = 12,
-    QUEUE_IS_STALLING = 13
+    QUEUE_IS_STALLING = 13,
+    QUEUE_BEGAN_NS = 14,
+    QUEUE_MOVED_NS = 15
 };
 
 enum {
@@ -316,3 +320,28 @@ enum {
 };
 
 enum { STALLED_PEER = 1, STALLED_SUB = 2, STALLED_GROUP = 3 };
+
+enum {
+    CLOSED_NUMBER = 1,
+    CLOSED_CONNECTION = 2,
+    CLOSED_SESSION = 3,
+    CLOSED_SINCE_NS = 4,
+    CLOSED_UNTIL_NS = 5,
+    CLOSED_TIMES = 6,
+    CLOSED_PUBLISHED = 7,
+    CLOSED_PUBLISHED_BYTES = 8,
+    CLOSED_REFUSED = 9,
+    CLOSED_DELIVERED = 10,
+    CLOSED_DELIVERED_BYTES = 11,
+    CLOSED_LOST = 12,
+    CLOSED_QUEUED = 13,
+    CLOSED_CHARGED_BYTES = 14,
+    CLOSED_UID = 15,
+    CLOSED_GID = 16,
+    CLOSED_PID = 17,
+    CLOSED_SUBSCRIPTIONS = 18,
+    CLOSED_PACKETS = 19,
+    CLOSED_REASON = 20,
+    CLOSED_NAME = 21,
+    CLOSED_TEXT = 22,
+};

@@ -285,6 +285,8 @@ static bool load_one(struct load *l)
         return load_reliable(l);
     case STATE_STALLED:
         return load_stalled(l);
+    case STATE_CLOSED:
+        return load_closed(l);
     case STATE_ROUTER:
     case STATE_LISTENER:
     case STATE_LINK:

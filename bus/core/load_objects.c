@@ -221,6 +221,22 @@ static bool subject_load(struct load *l, struct subject *s, uint32_t **groups)
     return true;
 }
 
+/* A router that did not tell them apart has only their sum. */
+static void peer_losses(struct load *l, struct peer *p)
+{
+    struct text lost_by = record_text(l->record, PEER_LOST_BY);
+    uint64_t sum = 0;
+
+    memcpy(p->lost_by, lost_by.data, MIN(lost_by.len, sizeof(p->lost_by)));
+    for (unsigned i = 0; i < PEER_LOSS_REASONS; i++) {
+        sum += p->lost_by[i];
+    }
+    if (sum != p->lost_messages) {
+        memset(p->lost_by, 0, sizeof(p->lost_by));
+        p->lost_by[BUS_LOSS_NONE] = p->lost_messages;
+    }
+}
+
 bool load_peer(struct load *l)
 {
     const struct record *rec = l->record;
@@ -255,6 +271,7 @@ bool load_peer(struct load *l)
 #define X(field, name) p->name = (__typeof__(p->name)) record_get(rec, field);
     PEER_PLAIN_FIELDS(X)
 #undef X
+    peer_losses(l, p);
     l->peer = p;
     /* it must be on its list whatever comes next, for it is taken off when it goes */
     return peer_list(l, p) && peer_plain_check(l, p) && peer_greet(l, p) && peer_sets(l, p);

@@ -240,6 +240,8 @@ bool load_queue(struct load *l)
     if (!replay_restore(l, s) || !pacer_restore(l, s)) {
         return false;
     }
+    s->queue->began_ns = record_get(rec, QUEUE_BEGAN_NS);
+    s->queue->moved_ns = record_get(rec, QUEUE_MOVED_NS);
     if (record_get(rec, QUEUE_IS_STALLING)) {
         stalling_insert(l->router, s->queue, progress_ns);
     }

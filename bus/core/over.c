@@ -62,7 +62,7 @@ static void waiting_lose(struct sub *s)
             gap = (struct gap){1, m->size};
             reason = BUS_LOSS_NO_MEMORY;
             sub_count_queued(s, -1, -(int64_t) m->size);
-            sub_count_lost(s, 1);
+            sub_count_lost(s, reason, 1);
             m->topic->lost_messages++;
         }
         if (!sub_tell_loss(s, &gap, reason)) {

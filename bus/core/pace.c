@@ -211,7 +211,7 @@ static void pace_supersede(struct pace *pace)
 
     pace->conflated.count++;
     pace->conflated.bytes += m->size;
-    sub_count_lost(pace->sub, 1);
+    sub_count_lost(pace->sub, BUS_LOSS_CONFLATED, 1);
     waiting_put(pace->sub, m);
 }
 
@@ -310,7 +310,7 @@ static void pace_lose(struct pace *pace)
 
     conflated_note(pace);
     subq_note_loss(&pace->sub->queue->q, BUS_LOSS_DENIED, 1, m->size);
-    sub_count_lost(pace->sub, 1);
+    sub_count_lost(pace->sub, BUS_LOSS_DENIED, 1);
     m->topic->lost_messages++;
     waiting_put(pace->sub, m);
 }

@@ -110,6 +110,7 @@ void peer_begin_closing(struct peer *p, enum bus_goodbye reason, const char *tex
     p->goodbye_text = text;
     returns_ended(p);
     presence_left(p, reason, text);
+    closed_note(p, reason, text);
     p->deadline_ns = r->now.monotonic_ns + r->config.limits.linger_ms * UINT64_C(1000000);
     DL_APPEND2(r->lingering, p, timed_prev, timed_next);
     peer_doom(p);

@@ -56,7 +56,7 @@ void presence_retry(struct router *r)
 
 /* ---- events ---- */
 
-static struct sender *self_get(struct router *r)
+struct sender *router_self(struct router *r)
 {
     struct sender *s = r->presence.self ? r->presence.self : calloc(1, sizeof(*s));
 
@@ -123,7 +123,7 @@ bool presence_publish_event(struct router *r, struct text topic, const uint8_t *
     if (!presence_wants_event(r, topic)) {
         return true;
     }
-    pub.sender = self_get(r);
+    pub.sender = router_self(r);
     if (!pub.sender || !publish_as(r, &pub)) {
         return false;
     }

@@ -60,6 +60,9 @@ bool presence_is_due(const struct router *r);
 /* For router_check(). Returns what is charged to no peer. */
 uint64_t presence_check(const struct router *r);
 
+/* Who the router is to clients: NULL if out of memory. */
+struct sender *router_self(struct router *r);
+
 /* HELLO, before it has any effect. False if the peer has been ended over it. */
 bool presence_greet(struct peer *p, const struct wire_hello *m);
 /* It has been greeted. */

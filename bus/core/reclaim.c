@@ -57,7 +57,7 @@ static bool queue_give(struct sub *s)
     if (is_over) { /* nobody is left to be told of a loss */
         p->router->counters.messages_discarded++;
     } else {
-        sub_count_lost(s, 1);
+        sub_count_lost(s, BUS_LOSS_NO_MEMORY, 1);
     }
     sub_count_queued(s, -1, -(int64_t) bytes);
     p->router->work++;

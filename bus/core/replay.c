@@ -36,7 +36,7 @@ void replay_free(struct sub *s)
 static void replay_lose(struct sub *s, enum bus_loss_reason reason, const struct message *m)
 {
     subq_note_loss(&s->queue->replay->q, reason, 1, m->size);
-    sub_count_lost(s, 1);
+    sub_count_lost(s, reason, 1);
     m->topic->lost_messages++;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "core/envelope.h"
+#include "core/inside.h"
 #include "core/judge.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
@@ -511,8 +512,6 @@ static bool topic_find_or_fail(struct peer *p, struct asked *a)
                               "no topic is advertised under that alias");
         }
         a->topic = topic_ref(t);
-    } else if (topic_is_reserved(a->m.topic.data, a->m.topic.len)) {
-        return asked_fail(a, BUS_STATUS_DENIED, "$bus belongs to the router");
     } else if (!topic_valid(a->m.topic.data, a->m.topic.len)) {
         return asked_fail(a, BUS_STATUS_INVALID_TOPIC, "not a valid topic");
     } else {
@@ -592,6 +591,43 @@ static void request_go(struct peer *p, struct asked *a)
     request_note_over(r);
 }
 
+/* ---- the router's own topics ---- */
+
+void inside_begin(const struct inside_ask *ask)
+{
+    struct peer *p = ask->peer;
+    const struct asked a = {
+        .topic = ask->topic,
+        .parts = {.topic = ask->topic,
+                  .sender = p->sender,
+                  .body = ask->body,
+                  .body_bytes = ask->body_bytes},
+    };
+
+    p->router->counters.requests_inside++;
+    request_show(p, &a, ask->id, 0);
+}
+
+static void request_ask_router(struct peer *p, struct asked *a, const struct frame *f)
+{
+    const struct inside_ask ask = {.peer = p,
+                                   .topic = a->topic,
+                                   .body = f->body,
+                                   .body_bytes = f->body_bytes,
+                                   .id = ++p->router->n_requests,
+                                   .number = a->m.call,
+                                   .to_all = a->m.flags & REQUEST_ALL};
+
+    if (a->m.buffer != 0 || a->n_fds > 0) {
+        (void) asked_fail(a, BUS_STATUS_INVALID_ARGUMENT, "the router takes bodies in frames only");
+    } else {
+        a->status = inside_handle(&ask, &a->why);
+    }
+    if (a->status != BUS_STATUS_OK) {
+        request_refuse(p, a);
+    }
+}
+
 #define SMALL_HEADER_MAX (HOT_MESSAGE_MAX + HOT_PLACE_MAX)
 
 static void request_decoded(struct peer *p, struct asked *a, const struct frame *f)
@@ -608,6 +644,10 @@ static void request_decoded(struct peer *p, struct asked *a, const struct frame 
     if (a->status == BUS_STATUS_OK && topic_find_or_fail(p, a)) {
         a->parts.topic = a->topic;
         if (asked_rights(p, a) && asked_check(p, a, f)) {
+            if (topic_is_reserved(a->topic->name, a->topic->len)) {
+                request_ask_router(p, a, f);
+                goto out;
+            }
             large = cap > SMALL_HEADER_MAX ? malloc(cap + OUTQ_SLACK_BYTES) : NULL;
             a->parts.size = a->size;
             if (cap > SMALL_HEADER_MAX && !large) {

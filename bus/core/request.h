@@ -152,9 +152,16 @@ void call_cancel(struct call *c, enum bus_status reason);
 
 /* ---- answer.c ---- */
 
+/* Which request is answered. */
+struct answer_to {
+    struct peer *peer;
+    uint32_t number, part;
+    bool wants_fds;
+};
+
 /* To the requester, behind what already waits for it. NULL, or why it cannot get it: then nothing
  * was sent. */
-const char *answer_send(const struct request *r, uint32_t part, const struct message_parts *parts);
+const char *answer_send(const struct answer_to *to, const struct message_parts *parts);
 /* The same for the end of a request that was open. Cannot fail: without memory the requester is
  * ended. */
 void answer_done(struct peer *p, const struct wire_done *done);

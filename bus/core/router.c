@@ -59,7 +59,8 @@ int router_new(const struct router_config *config, struct router **ret)
     r->config = *config;
     r->config.overrides = NULL;
     r->scratch = malloc(FRAME_HEADER_MAX + OUTQ_SLACK_BYTES);
-    if (!r->scratch || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+    if (!r->scratch || !closed_init(&r->closed) || arena_init(&r->arena, CODEC_ARENA_BYTES) < 0) {
+        closed_fini(&r->closed);
         free(overrides);
         free(r->scratch);
         free(r);
@@ -114,6 +115,7 @@ struct router *router_free(struct router *r)
     idset_fini(&r->introduced);
     outq_pool_fini(&r->pool);
     arena_fini(&r->arena);
+    closed_fini(&r->closed);
     free(r->recipients);
     free(r->scratch);
     free(r);
@@ -208,8 +210,10 @@ struct peer *peer_make(struct router *r, struct sender *s, const struct peer_inf
     return p;
 }
 
-static enum router_verdict refuse_client(struct router *r, const char *why)
+static enum router_verdict refuse_client(struct router *r, const struct peer_info *info,
+                                         const char *why)
 {
+    closed_note_refused(r, info, why);
     r->counters.clients_refused++;
     r->refused_client = why;
     return ROUTER_FULL;
@@ -225,11 +229,11 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
     r->now = *now;
     if (r->counters.clients_now >= r->config.limits.clients_max || r->is_shutting_down ||
         r->presence.n_due >= r->config.limits.clients_max) {
-        return refuse_client(r, "the router serves no more clients");
+        return refuse_client(r, info, "the router serves no more clients");
     }
     u = users_find(&r->users, info->uid);
     if (u && user_refusal(r, u, USER_SLOT_connections)) {
-        return refuse_client(r, r->refusal);
+        return refuse_client(r, info, r->refusal);
     }
     s = sender_new(r, info);
     if (!s) {
@@ -240,6 +244,8 @@ int router_add_peer(struct router *r, const struct peer_info *info, const struct
         sender_unref(s);
         return -ENOMEM;
     }
+    p->since_ns = now->realtime_ns;
+    p->heard_ns = now->monotonic_ns;
     p->deadline_ns = now->monotonic_ns + r->config.limits.hello_timeout_ms * NS_PER_MS;
     DL_APPEND2(r->greeting, p, timed_prev, timed_next);
     r->counters.clients_total++;
@@ -402,6 +408,7 @@ void router_remove_peer(struct router *r, struct peer *p)
     if (p->state != PEER_CLOSING) {
         returns_ended(p);
         presence_left(p, BUS_GOODBYE_NONE, "");
+        closed_note(p, BUS_GOODBYE_NONE, "");
     }
     p->state = PEER_CLOSING;
     p->sender->peer = NULL;
@@ -703,6 +710,7 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
     uint64_t work_begin = r->work, work_end = r->work + budget;
 
     r->now = *now;
+    p->heard_ns = now->monotonic_ns;
     r->slab = in->slab;
     if (p->state == PEER_GREETING && is_mistake(p, in->data, in->len)) {
         mistake_answer(p);
@@ -719,6 +727,9 @@ struct input_result router_input(struct router *r, struct peer *p, const struct 
         }
         result.consumed +=
             input_one(p, in->data + result.consumed, in->len - result.consumed, &result.need);
+        if (UNLIKELY(r->control.kind != 0)) {
+            inside_control_run(r);
+        }
     }
     if (p->state == PEER_CLOSING) {
         result = (struct input_result){.consumed = in->len};
@@ -741,6 +752,9 @@ struct peer *router_next_dirty(struct router *r)
     if (p) {
         dirty_remove(r, p);
         peer_charge_output(p);
+        if (p->blocked_ns == 0 && p->out.bytes > 0) {
+            p->blocked_ns = r->now.monotonic_ns; /* until it has taken something */
+        }
     }
     return p;
 }
@@ -751,6 +765,7 @@ void router_output_sent(struct router *r, struct peer *p, size_t bytes)
 
     outq_consume(&p->out, bytes);
     p->progress_ns = r->now.monotonic_ns;
+    p->blocked_ns = p->out.bytes > 0 ? r->now.monotonic_ns : 0;
     if (p->state != PEER_CLOSING && p->out.bytes <= p->output_max / 2) {
         peer_pump_waiting(p);
         tap_flush_loss(p);

@@ -52,6 +52,15 @@ struct session_ops {
     void (*ended)(void *userdata, const struct session_id *id);
 };
 
+/* What administrators may ask for besides what the router does itself: by requests to
+ * $bus/control/. Called when nothing of the router is being looked at; a member may be NULL. */
+struct router_controls {
+    /* 0, or a negative errno; what there is to say of it goes into text, as UTF-8. */
+    int (*reload)(void *userdata, char *text, size_t size);
+    /* Everything that a signal to stop does. */
+    void (*drain)(void *userdata);
+};
+
 /* Somebody was refused something, or has lost it, for want of a right. Valid during the call. */
 struct denial {
     uint64_t connection_id;
@@ -95,6 +104,8 @@ struct router_config {
     void *names_userdata;
     const struct router_events *events; /* static; NULL: nobody wants to know */
     void *events_userdata;
+    const struct router_controls *controls; /* static; NULL: nothing of that can be done */
+    void *controls_userdata;
 };
 
 /* What the kernel knows about a client, and its kind of link. */

@@ -250,6 +250,7 @@ static void save_peer(struct save *s, const struct peer *p)
     save_set(s, PEER_KNOWN_TOPICS, &p->known_topics);
     save_set(s, PEER_KNOWN_BUFFERS, &p->known_buffers);
     record_number(s->w, PEER_COMES_BACK, p->comes_back);
+    record_bytes(s->w, PEER_LOST_BY, p->lost_by, sizeof(p->lost_by));
     record_number(s->w, PEER_PARCEL, parcels[0]);
     record_number(s->w, PEER_PARCEL_2, parcels[1]);
 #define X(field, name) record_number(s->w, field, (uint64_t) p->name);
@@ -484,6 +485,7 @@ static void save_all(struct save *s)
     save_reliable(s);
     save_requests(s);
     save_presence(s);
+    save_closed(s);
 }
 
 int router_save(const struct router *r, struct image *image, const char **ret_why)

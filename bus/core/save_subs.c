@@ -223,6 +223,8 @@ static void save_queue(struct save *s, const struct sub *sub)
     record_number(s->w, QUEUE_INSIDE, sub->policy == BUS_POLICY_BLOCK ? sq->q.n_inside : 0);
     record_number(s->w, QUEUE_IS_STALLING, sq->is_stalling);
     record_number(s->w, QUEUE_PROGRESS_NS, sq->is_stalling ? sq->progress_ns : 0);
+    record_number(s->w, QUEUE_BEGAN_NS, sq->began_ns);
+    record_number(s->w, QUEUE_MOVED_NS, sq->moved_ns);
     record_number(s->w, QUEUE_LOST, sq->q.starved.count);
     record_number(s->w, QUEUE_LOST_BYTES, sq->q.starved.bytes);
     if (sq->replay) {

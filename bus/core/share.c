@@ -278,6 +278,7 @@ static bool gap_tell(struct group *g, const struct gap *gap, enum bus_loss_reaso
         return false;
     }
     m->sub.peer->lost_messages += gap->count;
+    m->sub.peer->lost_by[reason] += gap->count;
     return true;
 }
 

@@ -5,9 +5,11 @@
 
 #include "core/accesses.h"
 #include "core/cargo.h"
+#include "core/closed.h"
 #include "core/denied.h"
 #include "core/exceeded.h"
 #include "core/group.h"
+#include "core/inside.h"
 #include "core/keep.h"
 #include "core/message.h"
 #include "core/presence.h"
@@ -48,6 +50,9 @@ enum peer_state {
     PEER_READY,
     PEER_CLOSING, /* GOODBYE is in the output; nothing else is added */
 };
+
+/* enum bus_loss_reason, NONE included. */
+#define PEER_LOSS_REASONS 9u
 
 struct peer {
     struct router *router;                      /* not owned; outlives every peer */
@@ -133,6 +138,10 @@ struct peer {
     uint64_t published_messages, published_bytes;
     uint64_t delivered_messages, delivered_bytes;
     uint64_t lost_messages, refused_messages;
+    uint64_t lost_by[PEER_LOSS_REASONS]; /* of lost_messages, by reason */
+    uint64_t since_ns;                   /* realtime: when it connected */
+    uint64_t heard_ns;                   /* when something came from it last */
+    uint64_t blocked_ns; /* since when its link has taken nothing of what is in out; 0: it does */
     uint64_t queued_messages, queued_bytes;
     uint64_t progress_ns; /* when it last took something, or something began to wait for it */
     uint64_t full_ns;     /* the time at which no room could be made for it */
@@ -196,6 +205,8 @@ struct router {
     uint64_t stopping_ns; /* when it is to be over, if is_stopping */
     bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
+    struct closed_ring closed;
+    struct control control;     /* asked for by the frame that is being handled */
     struct parcel *replacement; /* came with REPLACE, and waits for the process to take it */
     struct peer *replacer;      /* who sent it; NULL if it has gone */
 };
@@ -319,9 +330,10 @@ static inline void sub_count_queued(struct sub *s, int64_t messages, int64_t byt
     s->peer->router->counters.messages_queued_now += (uint64_t) messages;
 }
 
-static inline void sub_count_lost(struct sub *s, uint64_t count)
+static inline void sub_count_lost(struct sub *s, enum bus_loss_reason reason, uint64_t count)
 {
     s->peer->lost_messages += count;
+    s->peer->lost_by[reason] += count;
     s->peer->router->counters.messages_lost += count;
 }
 

@@ -179,7 +179,7 @@ void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, ui
 
 void sub_lose(struct sub *s, enum bus_loss_reason reason, uint64_t count, uint64_t bytes)
 {
-    sub_count_lost(s, count);
+    sub_count_lost(s, reason, count);
     sub_note_gap(s, reason, count, bytes);
     sub_pump(s);
 }
@@ -191,7 +191,7 @@ static bool queue_evict(struct sub *s, enum bus_loss_reason reason)
     if (!subq_evict(&s->queue->q, reason, &bytes)) {
         return false;
     }
-    sub_count_lost(s, 1);
+    sub_count_lost(s, reason, 1);
     sub_count_queued(s, -1, -(int64_t) bytes);
     return true;
 }
@@ -213,7 +213,7 @@ static enum bus_verdict policy_apply(struct sub *s, struct match *match, uint64_
     uint64_t bytes = 0;
 
     if (s->policy == BUS_POLICY_LATEST && subq_supersede(q, match, &bytes)) {
-        sub_count_lost(s, 1);
+        sub_count_lost(s, BUS_LOSS_CONFLATED, 1);
         sub_count_queued(s, -1, -(int64_t) bytes);
         (*evicted)++;
     }
@@ -234,6 +234,9 @@ static void queue_push(struct sub *s, struct match *match, struct message *m)
 {
     struct subq_bounds bounds = sub_bounds(s);
 
+    if (s->queue->q.n_messages == 0) {
+        s->queue->began_ns = s->queue->moved_ns = s->peer->router->now.monotonic_ns;
+    }
     if (s->policy != BUS_POLICY_BLOCK) {
         subq_push(&s->queue->q, m, match);
     } else if (subq_push_held(&s->queue->q, m, match, &bounds) && !s->queue->is_stalling) {
@@ -321,6 +324,7 @@ static void starved_or_pop(struct sub *s)
     struct subq_bounds bounds = sub_bounds(s);
 
     if (sub_queue(s)) {
+        s->queue->moved_ns = s->peer->router->now.monotonic_ns;
         subq_pop(subq_next(s), &bounds, publish_release);
         if (s->queue->is_stalling && !subq_has_held(&s->queue->q)) {
             stalling_remove(s->queue);
@@ -375,7 +379,7 @@ static void messages_expire(struct sub *s)
     uint64_t bytes = 0;
     uint32_t n = subq_expire(subq_next(s), r->now.monotonic_ns, &bounds, publish_release, &bytes);
 
-    sub_count_lost(s, n);
+    sub_count_lost(s, BUS_LOSS_EXPIRED, n);
     sub_count_queued(s, -(int64_t) n, -(int64_t) bytes);
     r->counters.messages_expired += n;
     r->work += n;

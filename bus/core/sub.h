@@ -32,6 +32,8 @@ struct sub_queue {
     struct sub *sub;                 /* owner */
     struct sub_queue *stalling_prev; /* router.stalling, in order of progress_ns */
     struct sub_queue *stalling_next;
+    uint64_t began_ns;    /* since when something has been waiting without a break */
+    uint64_t moved_ns;    /* when something of it went last */
     uint64_t progress_ns; /* last credit, or when it began to hold publishers up */
     bool is_stalling;
 };

@@ -15,6 +15,7 @@ static struct sub_queue *queue_new(struct sub *s)
 
     if (sq) {
         sq->sub = s;
+        sq->began_ns = sq->moved_ns = s->peer->router->now.monotonic_ns;
         charge_init(&sq->charge, &s->peer->quota);
         charge_force(&sq->charge, sizeof(*sq)); /* allowed, as the caller has seen */
         subq_init(&sq->q, &sq->charge);

@@ -22,7 +22,7 @@ void sub_lose_waiting(struct sub *s, const struct match *match)
         n += subq_lose(&sq->replay->q, match, &bounds, publish_release, &bytes);
     }
     n += subq_lose(&sq->q, match, &bounds, publish_release, &bytes);
-    sub_count_lost(s, n);
+    sub_count_lost(s, BUS_LOSS_DENIED, n);
     sub_count_queued(s, -(int64_t) n, -(int64_t) bytes);
     s->peer->router->work += n;
     if (sq->is_stalling && !subq_has_held(&sq->q)) {

@@ -7,10 +7,8 @@
 #include "base/macros.h"
 #include "base/sock.h"
 #include "io/closer.h"
+#include "io/rest.h"
 
-/* Steps in which the buffer for a partial frame grows: what a client makes us allocate stays in
- * proportion to what it has sent, whatever length it announced. */
-#define REST_BYTES_MIN 512u
 /* A stream gives all that waits with one read, but a packet link one packet: of small ones so many
  * are read in a turn, because a turn costs more than they do. */
 #define BURST_PACKETS 16
@@ -70,65 +68,6 @@ static void link_end(struct link *l, int error)
 }
 
 /* ---- what is kept between two reads ---- */
-
-static void rest_free(struct link *l)
-{
-    if (l->rest_capacity > 0) {
-        l->ops->on_release(l, l->rest_capacity);
-    }
-    free(l->rest);
-    l->rest = NULL;
-    l->rest_start = l->rest_end = l->rest_capacity = 0;
-    l->need = 0;
-    l->more = false;
-}
-
-/* Room for so many bytes in all, moved to the front. */
-static int rest_reserve(struct link *l, size_t bytes)
-{
-    size_t len = l->rest_end - l->rest_start;
-    uint8_t *p;
-
-    if (l->rest_start > 0 && (l->rest_start >= len || bytes > l->rest_capacity - l->rest_start)) {
-        memmove(l->rest, l->rest + l->rest_start, len);
-        l->rest_start = 0;
-        l->rest_end = len;
-    }
-    if (bytes <= l->rest_capacity - l->rest_start) {
-        return 0;
-    }
-    if (!l->ops->on_hold(l, bytes - l->rest_capacity)) {
-        return -ENOMEM;
-    }
-    p = realloc(l->rest, bytes);
-    if (!p) {
-        l->ops->on_release(l, bytes - l->rest_capacity);
-        return -ENOMEM;
-    }
-    lane_spend(l->task.lane, lane_memory(bytes - l->rest_capacity));
-    l->rest = p;
-    l->rest_capacity = bytes;
-    return 0;
-}
-
-static int rest_append(struct link *l, const uint8_t *data, size_t len)
-{
-    size_t left = l->rest_end - l->rest_start;
-    int r;
-
-    if (len == 0) {
-        return 0;
-    }
-    if (left + len > l->rest_capacity - l->rest_start) {
-        r = rest_reserve(l, MAX(MAX(left + len, REST_BYTES_MIN), MIN(l->need, 2 * left)));
-        if (r < 0) {
-            return r;
-        }
-    }
-    memcpy(l->rest + l->rest_end, data, len);
-    l->rest_end += len;
-    return 0;
-}
 
 /* What the owner made of len bytes that it was offered. */
 static void link_note(struct link *l, const struct link_input *in, size_t len)

@@ -146,6 +146,7 @@ static void conn_fini(struct bus_conn *c)
     bus__calls_fini(c);
     bus__subscribe_fini(c);
     bus__monitor_fini(c);
+    bus__inquiries_fini(c);
     bus__names_fini(c);
     bus__rxbuf_unref(TAKE(c->rx));
     c->rx_pos = c->rx_len = 0;

@@ -152,6 +152,7 @@ struct bus_conn {
     bool starved;                   /* the last -EAGAIN was for want of credit for replies */
 
     struct monitor monitor;
+    struct inquiry *inquiries;  /* of inquiry.next: inside.c */
     struct snapshot *snapshots; /* the first one is being answered */
     struct snapshot *cut_short; /* of snapshot.next: their link was lost, to be told */
 

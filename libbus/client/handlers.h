@@ -244,6 +244,8 @@ void bus__on_live(struct bus_conn *c, const struct wire_snapshot_end *m);
 /* ---- monitor.c ---- */
 
 void bus__monitor_fini(struct bus_conn *c);
+/* What was asked of the router itself: inside.c. */
+void bus__inquiries_fini(struct bus_conn *c);
 /* The link has ended: snapshots stop where they are. */
 void bus__snapshots_lost(struct bus_conn *c);
 /* Who asked for them hears of it. */

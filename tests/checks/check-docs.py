@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Every BUS_API function has a documentation block with its fixed sections, and lists the errors it names."""
+"""Every BUS_API function has a documentation block with its fixed sections, and lists the errors it names. What docs/security.md says that
+something is kept or tested by is there."""
 import errno
 import pathlib
 import re
@@ -40,8 +41,28 @@ def check(where, block, returns, name, parameters):
     return [f"{where}: {name} {e}" for e in errors]
 
 
+# a row of the promises: | promise | kept by | tested by |
+ROW = re.compile(r"^\| \*\*(.*?)\*\*.*\| ([^|]*) \| ([^|]*) \|$", re.M)
+
+
+def check_promises():
+    path = ROOT / "docs/security.md"
+    text = path.read_text()
+    rows = ROW.findall(text)
+    errors = [] if rows else ["security.md: no promises are found by this check"]
+    for promise, kept_by, tested_by in rows:
+        if not re.search(r"`[^`]+`", kept_by):
+            errors.append(f"security.md: {promise} is kept by nothing")
+        if not re.search(r"`tests/|bus-hostile", tested_by):
+            errors.append(f"security.md: {promise} is not tested")
+    for name in sorted(set(re.findall(r"`((?:bus|libbus|tests)/[\w./-]+)`", text))):
+        if not (ROOT / name).exists():
+            errors.append(f"security.md: there is no {name}")
+    return errors
+
+
 def main():
-    errors, n = [], 0
+    errors, n = check_promises(), 0
     for header in sorted((ROOT / "libbus/include/bus").glob("*.h")):
         text = header.read_text()
         for match in FUNCTION.finditer(text):

@@ -51,7 +51,8 @@ def target_layer(path, name, source_layer):
     if path is None:
         return "generated" if name == "bus.pb-c.h" else None
     # the numbers of the protocol are shared by all; the rest of the public headers is for applications
-    if path == "libbus/include/bus/types.h" and "types" in ALLOWED[source_layer]:
+    shared = ("libbus/include/bus/types.h", "libbus/include/bus/inside_fields.h")
+    if path in shared and "types" in ALLOWED[source_layer]:
         return "types"
     return layer_of(path)
 

@@ -77,8 +77,8 @@ def limits():
 
 def counters():
     lines = [HEAD.format(source="bus/core/counters.h"), "# Counters of the router\n",
-             "Read them with `bus_snapshot()` of `<bus/monitor.h>`, kind `BUS_SNAPSHOT_COUNTERS`, or SNAPSHOT on the wire",
-             "([protocol.md](protocol.md), section 9). Names that end in `_now` go up and down; all others only grow.\n",
+             "Read them with `bus-ctl counters`, `bus_inside()` of `<bus/inside.h>`, or by a request to `$bus/counters`",
+             "([protocol.md](protocol.md), section 22). Names that end in `_now` go up and down; all others only grow.\n",
              "At every moment `messages_matched` + `messages_returned` = `messages_delivered` + `messages_lost` +",
              "`messages_queued_now` + `messages_discarded` + `messages_dead_lettered`.\n",
              "| counter | unit | meaning |", "|---|---|---|"]

@@ -434,6 +434,30 @@ static void do_keep(struct world *w, struct client *c, struct input *in)
     }
 }
 
+/* The router's own topics, with any bytes for a body: also what they mean, most often. */
+static void do_inside(struct world *w, struct client *c, struct input *in, uint8_t what)
+{
+    static const char *const topics[] = {"clients", "subscriptions", "topics",        "groups",
+                                         "quotas",  "closed",        "control/drain", "counters"};
+    uint8_t frame[FRAME_PREFIX_BYTES + 64 + 32], how = take_u8(in);
+    size_t bytes = how & 31;
+    const uint8_t *body = take_bytes(in, &bytes);
+    char topic[40] = "$bus/";
+    struct wire_request m = {.call = 1 + (how >> 5) % 6, .flags = how >> 7};
+    long n;
+
+    strcat(topic, how == 0xFF ? "control/disconnect" : topics[what & 7]);
+    m.topic = text_from(topic);
+    arena_reset(&w->arena);
+    n = codec_encode(&w->arena, VERB_REQUEST, &m, frame + FRAME_PREFIX_BYTES, 64);
+    CHECK(n >= 0);
+    frame_write_prefix(frame, VERB_REQUEST, (size_t) n, bytes);
+    if (bytes > 0) {
+        memcpy(frame + FRAME_PREFIX_BYTES + n, body, bytes);
+    }
+    feed(w, c, frame, FRAME_PREFIX_BYTES + (size_t) n + bytes);
+}
+
 static void do_small(struct world *w, struct client *c, struct input *in)
 {
     uint8_t what = take_u8(in), id = take_u8(in) & 7;
@@ -465,6 +489,10 @@ static void do_small(struct world *w, struct client *c, struct input *in)
         feed_frame(w, c, VERB_MONITOR, &monitor, 0);
         return;
     case 6:
+        if (what & 128) {
+            do_inside(w, c, in, id);
+            return;
+        }
         feed_frame(w, c, VERB_SNAPSHOT, &snapshot, 0);
         return;
     case 7:
@@ -648,10 +676,30 @@ static void do_time(struct world *w, struct input *in)
     }
 }
 
-static struct router_config small_router(void)
+static int on_reload(void *userdata, char *text, size_t size)
 {
-    struct router_config config = {
-        .limits = LIMITS_DEFAULT, .epoch = 1, .version = "fuzz", .descriptors = &fd_ops};
+    (void) userdata;
+    (void) text;
+    (void) size;
+    return -1;
+}
+
+static void on_drain(void *userdata)
+{
+    struct world *w = userdata;
+
+    router_drain(w->router, w->now.monotonic_ns, &w->now);
+}
+
+static struct router_config small_router(struct world *w)
+{
+    static const struct router_controls controls = {on_reload, on_drain};
+    struct router_config config = {.limits = LIMITS_DEFAULT,
+                                   .epoch = 1,
+                                   .version = "fuzz",
+                                   .descriptors = &fd_ops,
+                                   .controls = &controls,
+                                   .controls_userdata = w};
 
     config.limits.hello_timeout_ms = 100;
     config.limits.stall_timeout_ms = 300;
@@ -697,7 +745,7 @@ static const struct policy_rule open_rules[] = {{.verbs = POLICY_ALL, .topic = {
 /* Other rules, while everything runs. */
 static void do_rules(struct world *w, struct input *in)
 {
-    struct router_settings settings = {.limits = small_router().limits};
+    struct router_settings settings = {.limits = small_router(w).limits};
     struct policy_rule rules[4];
     unsigned n = 0, wanted = take_u8(in) & 3;
 
@@ -784,10 +832,13 @@ static void expect_some(struct world *w, const uint8_t *data, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    struct router_config config = small_router();
     struct world w = {.now = {1, 1}};
+    static const struct router_controls controls = {on_reload, on_drain};
+    struct router_config config = small_router(&w);
     struct input in = {data, len};
 
+    config.controls = &controls;
+    config.controls_userdata = &w;
     n_fds = n_fds_open = 0;
     CHECK(arena_init(&w.arena, CODEC_ARENA_BYTES) == 0);
     CHECK(policy_new(open_rules, ARRAY_LEN(open_rules), &config.policy) == 0);

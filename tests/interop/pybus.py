@@ -43,16 +43,17 @@ FDS_MAX = 17  # descriptors received at a time
 
 # ---- protobuf: the three wire types that bus.proto uses, and skipping of the rest
 
-def load_schema():
+def load_schema(path):
     """{message: [(number, name, type, repeated)]}"""
     messages = {}
-    for name, block in re.findall(r"message (\w+) \{(.*?)\}", SCHEMA.read_text(), re.S):
+    for name, block in re.findall(r"message (\w+) \{(.*?)\}", path.read_text(), re.S):
         fields = re.findall(r"(repeated )?(\w+) (\w+) = (\d+);", block)
         messages[name] = [(int(n), field, kind, bool(rep)) for rep, kind, field, n in fields]
     return messages
 
 
-MESSAGES = load_schema()
+MESSAGES = load_schema(SCHEMA)
+INSIDE = load_schema(SCHEMA.with_name("inside.proto"))  # section 22
 
 
 def message_of(verb_name):
@@ -68,27 +69,27 @@ def varint(value):
     return bytes(out)
 
 
-def encode_field(number, kind, value):
+def encode_field(number, kind, value, messages):
     if kind in ("uint32", "uint64"):
         return varint(number << 3) + varint(value)
     if kind == "fixed64":
         return varint(number << 3 | 1) + struct.pack("<Q", value)
-    if kind != "bytes":
-        value = encode(kind, value)
+    if kind not in ("bytes", "string"):
+        value = encode(kind, value, messages)
     value = value.encode() if isinstance(value, str) else value
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def encode(message, fields):
+def encode(message, fields, messages=MESSAGES):
     """Fields by number, absent and zero ones left out."""
-    unknown = set(fields) - {name for _, name, _, _ in MESSAGES[message]}
+    unknown = set(fields) - {name for _, name, _, _ in messages[message]}
     if unknown:
         raise KeyError(f"{message} has no {unknown}")
     out = b""
-    for number, name, kind, repeated in MESSAGES[message]:
+    for number, name, kind, repeated in messages[message]:
         value = fields.get(name)
         for item in (value or ()) if repeated else [value] if value else []:
-            out += encode_field(number, kind, item)
+            out += encode_field(number, kind, item, messages)
     return out
 
 
@@ -114,9 +115,10 @@ def read_raw(data, at, wire_type):
     return struct.unpack_from("<I", data, at)[0], at + 4
 
 
-def decode(message, data):
-    fields = {number: (name, kind, rep) for number, name, kind, rep in MESSAGES[message]}
-    values = {name: [] if rep else b"" if kind == "bytes" else 0 for name, kind, rep in fields.values()}
+def decode(message, data, messages=MESSAGES):
+    empty = {"bytes": b"", "string": ""}
+    fields = {number: (name, kind, rep) for number, name, kind, rep in messages[message]}
+    values = {name: [] if rep else empty.get(kind, 0) for name, kind, rep in fields.values()}
     at = 0
     while at < len(data):
         key, at = read_varint(data, at)
@@ -124,8 +126,10 @@ def decode(message, data):
         if key >> 3 not in fields:
             continue
         name, kind, repeated = fields[key >> 3]
-        if kind in MESSAGES:
-            value = decode(kind, value)
+        if kind in messages:
+            value = decode(kind, value, messages)
+        elif kind == "string":
+            value = value.decode()
         if repeated:
             values[name].append(value)
         else:

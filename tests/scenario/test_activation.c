@@ -262,14 +262,16 @@ static void replace(struct manager *m, bool by_signal)
     m->p = next;
 }
 
-/* Who listens there now: the kernel notes it at listen(). */
+/* Who listens there now. The kernel notes it at listen() and copies it at connect(), so the first
+ * connection only waits until whoever comes next serves. */
 static pid_t server_of(const char *address)
 {
     struct raw_client c;
     struct ucred creds;
     socklen_t len = sizeof(creds);
 
-    raw_greet(&c, address); /* it serves */
+    greet(address);
+    raw_greet(&c, address);
     assert_int_equal(getsockopt(c.fd, SOL_SOCKET, SO_PEERCRED, &creds, &len), 0);
     raw_close(&c);
     return creds.pid;

@@ -109,7 +109,7 @@ static void test_refused_requests_and_replies_return_their_bodies(void **state)
     ask_in(w, c, 1, 0);
     world_expect(w, c, "DONE NO_RESPONDER 1\nRETURNED 1 0\n");
     sim_request(&w->s, c, &(struct sim_request){1, "$bus", .body = {100, .buffer = 1, .slot = 1}});
-    world_expect(w, c, "DONE DENIED 1\nRETURNED 1 1024\n");
+    world_expect(w, c, "DONE INVALID_ARGUMENT 1\nRETURNED 1 1024\n");
     world_serve(w, s, "a", 1);
     world_request(w, c, 1, "a");
     ask_in(w, c, 1, 2);

@@ -260,12 +260,14 @@ static void test_monitors_see_requests_replies_and_ends(void **state)
     world_expect(w, m, "MONITORED DONE #2 1 a 3.0 0/0 CANCELLED\n");
     world_request(w, c, 7, "nobody");
     world_request(w, c, 7, "$bus/x");
-    world_expect(w, m, "MONITORED REQUEST #3 1 nobody 3.0 4/10 NO_RESPONDER\n");
+    world_expect(w, m,
+                 "MONITORED REQUEST #3 1 nobody 3.0 4/10 NO_RESPONDER\n"
+                 "MONITORED REQUEST #4 1 $bus/x 3.0 4/10 NO_RESPONDER\n");
     world_request(w, c, 9, "a");
     sim_disconnect(&w->s, c);
     world_expect(w, m,
-                 "MONITORED REQUEST #4 1 a 3.0 4/10 OK [2/1 DELIVERED NONE 0]\n"
-                 "MONITORED DONE #4 1 a 3.0 0/0 CANCELLED\n");
+                 "MONITORED REQUEST #5 1 a 3.0 4/10 OK [2/1 DELIVERED NONE 0]\n"
+                 "MONITORED DONE #5 1 a 3.0 0/0 CANCELLED\n");
 }
 
 static void test_monitors_see_requests_to_all(void **state)

@@ -415,8 +415,9 @@ static void test_requests_that_are_refused_are_done(void **state)
         size_t body_bytes;
         const char *due;
     } cases[] = {
-        {{.topic = {"$bus/x", 6}}, 0, "DONE DENIED 1\n"},
-        {{.topic = {"$bus", 4}}, 0, "DONE DENIED 1\n"},
+        {{.topic = {"$bus/x", 6}}, 0, "DONE NO_RESPONDER 1\n"},
+        {{.topic = {"$bus", 4}}, 0, "DONE NO_RESPONDER 1\n"},
+        {{.topic = {"$bus/+", 6}}, 0, "DONE INVALID_TOPIC 1\n"},
         {{.topic = {"$bush", 5}}, 0, "DONE NO_RESPONDER 1\n"},
         {{.topic = {"a/+", 3}}, 0, "DONE INVALID_TOPIC 1\n"},
         {{.alias = 0}, 0, "DONE INVALID_ARGUMENT 1\n"},

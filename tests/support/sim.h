@@ -73,6 +73,7 @@ struct sim_client {
     char aliases[SIM_ALIASES][64];
     char topics[SIM_IDS][64];  /* TOPIC */
     uint64_t senders[SIM_IDS]; /* PEER: connection ids */
+    uint32_t router_sender;    /* PEER: the router itself; 0: not introduced */
     uint8_t *rx;               /* received bytes that are no whole frame yet (stream) */
     size_t n_rx;
     unsigned n_endings[SIM_SUBS]; /* UNSUBSCRIBE frames without an answer */

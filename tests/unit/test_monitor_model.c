@@ -8,6 +8,7 @@
 #include "../../tools/monitor/safe.c"
 #include "../../tools/monitor/top_model.c"
 #include "../../tools/monitor/top_view.c"
+#include "../../tools/monitor/words.c"
 #include "support/failmalloc.h"
 #include "support/unit.h"
 
@@ -34,25 +35,33 @@ static int teardown(void **state)
 
 static int add_topic(struct top_model *m, uint32_t id, const char *name, uint64_t published)
 {
-    struct bus_topic_stats stats = {
+    const struct bus_inside_topic e = {
         .id = id, .name = name, .published_messages = published, .published_bytes = published * 10};
+    const struct bus_inside_entry entry = {.list = BUS_INSIDE_TOPICS, .topic = &e};
 
-    return top_model_add_topic(m, &stats);
+    return top_model_add(m, &entry);
 }
 
 static int add_client(struct top_model *m, uint64_t id, const char *name, uint64_t lost,
                       uint64_t queued)
 {
-    struct bus_client_stats stats = {.peer = {.connection_id = id, .name = name, .pid = 7},
-                                     .lost_messages = lost,
-                                     .queued_messages = queued};
+    const struct bus_inside_client e = {.connection_id = id,
+                                        .name = name,
+                                        .pid = 7,
+                                        .lost_messages = lost,
+                                        .queued_messages = queued,
+                                        .slow = queued ? BUS_SLOW_CREDIT : BUS_SLOW_NONE,
+                                        .slow_ms = queued ? 3200 : 0,
+                                        .slow_subscription = 2,
+                                        .slow_messages = queued};
+    const struct bus_inside_entry entry = {.list = BUS_INSIDE_CLIENTS, .client = &e};
 
-    return top_model_add_client(m, &stats);
+    return top_model_add(m, &entry);
 }
 
-static void commit(struct top_model *m, enum bus_snapshot_kind kind, uint64_t now_ns)
+static void commit(struct top_model *m, enum bus_inside_list list, uint64_t now_ns)
 {
-    assert_int_equal(top_model_commit(m, kind, now_ns), 0);
+    assert_int_equal(top_model_commit(m, list, now_ns), 0);
 }
 
 static const struct top_row *topic(const struct top_model *m, const char *name)
@@ -95,7 +104,7 @@ static void test_first_snapshot_has_totals_and_no_rates(void **state)
 
     assert_int_equal(add_topic(m, 1, "a", 50), 0);
     assert_null(topic(m, "a")); /* not shown before it is complete */
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     assert_false(topic(m, "a")->has_rate);
     assert_int_equal(topic(m, "a")->total[TOP_PUB_MESSAGES], 50);
     assert_null(top_model_row(m, TOP_TOPICS, 1));
@@ -107,10 +116,10 @@ static void test_rates_are_differences_per_second(void **state)
 
     add_topic(m, 1, "a", 50);
     add_topic(m, 2, "b", 5);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     add_topic(m, 1, "a", 150);
     add_topic(m, 2, "b", 5);
-    commit(m, BUS_SNAPSHOT_TOPICS, 3 * SECOND);
+    commit(m, BUS_INSIDE_TOPICS, 3 * SECOND);
     assert_float_equal(rate(topic(m, "a"), TOP_PUB_MESSAGES), 50, 1e-9);
     assert_float_equal(rate(topic(m, "a"), TOP_PUB_BYTES), 500, 1e-9);
     assert_float_equal(rate(topic(m, "b"), TOP_PUB_MESSAGES), 0, 1e-9);
@@ -121,11 +130,11 @@ static void test_new_row_has_counted_since_the_snapshot_before(void **state)
     struct top_model *m = *state;
 
     add_topic(m, 2, "b", 5);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     add_topic(m, 1, "a", 30);
     add_topic(m, 2, "b", 5);
     add_topic(m, 3, "c", 60);
-    commit(m, BUS_SNAPSHOT_TOPICS, 3 * SECOND);
+    commit(m, BUS_INSIDE_TOPICS, 3 * SECOND);
     assert_float_equal(rate(topic(m, "a"), TOP_PUB_MESSAGES), 15, 1e-9);
     assert_float_equal(rate(topic(m, "c"), TOP_PUB_MESSAGES), 30, 1e-9);
 }
@@ -136,11 +145,11 @@ static void test_row_that_left_is_gone(void **state)
 
     add_topic(m, 1, "a", 5);
     add_topic(m, 2, "b", 5);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     add_topic(m, 2, "b", 6);
-    commit(m, BUS_SNAPSHOT_TOPICS, 2 * SECOND);
+    commit(m, BUS_INSIDE_TOPICS, 2 * SECOND);
     assert_order(m, TOP_TOPICS, "b");
-    commit(m, BUS_SNAPSHOT_TOPICS, 3 * SECOND);
+    commit(m, BUS_INSIDE_TOPICS, 3 * SECOND);
     assert_order(m, TOP_TOPICS, "");
 }
 
@@ -150,10 +159,10 @@ static void test_reused_topic_number_is_another_topic(void **state)
 
     add_topic(m, 1, "old", 1000);
     add_topic(m, 2, "again", 1000);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     add_topic(m, 1, "new", 1001);
     add_topic(m, 2, "again", 7); /* ended and begun anew under the same name */
-    commit(m, BUS_SNAPSHOT_TOPICS, 2 * SECOND);
+    commit(m, BUS_INSIDE_TOPICS, 2 * SECOND);
     assert_float_equal(rate(topic(m, "new"), TOP_PUB_MESSAGES), 1001, 1e-9);
     assert_float_equal(rate(topic(m, "again"), TOP_PUB_MESSAGES), 7, 1e-9);
 }
@@ -165,7 +174,7 @@ static void test_entries_in_any_order_and_twice_are_one_row_each(void **state)
     add_topic(m, 3, "c", 1);
     add_topic(m, 1, "a", 1);
     add_topic(m, 3, "c", 1);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     assert_order(m, TOP_TOPICS, "a c");
 }
 
@@ -175,9 +184,9 @@ static void test_gauges_may_fall(void **state)
     const struct top_row *row;
 
     add_client(m, 1, "sub", 10, 500);
-    commit(m, BUS_SNAPSHOT_CLIENTS, SECOND);
+    commit(m, BUS_INSIDE_CLIENTS, SECOND);
     add_client(m, 1, "sub", 14, 20);
-    commit(m, BUS_SNAPSHOT_CLIENTS, 2 * SECOND);
+    commit(m, BUS_INSIDE_CLIENTS, 2 * SECOND);
     row = top_model_row(m, TOP_CLIENTS, 0);
     assert_float_equal(rate(row, TOP_LOST), 4, 1e-9);
     assert_int_equal(row->total[TOP_QUEUE_MESSAGES], 20);
@@ -189,10 +198,11 @@ static void test_counters_have_rates_from_the_second_snapshot_on(void **state)
 
     assert_null(top_model_counter(m, "messages_published"));
     for (uint64_t i = 1; i <= 2; i++) {
-        struct bus_counter counter = {"messages_published", i * 100};
+        const struct bus_inside_counter c = {"messages_published", i * 100};
+        const struct bus_inside_entry entry = {.list = BUS_INSIDE_COUNTERS, .counter = &c};
 
-        assert_int_equal(top_model_add_counter(m, &counter), 0);
-        commit(m, BUS_SNAPSHOT_COUNTERS, i * SECOND);
+        assert_int_equal(top_model_add(m, &entry), 0);
+        commit(m, BUS_INSIDE_COUNTERS, i * SECOND);
         assert_int_equal(top_model_counter(m, "messages_published")->has_rate, i == 2);
     }
     assert_float_equal(top_model_counter(m, "messages_published")->rate, 100, 1e-9);
@@ -207,7 +217,7 @@ static void test_rows_are_sorted_by_the_chosen_column(void **state)
     add_topic(m, 1, "b", 5);
     add_topic(m, 2, "a", 7);
     add_topic(m, 3, "c", 5);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
     assert_order(m, TOP_TOPICS, "b a c"); /* no rates yet: by id */
     top_model_sort(m, TOP_TOPICS, (struct top_sort){.column = 0});
     assert_order(m, TOP_TOPICS, "a b c");
@@ -227,7 +237,7 @@ static void test_order_survives_the_next_snapshot(void **state)
     for (uint64_t i = 1; i <= 2; i++) {
         add_topic(m, 1, "a", 10);
         add_topic(m, 2, "b", i == 1 ? 5 : 15);
-        commit(m, BUS_SNAPSHOT_TOPICS, i * SECOND);
+        commit(m, BUS_INSIDE_TOPICS, i * SECOND);
         assert_order(m, TOP_TOPICS, i == 1 ? "a b" : "b a");
     }
 }
@@ -238,7 +248,7 @@ static void test_unknown_column_sorts_by_name(void **state)
 
     add_client(m, 1, "z", 0, 0);
     add_client(m, 2, "y", 0, 0);
-    commit(m, BUS_SNAPSHOT_CLIENTS, SECOND);
+    commit(m, BUS_INSIDE_CLIENTS, SECOND);
     top_model_sort(m, TOP_CLIENTS, (struct top_sort){.column = 1000});
     assert_order(m, TOP_CLIENTS, "y z");
 }
@@ -251,7 +261,7 @@ static void test_without_memory_nothing_changes(void **state)
         int r = add_topic(m, 1, "a", 1);
 
         if (r == 0) {
-            r = top_model_commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
+            r = top_model_commit(m, BUS_INSIDE_TOPICS, SECOND);
         }
         assert_true(r == 0 || r == -ENOMEM);
         if (r < 0) {
@@ -317,8 +327,8 @@ static void test_tables_show_every_row(void **state)
     assert_non_null(out);
     add_topic(m, 1, "a/long/topic/name", 3);
     add_client(m, 12, "sub", 4, 500);
-    commit(m, BUS_SNAPSHOT_TOPICS, SECOND);
-    commit(m, BUS_SNAPSHOT_CLIENTS, SECOND);
+    commit(m, BUS_INSIDE_TOPICS, SECOND);
+    commit(m, BUS_INSIDE_CLIENTS, SECOND);
     view_print(out, m, SAFE_ASCII);
     (void) fclose(out);
     assert_non_null(strstr(text, "\na/long/topic/name      -      -      -      -      3      0"));
@@ -434,6 +444,42 @@ static void test_old_conversations_are_forgotten(void **state)
     conversations_fini(&c);
 }
 
+static void test_groups_quotas_and_who_is_slow(void **state)
+{
+    struct top_model *m = *state;
+    const struct bus_inside_group g = {
+        .filter = "jobs/#", .name = "w", .members = 2, .queued_messages = 5};
+    const struct bus_inside_quota quotas[] = {
+        {.is_total = 1, .slot = "bytes", .used = 10, .limit = 100},
+        {.uid = 1000, .slot = "topics", .used = 0, .limit = 5},
+        {.uid = 1000, .slot = "requests", .used = 5, .limit = 5}};
+    const struct bus_inside_entry group = {.list = BUS_INSIDE_GROUPS, .group = &g};
+    const struct top_row *row;
+
+    assert_int_equal(top_model_add(m, &group), 0);
+    commit(m, BUS_INSIDE_GROUPS, SECOND);
+    row = top_model_row(m, TOP_GROUPS, 0);
+    assert_string_equal(row->name, "w of jobs/#");
+    assert_int_equal(row->total[TOP_MEMBERS], 2);
+    assert_int_equal(row->total[TOP_QUEUE_MESSAGES], 5);
+    for (size_t i = 0; i < 3; i++) {
+        const struct bus_inside_entry quota = {.list = BUS_INSIDE_QUOTAS, .quota = &quotas[i]};
+
+        assert_int_equal(top_model_add(m, &quota), 0);
+    }
+    commit(m, BUS_INSIDE_QUOTAS, SECOND);
+    row = top_model_row(m, TOP_QUOTAS, 0); /* the fullest first */
+    assert_string_equal(row->name, "1000: requests");
+    assert_int_equal(row->total[TOP_PERCENT], 100);
+    assert_string_equal(top_model_row(m, TOP_QUOTAS, 1)->name, "all: bytes");
+    assert_null(top_model_row(m, TOP_QUOTAS, 2)); /* nothing is used of it */
+    assert_int_equal(add_client(m, 1, "fast", 0, 0), 0);
+    assert_int_equal(add_client(m, 2, "slow", 0, 120), 0);
+    commit(m, BUS_INSIDE_CLIENTS, SECOND);
+    assert_null(top_model_row(m, TOP_CLIENTS, 0)->note);
+    assert_string_equal(top_model_row(m, TOP_CLIENTS, 1)->note, "credit:3.2s");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +491,7 @@ int main(void)
         CASE(test_entries_in_any_order_and_twice_are_one_row_each),
         CASE(test_gauges_may_fall),
         CASE(test_counters_have_rates_from_the_second_snapshot_on),
+        CASE(test_groups_quotas_and_who_is_slow),
         CASE(test_rows_are_sorted_by_the_chosen_column),
         CASE(test_order_survives_the_next_snapshot),
         CASE(test_unknown_column_sorts_by_name),

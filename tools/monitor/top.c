@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The live table: asks for snapshots at each interval, feeds the model, and shows it on the screen
- * or as plain text. The terminal is taken only when the first snapshots are there, so that a
+/* The live table: asks for lists at each interval, feeds the model, and shows it on the screen
+ * or as plain text. The terminal is taken only when the first lists are there, so that a
  * refusal is said on a plain one. */
 #include "top.h"
 
-#include <bus/monitor.h>
+#include <bus/inside.h>
 #include <errno.h>
 #include <langinfo.h>
 #include <poll.h>
@@ -18,25 +18,25 @@
 #include "top_screen.h"
 #include "top_view.h"
 
-#define SNAPSHOTS 3
+#define LISTS 5
 
 struct top;
 
 /* What an answer belongs to. */
 struct request {
     struct top *top;
-    enum bus_snapshot_kind kind;
+    enum bus_inside_list list;
 };
 
 struct top {
     struct session *session;
     struct top_model model;
     struct top_screen screen;
-    struct request requests[SNAPSHOTS];
+    struct request requests[LISTS];
     bool on_terminal; /* use the screen, once it is open */
     bool screen_open;
     bool keys;         /* stdin is a terminal too */
-    unsigned pending;  /* snapshots asked for and not complete */
+    unsigned pending;  /* lists asked for and not complete */
     uint64_t due_ns;   /* when to ask again */
     uint64_t n_tables; /* shown so far */
     enum exit_code code;
@@ -76,17 +76,9 @@ static bool wanted(const struct top *t, const char *topic)
     return options->n_filters == 0;
 }
 
-static int add_entry(struct top *t, const struct bus_snapshot_entry *entry)
+static int add_entry(struct top *t, const struct bus_inside_entry *entry)
 {
-    switch (entry->kind) {
-    case BUS_SNAPSHOT_CLIENTS:
-        return top_model_add_client(&t->model, entry->client);
-    case BUS_SNAPSHOT_TOPICS:
-        return wanted(t, entry->topic->name) ? top_model_add_topic(&t->model, entry->topic) : 0;
-    case BUS_SNAPSHOT_COUNTERS:
-        return top_model_add_counter(&t->model, entry->counter);
-    }
-    return 0;
+    return entry->topic && !wanted(t, entry->topic->name) ? 0 : top_model_add(&t->model, entry);
 }
 
 static void print_tables(struct top *t)
@@ -133,8 +125,8 @@ static void show(struct top *t)
     }
 }
 
-static void on_entry(struct bus_conn *conn, const struct bus_snapshot_entry *entry,
-                     enum bus_status status, void *userdata)
+static void on_entry(struct bus_conn *conn, const struct bus_inside_entry *entry,
+                     enum bus_status status, const char *text, void *userdata)
 {
     struct request *request = userdata;
     struct top *t = request->top;
@@ -146,10 +138,10 @@ static void on_entry(struct bus_conn *conn, const struct bus_snapshot_entry *ent
     }
     if (!entry && status != BUS_STATUS_OK) {
         top_end(t, EXIT_FAILED);
-        t->code = session_refused(t->session, status, NULL);
+        t->code = session_refused(t->session, status, text);
         return;
     }
-    r = entry ? add_entry(t, entry) : top_model_commit(&t->model, request->kind, tool_now_ns());
+    r = entry ? add_entry(t, entry) : top_model_commit(&t->model, request->list, tool_now_ns());
     if (r < 0) {
         top_fail(t, "cannot keep the router's answer", r);
     } else if (!entry && --t->pending == 0) {
@@ -160,8 +152,8 @@ static void on_entry(struct bus_conn *conn, const struct bus_snapshot_entry *ent
 static void ask(struct top *t)
 {
     t->due_ns = tool_now_ns() + t->session->options->interval_ns;
-    for (int i = 0; i < SNAPSHOTS && !t->done; i++) {
-        int r = bus_snapshot(t->session->conn, t->requests[i].kind, on_entry, &t->requests[i]);
+    for (int i = 0; i < LISTS && !t->done; i++) {
+        int r = bus_inside(t->session->conn, t->requests[i].list, NULL, on_entry, &t->requests[i]);
 
         if (r < 0) {
             top_fail(t, "cannot ask the router", r);
@@ -229,8 +221,9 @@ static bool use_colour(const struct options *options)
 
 enum exit_code top_run(struct session *session)
 {
-    static const enum bus_snapshot_kind kinds[SNAPSHOTS] = {
-        BUS_SNAPSHOT_COUNTERS, BUS_SNAPSHOT_TOPICS, BUS_SNAPSHOT_CLIENTS};
+    static const enum bus_inside_list lists[LISTS] = {BUS_INSIDE_COUNTERS, BUS_INSIDE_TOPICS,
+                                                      BUS_INSIDE_CLIENTS, BUS_INSIDE_GROUPS,
+                                                      BUS_INSIDE_QUOTAS};
     struct top t = {
         .session = session,
         .on_terminal = isatty(STDOUT_FILENO),
@@ -244,8 +237,8 @@ enum exit_code top_run(struct session *session)
     t.screen.interval_s = (double) session->options->interval_ns / 1e9;
     t.screen.colour = use_colour(session->options);
     t.screen.charset = strcmp(nl_langinfo(CODESET), "UTF-8") ? SAFE_ASCII : SAFE_UTF8;
-    for (int i = 0; i < SNAPSHOTS; i++) {
-        t.requests[i] = (struct request){.top = &t, .kind = kinds[i]};
+    for (int i = 0; i < LISTS; i++) {
+        t.requests[i] = (struct request){.top = &t, .list = lists[i]};
     }
     while (!t.done) {
         step(&t);

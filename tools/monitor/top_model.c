@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Snapshots of a router and their differences. Owned by the live table; knows neither connection
+/* Lists of a router and their differences. Owned by the live table; knows neither connection
  * nor screen. Invariants: now[t].rows is sorted by id and complete; now[t].order is a permutation
  * of its indexes. */
 #include "top_model.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "words.h"
 
 /* Most wanted first: what does not fit on the screen is reached by scrolling to the right. */
 static const struct top_column topic_columns[] = {
@@ -28,6 +31,7 @@ static const struct top_column client_columns[] = {
     {"QUEUEB", TOP_FROM_TOTAL, TOP_QUEUE_BYTES, 6},
     {"LOST/s", TOP_FROM_RATE, TOP_LOST, 6},
     {"LOST", TOP_FROM_TOTAL, TOP_LOST, 6},
+    {"SLOW", TOP_FROM_NOTE, TOP_SLOW_MS, 12},
     {"SUBS", TOP_FROM_TOTAL, TOP_SUBSCRIPTIONS, 4},
     {"MEMORY", TOP_FROM_TOTAL, TOP_MEMORY, 6},
     {"PID", TOP_FROM_PID, TOP_VALUES, 7},
@@ -41,16 +45,41 @@ static const struct top_column client_columns[] = {
     {"CONN", TOP_FROM_ID, TOP_VALUES, 6},
 };
 
+static const struct top_column group_columns[] = {
+    {"GROUP", TOP_FROM_NAME, TOP_VALUES, 28},
+    {"MEMBER", TOP_FROM_TOTAL, TOP_MEMBERS, 6},
+    {"READY", TOP_FROM_TOTAL, TOP_READY, 6},
+    {"QUEUE", TOP_FROM_TOTAL, TOP_QUEUE_MESSAGES, 6},
+    {"QUEUEB", TOP_FROM_TOTAL, TOP_QUEUE_BYTES, 6},
+    {"UNACK", TOP_FROM_TOTAL, TOP_UNACKED, 6},
+    {"WAITms", TOP_FROM_TOTAL, TOP_WAITING_MS, 6},
+    {"LOST", TOP_FROM_TOTAL, TOP_LOST, 6},
+    {"MEMORY", TOP_FROM_TOTAL, TOP_MEMORY, 6},
+};
+
+static const struct top_column quota_columns[] = {
+    {"USER", TOP_FROM_NAME, TOP_VALUES, 28},
+    {"USED", TOP_FROM_TOTAL, TOP_USED, 8},
+    {"LIMIT", TOP_FROM_TOTAL, TOP_LIMIT, 8},
+    {"%", TOP_FROM_TOTAL, TOP_PERCENT, 4},
+};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const struct top_column *top_columns(enum top_table_id table, size_t *ret_n)
 {
-    if (table == TOP_TOPICS) {
-        *ret_n = COUNT(topic_columns);
-        return topic_columns;
-    }
-    *ret_n = COUNT(client_columns);
-    return client_columns;
+    static const struct {
+        const struct top_column *columns;
+        size_t n;
+    } all[TOP_TABLES] = {
+        [TOP_TOPICS] = {topic_columns, COUNT(topic_columns)},
+        [TOP_CLIENTS] = {client_columns, COUNT(client_columns)},
+        [TOP_GROUPS] = {group_columns, COUNT(group_columns)},
+        [TOP_QUOTAS] = {quota_columns, COUNT(quota_columns)},
+    };
+
+    *ret_n = all[table].n;
+    return all[table].columns;
 }
 
 /* ---- memory ---- */
@@ -59,6 +88,7 @@ static void table_fini(struct top_table *t)
 {
     for (size_t i = 0; i < t->n_rows; i++) {
         free(t->rows[i].name);
+        free(t->rows[i].note);
     }
     free(t->rows);
     free(t->order);
@@ -78,6 +108,8 @@ void top_model_init(struct top_model *m)
     *m = (struct top_model){0};
     m->sort[TOP_TOPICS].column = 1;
     m->sort[TOP_CLIENTS].column = 1;
+    m->sort[TOP_GROUPS].column = 3;
+    m->sort[TOP_QUOTAS].column = 3;
 }
 
 void top_model_fini(struct top_model *m)
@@ -115,49 +147,102 @@ static int table_add(struct top_table *t, uint64_t id, const char *name, struct 
     return 0;
 }
 
-int top_model_add_client(struct top_model *m, const struct bus_client_stats *stats)
+static int client_add(struct top_model *m, const struct bus_inside_client *c)
 {
     struct top_row *row;
-    int r = table_add(&m->next[TOP_CLIENTS], stats->peer.connection_id, stats->peer.name, &row);
+    int r = table_add(&m->next[TOP_CLIENTS], c->connection_id, c->name, &row);
+    char slow[SLOW_BYTES];
 
     if (r < 0) {
         return r;
     }
-    row->pid = stats->peer.pid;
-    row->uid = stats->peer.uid;
-    row->total[TOP_PUB_MESSAGES] = stats->published_messages;
-    row->total[TOP_PUB_BYTES] = stats->published_bytes;
-    row->total[TOP_OUT_MESSAGES] = stats->delivered_messages;
-    row->total[TOP_OUT_BYTES] = stats->delivered_bytes;
-    row->total[TOP_LOST] = stats->lost_messages;
-    row->total[TOP_REFUSED] = stats->refused_messages;
-    row->total[TOP_QUEUE_MESSAGES] = stats->queued_messages;
-    row->total[TOP_QUEUE_BYTES] = stats->queued_bytes;
-    row->total[TOP_MEMORY] = stats->charged_bytes;
-    row->total[TOP_SUBSCRIPTIONS] = stats->subscriptions;
-    row->total[TOP_PUBLISHERS] = stats->aliases;
-    return 0;
+    row->pid = (uint32_t) c->pid;
+    row->uid = (uint32_t) c->uid;
+    row->total[TOP_PUB_MESSAGES] = c->published_messages;
+    row->total[TOP_PUB_BYTES] = c->published_bytes;
+    row->total[TOP_OUT_MESSAGES] = c->delivered_messages;
+    row->total[TOP_OUT_BYTES] = c->delivered_bytes;
+    row->total[TOP_LOST] = c->lost_messages;
+    row->total[TOP_REFUSED] = c->refused_messages;
+    row->total[TOP_QUEUE_MESSAGES] = c->queued_messages;
+    row->total[TOP_QUEUE_BYTES] = c->queued_bytes;
+    row->total[TOP_MEMORY] = c->charged_bytes;
+    row->total[TOP_SUBSCRIPTIONS] = c->subscriptions;
+    row->total[TOP_PUBLISHERS] = c->topics;
+    /* also those that began just now come before those that are not slow */
+    row->total[TOP_SLOW_MS] = c->slow ? c->slow_ms + 1 : 0;
+    row->note = c->slow ? strdup(word_of_slowness_short(c, slow)) : NULL;
+    return c->slow && !row->note ? -ENOMEM : 0;
 }
 
-int top_model_add_topic(struct top_model *m, const struct bus_topic_stats *stats)
+static int topic_add(struct top_model *m, const struct bus_inside_topic *t)
 {
     struct top_row *row;
-    int r = table_add(&m->next[TOP_TOPICS], stats->id, stats->name, &row);
+    int r = table_add(&m->next[TOP_TOPICS], t->id, t->name, &row);
 
     if (r < 0) {
         return r;
     }
-    row->total[TOP_PUB_MESSAGES] = stats->published_messages;
-    row->total[TOP_PUB_BYTES] = stats->published_bytes;
-    row->total[TOP_OUT_MESSAGES] = stats->delivered_messages;
-    row->total[TOP_LOST] = stats->lost_messages;
-    row->total[TOP_SUBSCRIPTIONS] = stats->subscriptions;
-    row->total[TOP_PUBLISHERS] = stats->publishers;
-    row->total[TOP_KEPT] = stats->retained_messages;
+    row->total[TOP_PUB_MESSAGES] = t->published_messages;
+    row->total[TOP_PUB_BYTES] = t->published_bytes;
+    row->total[TOP_OUT_MESSAGES] = t->delivered_messages;
+    row->total[TOP_LOST] = t->lost_messages;
+    row->total[TOP_SUBSCRIPTIONS] = t->subscriptions;
+    row->total[TOP_PUBLISHERS] = t->publishers;
+    row->total[TOP_KEPT] = t->retained_messages;
     return 0;
 }
 
-int top_model_add_counter(struct top_model *m, const struct bus_counter *counter)
+static int group_add(struct top_model *m, const struct bus_inside_group *g)
+{
+    struct top_table *next = &m->next[TOP_GROUPS];
+    struct top_row *row;
+    char name[512];
+    int r;
+
+    snprintf(name, sizeof(name), "%s of %s", g->name, g->filter);
+    r = table_add(next, next->n_rows + 1, name, &row);
+    if (r < 0) {
+        return r;
+    }
+    row->total[TOP_MEMBERS] = g->members;
+    row->total[TOP_READY] = g->ready_members;
+    row->total[TOP_QUEUE_MESSAGES] = g->queued_messages;
+    row->total[TOP_QUEUE_BYTES] = g->queued_bytes;
+    row->total[TOP_UNACKED] = g->unacknowledged_messages;
+    row->total[TOP_WAITING_MS] = g->waiting_ms;
+    row->total[TOP_LOST] = g->lost_messages;
+    row->total[TOP_MEMORY] = g->charged_bytes;
+    return 0;
+}
+
+static int quota_add(struct top_model *m, const struct bus_inside_quota *q)
+{
+    struct top_table *next = &m->next[TOP_QUOTAS];
+    struct top_row *row;
+    char name[128];
+    int r;
+
+    if (q->used == 0) {
+        return 0;
+    }
+    if (q->is_total) {
+        snprintf(name, sizeof(name), "all: %.64s", q->slot);
+    } else {
+        snprintf(name, sizeof(name), "%" PRIu64 ": %.64s", q->uid, q->slot);
+    }
+    r = table_add(next, next->n_rows + 1, name, &row);
+    if (r < 0) {
+        return r;
+    }
+    row->total[TOP_USED] = q->used;
+    row->total[TOP_LIMIT] = q->limit;
+    row->total[TOP_PERCENT] =
+        q->limit ? (uint64_t) (100.0 * (double) q->used / (double) q->limit) : 100;
+    return 0;
+}
+
+static int counter_add(struct top_model *m, const struct bus_inside_counter *counter)
 {
     struct top_counters *next = &m->next_counters;
     char *copy;
@@ -171,6 +256,16 @@ int top_model_add_counter(struct top_model *m, const struct bus_counter *counter
     }
     next->entries[next->n++] = (struct top_counter){.name = copy, .value = counter->value};
     return 0;
+}
+
+int top_model_add(struct top_model *m, const struct bus_inside_entry *entry)
+{
+    return entry->client    ? client_add(m, entry->client)
+           : entry->topic   ? topic_add(m, entry->topic)
+           : entry->group   ? group_add(m, entry->group)
+           : entry->quota   ? quota_add(m, entry->quota)
+           : entry->counter ? counter_add(m, entry->counter)
+                            : 0;
 }
 
 /* ---- differences ---- */
@@ -235,6 +330,7 @@ static void table_drop_twins(struct top_table *t)
     for (size_t i = 0; i < t->n_rows; i++) {
         if (kept && t->rows[kept - 1].id == t->rows[i].id) {
             free(t->rows[kept - 1].name);
+            free(t->rows[kept - 1].note);
             kept--;
         }
         t->rows[kept++] = t->rows[i];
@@ -290,16 +386,23 @@ static void commit_counters(struct top_model *m, uint64_t now_ns)
     *next = (struct top_counters){0};
 }
 
-int top_model_commit(struct top_model *m, enum bus_snapshot_kind kind, uint64_t now_ns)
+int top_model_commit(struct top_model *m, enum bus_inside_list list, uint64_t now_ns)
 {
-    switch (kind) {
-    case BUS_SNAPSHOT_CLIENTS:
+    switch (list) {
+    case BUS_INSIDE_CLIENTS:
         return commit_table(m, TOP_CLIENTS, now_ns);
-    case BUS_SNAPSHOT_TOPICS:
+    case BUS_INSIDE_TOPICS:
         return commit_table(m, TOP_TOPICS, now_ns);
-    case BUS_SNAPSHOT_COUNTERS:
+    case BUS_INSIDE_GROUPS:
+        return commit_table(m, TOP_GROUPS, now_ns);
+    case BUS_INSIDE_QUOTAS:
+        return commit_table(m, TOP_QUOTAS, now_ns);
+    case BUS_INSIDE_COUNTERS:
         commit_counters(m, now_ns);
         return 0;
+    case BUS_INSIDE_SUBSCRIPTIONS:
+    case BUS_INSIDE_CLOSED:
+        break; /* not shown here */
     }
     return -EINVAL;
 }
@@ -328,6 +431,7 @@ double top_row_number(const struct top_row *row, const struct top_column *column
         return row->pid;
     case TOP_FROM_UID:
         return row->uid;
+    case TOP_FROM_NOTE:
     case TOP_FROM_TOTAL:
         return (double) row->total[column->value];
     case TOP_FROM_RATE:

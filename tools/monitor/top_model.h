@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* What the live table knows: the last two snapshots of a router, their differences, and their
- * order. Fed with the entries of bus_snapshot(); knows neither the connection nor the screen. Time
+/* What the live table knows: the last two answers of a router, their differences, and their
+ * order. Fed with the entries of bus_inside(); knows neither the connection nor the screen. Time
  * is a parameter. */
 
-#include <bus/monitor.h>
+#include <bus/inside.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum top_table_id { TOP_TOPICS, TOP_CLIENTS };
-#define TOP_TABLES 2
+enum top_table_id { TOP_TOPICS, TOP_CLIENTS, TOP_GROUPS, TOP_QUOTAS };
+#define TOP_TABLES 4
 
 /** What a row counts; a table uses those it has. Those before TOP_GAUGES only grow. */
 enum top_value {
@@ -27,13 +27,22 @@ enum top_value {
     TOP_SUBSCRIPTIONS,
     TOP_PUBLISHERS, /* of a topic; of a client: the topics it has advertised */
     TOP_KEPT,       /* of a topic */
+    TOP_SLOW_MS,    /* of a client */
+    TOP_MEMBERS,    /* these four of a group */
+    TOP_READY,
+    TOP_UNACKED,
+    TOP_WAITING_MS,
+    TOP_USED, /* these three of a quota */
+    TOP_LIMIT,
+    TOP_PERCENT,
     TOP_VALUES,
 };
 
-/** A topic or a client. */
+/** A topic, a client, a group or a quota. */
 struct top_row {
-    uint64_t id; /* of the topic, or of the connection */
+    uint64_t id; /* of the topic, or of the connection; of others their place */
     char *name;
+    char *note; /* why a client is slow; or NULL */
     uint32_t pid, uid;
     uint64_t total[TOP_VALUES];
     double rate[TOP_GAUGES]; /* per second */
@@ -42,6 +51,7 @@ struct top_row {
 
 enum top_source {
     TOP_FROM_NAME,
+    TOP_FROM_NOTE, /* ordered by its value */
     TOP_FROM_ID,
     TOP_FROM_PID,
     TOP_FROM_UID,
@@ -53,7 +63,7 @@ enum top_source {
 struct top_column {
     const char *title;
     enum top_source source;
-    enum top_value value; /* for TOTAL and RATE */
+    enum top_value value; /* for NOTE, TOTAL and RATE */
     int width;            /* of a number; of a name: the least, it takes what is left */
 };
 
@@ -94,13 +104,12 @@ struct top_model {
 void top_model_init(struct top_model *m);
 void top_model_fini(struct top_model *m);
 
-/* Entries of the snapshot that is being received; -ENOMEM, or 0. */
-int top_model_add_client(struct top_model *m, const struct bus_client_stats *stats);
-int top_model_add_topic(struct top_model *m, const struct bus_topic_stats *stats);
-int top_model_add_counter(struct top_model *m, const struct bus_counter *counter);
+/** An entry of a list that is being received; -ENOMEM, or 0. Quotas of which nothing is used are
+ * left out. */
+int top_model_add(struct top_model *m, const struct bus_inside_entry *entry);
 
-/** A snapshot is complete: compute rates and show it. -ENOMEM, or 0. */
-int top_model_commit(struct top_model *m, enum bus_snapshot_kind kind, uint64_t now_ns);
+/** A list is complete: compute rates and show it. -ENOMEM, or 0. */
+int top_model_commit(struct top_model *m, enum bus_inside_list list, uint64_t now_ns);
 
 /** Columns of a table. */
 const struct top_column *top_columns(enum top_table_id table, size_t *ret_n);

@@ -19,6 +19,7 @@
 static const char *const help_lines[] = {
     "q          quit",
     "t  c  b    topics only, clients only, both",
+    "g  u       groups, what users have of their quotas",
     "Tab        the other table (its name is marked with *)",
     "s  S       sort by the next column, the one before",
     "r          reverse the order",
@@ -31,6 +32,7 @@ static const char *const help_lines[] = {
     "CLIENT: its name, # and the number of its connection.",
     "OUT: given to subscribers. LOST: reported as lost to subscribers.",
     "QUEUE: waiting in the router for a client that reads too slowly.",
+    "SLOW: what a client is waited for, and for how long; bus-ctl clients says more.",
     "MEMORY: of the router, held for the client. k M G: 1000, 1000 k, 1000 M.",
 };
 
@@ -106,7 +108,8 @@ static int cell_attributes(const struct top_screen *s, const struct top_row *row
     if (column->value == TOP_LOST || column->value == TOP_REFUSED) {
         return COLOR_PAIR(PAIR_LOSS);
     }
-    if (column->value == TOP_QUEUE_MESSAGES || column->value == TOP_QUEUE_BYTES) {
+    if (column->source == TOP_FROM_NOTE || column->value == TOP_QUEUE_MESSAGES ||
+        column->value == TOP_QUEUE_BYTES) {
         return COLOR_PAIR(PAIR_WAITING);
     }
     return A_NORMAL;
@@ -206,6 +209,10 @@ static void draw_tables(struct top_screen *s)
     enum top_panes panes = s->panes;
     int topics;
 
+    if (panes == PANES_GROUPS || panes == PANES_QUOTAS) {
+        draw_table(s, s->active, HEADER_LINES, lines);
+        return;
+    }
     if (lines < 4 && panes == PANES_BOTH) {
         panes = s->active == TOP_TOPICS ? PANES_TOPICS : PANES_CLIENTS;
     }
@@ -252,9 +259,10 @@ void screen_draw(struct top_screen *s)
         draw_help(s);
     } else {
         draw_tables(s);
-        draw_text(LINES - 1, 0, COLS - 1,
-                  "q quit  t/c/b tables  Tab other  s/S sort  r reverse  p pause  arrows  ? help",
-                  s->charset);
+        draw_text(
+            LINES - 1, 0, COLS - 1,
+            "q quit  t/c/b/g/u tables  Tab other  s/S sort  r reverse  p pause  arrows  ? help",
+            s->charset);
     }
     refresh();
 }
@@ -325,19 +333,35 @@ static void scroll_columns(struct top_screen *s, int key)
     }
 }
 
+static enum top_table_id table_of(enum top_panes panes)
+{
+    return panes == PANES_GROUPS    ? TOP_GROUPS
+           : panes == PANES_QUOTAS  ? TOP_QUOTAS
+           : panes == PANES_CLIENTS ? TOP_CLIENTS
+                                    : TOP_TOPICS;
+}
+
 static void show(struct top_screen *s, enum top_panes panes)
 {
     s->panes = panes;
     if (panes != PANES_BOTH) {
-        s->active = panes == PANES_TOPICS ? TOP_TOPICS : TOP_CLIENTS;
+        s->active = table_of(panes);
+    } else if (s->active > TOP_CLIENTS) {
+        s->active = TOP_TOPICS;
     }
 }
 
 static void other_table(struct top_screen *s)
 {
-    s->active = s->active == TOP_TOPICS ? TOP_CLIENTS : TOP_TOPICS;
-    if (s->panes != PANES_BOTH) {
-        s->panes = s->active == TOP_TOPICS ? PANES_TOPICS : PANES_CLIENTS;
+    static const enum top_panes next[] = {[PANES_TOPICS] = PANES_CLIENTS,
+                                          [PANES_CLIENTS] = PANES_GROUPS,
+                                          [PANES_GROUPS] = PANES_QUOTAS,
+                                          [PANES_QUOTAS] = PANES_TOPICS};
+
+    if (s->panes == PANES_BOTH) {
+        s->active = s->active == TOP_TOPICS ? TOP_CLIENTS : TOP_TOPICS;
+    } else {
+        show(s, next[s->panes]);
     }
 }
 
@@ -352,6 +376,12 @@ static void handle_key(struct top_screen *s, int key)
         break;
     case 'b':
         show(s, PANES_BOTH);
+        break;
+    case 'g':
+        show(s, PANES_GROUPS);
+        break;
+    case 'u':
+        show(s, PANES_QUOTAS);
         break;
     case '\t':
         other_table(s);

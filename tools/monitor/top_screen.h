@@ -8,7 +8,7 @@
 #include "safe.h"
 #include "top_model.h"
 
-enum top_panes { PANES_BOTH, PANES_TOPICS, PANES_CLIENTS };
+enum top_panes { PANES_BOTH, PANES_TOPICS, PANES_CLIENTS, PANES_GROUPS, PANES_QUOTAS };
 
 struct top_screen {
     struct top_model *model; /* not owned */

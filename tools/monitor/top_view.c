@@ -169,6 +169,10 @@ void view_cell(const struct top_row *row, enum top_table_id table, const struct 
         view_fit(label, width, charset, buffer);
         return;
     }
+    if (column->source == TOP_FROM_NOTE) {
+        view_fit(row->note ? row->note : "-", width, charset, buffer);
+        return;
+    }
     value = top_row_number(row, column, &known);
     if (column->source != TOP_FROM_TOTAL && column->source != TOP_FROM_RATE) {
         snprintf(number, sizeof(number), "%.0f", value); /* a name in digits: never rounded */
@@ -289,4 +293,10 @@ void view_print(FILE *out, const struct top_model *m, enum safe_charset charset)
     putc('\n', out);
     print_table(out, m, TOP_CLIENTS, charset);
     putc('\n', out);
+    for (int table = TOP_GROUPS; table <= TOP_QUOTAS; table++) {
+        if (m->now[table].n_rows > 0) {
+            print_table(out, m, (enum top_table_id) table, charset);
+            putc('\n', out);
+        }
+    }
 }

@@ -74,7 +74,8 @@ enum bus_status {
     X(SLOW_CONSUMER, 5, "a subscription with policy disconnect was too slow")                      \
     X(LIMIT, 6, "a limit of the router is reached")                                                \
     X(NO_MEMORY, 7, "the router is out of memory")                                                 \
-    X(VERSION, 8, "no common protocol version")
+    X(VERSION, 8, "no common protocol version")                                                    \
+    X(ADMIN, 9, "disconnected by an administrator")
 
 /** Why a connection ended. */
 enum bus_goodbye {
