@@ -13,7 +13,7 @@ static void peers_turn(struct router *r, struct user *u)
 
     DL_FOREACH2(u->payers, p, user_next)
     {
-        if (!p->group && p->state == PEER_READY) {
+        if (!p->group && p->state != PEER_CLOSING) { /* who greets is not read either */
             peer_mark_dirty(p);
         }
     }

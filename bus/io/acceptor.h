@@ -11,12 +11,12 @@
 #include "io/listener.h"
 
 #define ACCEPTOR_SOCKETS_MAX 16
-#define ACCEPTOR_BATCH 64
+#define ACCEPTOR_BATCH 128
 #define ACCEPTOR_RETRY_MS 100
-/* Accepting has turns of its own; in a shared one four are taken, or more are turned away: those
- * who wait behind them may be others. */
-#define ACCEPTOR_UNITS (LANE_TURN_SHARED / 4)
-#define ACCEPTOR_REFUSED_UNITS (LANE_TURN_SHARED / 32)
+/* Accepting has turns of its own; in a shared one eight are taken, or many more are turned away:
+ * those who wait behind them may be others. */
+#define ACCEPTOR_UNITS (LANE_TURN_SHARED / 8)
+#define ACCEPTOR_REFUSED_UNITS (LANE_TURN_SHARED / 128)
 
 struct acceptor;
 

@@ -260,7 +260,7 @@ static unsigned log_count(const struct stage *s, const char *event, uid_t uid)
     return n;
 }
 
-/* Who reads the log knows who it was, and accuses nobody else. */
+/* Who reads the log knows who it was, and accuses nobody else of what he must not do. */
 static void judge_log(struct stage *s)
 {
     static const char *const events[] = {" access.denied ", " quota.exceeded "};
@@ -269,9 +269,10 @@ static void judge_log(struct stage *s)
         if (log_count(s, events[i], s->users[PARTY_ATTACKER].uid) == 0) {
             wrong(s, "the log has no%sof the attacker", events[i]);
         }
-        if (log_count(s, events[i], s->users[PARTY_VICTIM].uid) > 0) {
-            wrong(s, "the log has%sof a victim", events[i]);
-        }
+    }
+    /* as fast as it goes, a victim may well be over its rate */
+    if (log_count(s, events[0], s->users[PARTY_VICTIM].uid) > 0) {
+        wrong(s, "the log has%sof a victim", events[0]);
     }
 }
 

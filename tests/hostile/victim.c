@@ -65,6 +65,7 @@ int victim_open(const struct stage *s, unsigned pair, struct bus_conn **ret_conn
     opts.userdata = userdata;
     r = bus_open(s->addresses[strcmp(victim_kinds[pair].name, "stream") == 0], &opts, ret_conn);
     if (r < 0) {
+        complain("bus-hostile: a victim cannot connect: %s\n", strerror(-r));
         s->board->pairs[pair].broken++;
     }
     return r;

@@ -80,6 +80,25 @@ static void test_nothing_is_lost_and_it_goes_on_when_it_is_paid(void **state)
     assert_int_equal(c->subs[0].delivered, p->sequence);
 }
 
+/* Its link has ceased to be read, too, and nothing else would begin that again. */
+static void test_who_has_not_greeted_yet_is_heard_when_it_is_paid(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = join_fast(w), *q;
+
+    w->s.uid = 2000;
+    q = sim_attach(&w->s, true);
+    w->s.uid = 1000;
+    assert_int_equal(q->peer->state, PEER_GREETING);
+    (void) publish_all(w, p);
+    assert_false(peer_wants_input(q->peer));
+    while (router_next_dirty(w->s.router)) {
+    }
+    sim_advance(&w->s, 2 * RATE_PAUSE_NS);
+    assert_true(peer_wants_input(q->peer));
+    assert_true(q->peer->is_dirty);
+}
+
 static void test_in_the_long_run_it_is_the_rate(void **state)
 {
     const unsigned seconds = 20;
@@ -131,6 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_CASE(test_all_connections_of_a_user_that_is_too_fast_are_not_read),
         WORLD_CASE(test_nothing_is_lost_and_it_goes_on_when_it_is_paid),
+        WORLD_CASE(test_who_has_not_greeted_yet_is_heard_when_it_is_paid),
         WORLD_CASE(test_in_the_long_run_it_is_the_rate),
         WORLD_CASE(test_going_pays_nothing_back),
         WORLD_CASE(test_the_work_of_a_user_is_told_once),
