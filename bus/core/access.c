@@ -43,9 +43,11 @@ static bool in_group(const struct subject *s, uint32_t gid)
 
 static bool rule_concerns(const struct policy_rule *r, const struct subject *s)
 {
-    return (!r->by_uid || r->uid == s->uid) && (!r->by_gid || in_group(s, r->gid)) &&
-           (r->listener.len == 0 || text_equals(r->listener, s->listener)) &&
-           (r->label.len == 0 || text_equals(r->label, s->label));
+    bool might = s->is_vague && r->deny;
+
+    return (!r->by_uid || r->uid == s->uid) && (!r->by_gid || might || in_group(s, r->gid)) &&
+           (r->listener.len == 0 || might || text_equals(r->listener, s->listener)) &&
+           (r->label.len == 0 || might || text_equals(r->label, s->label));
 }
 
 struct rank {

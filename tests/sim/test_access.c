@@ -535,6 +535,44 @@ static void test_a_will_that_lost_its_right_is_not_published(void **state)
     assert_int_equal(counters(w)->wills_now, 0);
 }
 
+/* A client with these further groups leaves a will, and another router takes over. */
+static void leave_will(struct world *w, const uint32_t *groups, size_t n)
+{
+    const struct subject subject = {.groups = groups, .n_groups = n};
+    struct sim_client *c;
+
+    w->s.subject = &subject;
+    c = join_as(w, ALICE);
+    w->s.subject = NULL;
+    will(w, c, "w", 1000);
+    sim_disconnect(&w->s, c);
+    sim_work_off(&w->s);
+    assert_true(sim_replace(&w->s));
+    assert_int_equal(counters(w)->wills_now, 1);
+}
+
+static void test_whose_a_will_was_is_known_to_the_next_router(void **state)
+{
+    const uint32_t groups[] = {6, 7};
+    struct policy_rule guests = deny(POLICY_PUBLISH, "#");
+    struct world *w = *state;
+
+    guests.by_gid = true;
+    guests.gid = 7;
+    w->s.looks_away = true;
+    RULES(w, allow(POLICY_ALL, "#"));
+    leave_will(w, groups, 2);
+    RULES(w, allow(POLICY_ALL, "#"), guests);
+    assert_int_equal(counters(w)->wills_now, 0);
+
+    RULES(w, allow(POLICY_ALL, "#"));
+    leave_will(w, groups, 1);
+    RULES(w, allow(POLICY_ALL, "#"), guests);
+    assert_int_equal(counters(w)->wills_now, 1);
+    sim_advance(&w->s, 2000 * MS);
+    sim_work_off(&w->s);
+}
+
 static void test_a_server_that_lost_its_right_has_gone(void **state)
 {
     struct world *w = *state;
@@ -718,6 +756,7 @@ int main(void)
         CASES(test_narrowed_topics_leave_and_come),
         CASES(test_an_alias_is_muted_and_is_good_again),
         CASE(test_a_will_that_lost_its_right_is_not_published),
+        CASE(test_whose_a_will_was_is_known_to_the_next_router),
         CASE(test_a_server_that_lost_its_right_has_gone),
         CASE(test_a_narrowed_server_loses_the_calls_of_one_topic),
         CASE(test_a_request_that_lost_its_right_ends),
