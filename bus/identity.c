@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "identity.h"
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include "base/macros.h"
 
@@ -14,9 +13,8 @@ int identity_read(struct identity *i, int fd, const struct listener *l)
 
     *i = (struct identity){0};
     r = sock_peer_creds(fd, &i->creds);
-    r = r < 0 ? r : sock_peer_groups(fd, &i->groups, &s->n_groups);
+    r = r < 0 ? r : sock_peer_groups(fd, SUBJECT_GROUPS_MAX, &i->groups, &s->n_groups);
     r = r < 0 ? r : sock_peer_label(fd, &i->label);
-    r = r == 0 && s->n_groups > SUBJECT_GROUPS_MAX ? -E2BIG : r;
     if (r < 0) {
         return r;
     }
