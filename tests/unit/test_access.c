@@ -131,6 +131,31 @@ static void test_a_rule_for_a_listener_or_a_label_is_for_no_other(void **state)
     policy_unref(p);
 }
 
+static void test_what_is_not_known_of_a_subject_denies_and_does_not_allow(void **state)
+{
+    const struct policy_rule rules[] = {
+        DENY(POLICY_PUBLISH, "a", "group", .by_gid = true, .gid = 5),
+        DENY(POLICY_PUBLISH, "b", "listener", .listener = {"in", 2}),
+        DENY(POLICY_PUBLISH, "c", "label", .label = {"lab", 3}),
+        DENY(POLICY_PUBLISH, "d", "user", .by_uid = true, .uid = 8, .by_gid = true, .gid = 5),
+        ALLOW(POLICY_PUBLISH, "#", "uid", .by_uid = true, .uid = 7),
+        ALLOW(POLICY_ALL, "#", "six", .by_gid = true, .gid = 6),
+        ALLOW(POLICY_BLOCK, "#", "four", .by_gid = true, .gid = 4),
+    };
+    struct policy *p = policy_of(rules, ARRAY_LEN(rules));
+    struct access *a = access_of(p, &(struct subject){.uid = 7, .gid = 4, .is_vague = true});
+
+    (void) state;
+    assert_place(access_topic(a, POLICY_PUBLISH, text_from("a")), false, "group");
+    assert_place(access_topic(a, POLICY_PUBLISH, text_from("b")), false, "listener");
+    assert_place(access_topic(a, POLICY_PUBLISH, text_from("c")), false, "label");
+    assert_place(access_topic(a, POLICY_PUBLISH, text_from("d")), true, "uid");
+    assert_place(access_topic(a, POLICY_REQUEST, text_from("d")), false, "");
+    assert_place(access_topic(a, POLICY_BLOCK, text_from("d")), true, "four");
+    access_unref(a);
+    policy_unref(p);
+}
+
 static void test_names_of_the_subject_are_part_of_the_rules(void **state)
 {
     const struct policy_rule rules[] = {
@@ -288,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_no_rule_among_rules_is_denied_to_everybody),
         cmocka_unit_test(test_deny_beats_allow_and_the_most_specific_decides),
         cmocka_unit_test(test_a_rule_for_a_listener_or_a_label_is_for_no_other),
+        cmocka_unit_test(test_what_is_not_known_of_a_subject_denies_and_does_not_allow),
         cmocka_unit_test(test_names_of_the_subject_are_part_of_the_rules),
         cmocka_unit_test(test_what_is_said_of_filters),
         cmocka_unit_test(test_a_long_place_leaves_room_for_the_reason),
