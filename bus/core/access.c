@@ -363,8 +363,7 @@ static bool is_left_nothing_of(const struct access *a, uint32_t verb, struct tex
                                   : denied_by(a, verb, filter) != NULL;
 }
 
-/* Whether some topic of the filter is allowed. */
-static bool is_partial(const struct access *a, uint32_t verb, struct text filter)
+bool access_filter_partly(const struct access *a, uint32_t verb, struct text filter)
 {
     char common[COMMON_MAX];
 
@@ -425,7 +424,6 @@ struct access_verdict access_filter(const struct access *a, uint32_t verb, struc
     } else {
         v = by_rule(some, false, "this rule allows only a part of it");
     }
-    v.is_partial = is_partial(a, verb, filter);
     return v;
 }
 
@@ -447,6 +445,7 @@ int policy_explain(struct policy *policy, uint32_t owner_uid, const struct subje
         return r;
     }
     *ret = access_filter(a, verb, topic);
+    ret->is_partial = !ret->is_allowed && access_filter_partly(a, verb, topic);
     access_unref(a);
     return 0;
 }

@@ -13,7 +13,7 @@ struct access;
 
 struct access_verdict {
     bool is_allowed;
-    bool is_partial;   /* not allowed, but some topics that the filter matches are */
+    bool is_partial;   /* by policy_explain(): not allowed, but some topics of the filter are */
     struct text place; /* of the rule that has decided, as long as the policy lives; empty: none */
     const char *why;   /* static: what the rule says, or why there is none */
 };
@@ -44,6 +44,9 @@ bool access_topic_once(struct access *a, uint64_t topic_of, uint32_t verb, struc
 /* As access_topic(), for all topics that a valid filter matches: one rule must allow all of them,
  * and none deny any. */
 struct access_verdict access_filter(const struct access *a, uint32_t verb, struct text filter);
+/* Whether some topic of a filter that is not allowed is. Costs more than that: rules that allow times
+ * rules that deny, at worst. */
+bool access_filter_partly(const struct access *a, uint32_t verb, struct text filter);
 
 /* What an access of that policy and subject would say: to the owner_uid without rules, see
  * access_new(). topic may be a filter for the verbs that take one. 0, -EINVAL (it is neither) or

@@ -66,7 +66,7 @@ const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter
     if (v.is_allowed || p->router->is_loading) {
         return NULL;
     }
-    if (ret_narrowed && v.is_partial) {
+    if (ret_narrowed && access_filter_partly(p->access, verb, filter)) {
         *ret_narrowed = verdict_text(p->router, &v);
         return NULL;
     }
