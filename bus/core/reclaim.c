@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/reclaim.h"
 #include <utlist.h>
+#include "base/units.h"
 #include "core/exceeded.h"
 #include "core/member.h"
 #include "core/state.h"
@@ -9,7 +10,6 @@
 #define PIECES 64u
 /* So many queues, of so many connections, in one go. */
 #define TRIES_MAX 16u
-#define NS_PER_MS UINT64_C(1000000)
 #define AGE_MS_MAX 3600000u
 
 /* What is to be done for whom. */
