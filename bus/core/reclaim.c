@@ -68,6 +68,7 @@ static bool queue_give(struct sub *s)
 static void policy_enforce(struct sub *s)
 {
     if (s->peer->state == PEER_CLOSING && !s->peer->group) {
+        subq_release_all(&s->queue->q, publish_release); /* what goes now must not keep credit */
         return;
     }
     if (s->policy == BUS_POLICY_BLOCK) {
