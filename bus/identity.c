@@ -13,7 +13,7 @@ int identity_read(struct identity *i, int fd, const struct listener *l)
 
     *i = (struct identity){0};
     r = sock_peer_creds(fd, &i->creds);
-    r = r < 0 ? r : sock_peer_groups(fd, &i->groups, &s->n_groups);
+    r = r < 0 ? r : sock_peer_groups(fd, SUBJECT_GROUPS_MAX, &i->groups, &s->n_groups);
     r = r < 0 ? r : sock_peer_label(fd, &i->label);
     if (r < 0) {
         return r;

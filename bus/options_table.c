@@ -227,7 +227,7 @@ static const struct options defaults = {
     .access = {.mode = 0600, .owner = LISTENER_KEEP_ID, .group = LISTENER_KEEP_ID},
     .drain_timeout_ms = 5000,
     .replace_timeout_ms = 5000,
-    .restart_grace_ms = 2000,
+    .restart_grace_ms = 5000,
     .spin_us = SPIN_US_DEFAULT,
     .log_level = LOG_INFO,
     .ready_fd = -1,

@@ -322,7 +322,7 @@ void session_open(struct sessions *all, const struct listener *l, int *take_fd)
     int r = identity_read(&who, *take_fd, l);
 
     if (r < 0) {
-        log_refused(&who.creds, strerror(-r));
+        log_refused(&who.creds, r == -E2BIG ? "groups" : strerror(-r));
     } else {
         session_begin(all, &who, kind, take_fd);
     }

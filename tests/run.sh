@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Everything that has to hold, on a fresh Debian or Ubuntu too: installs what is missing, then builds and tests the presets
-# dev, asan, fuzz and release, with sanitizers tests/faults, and tests/hostile; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 5).
+# dev, asan, fuzz and release, with sanitizers tests/faults, and tests/hostile; or only those parts that are given as arguments. BUILD_ROOT: where to build (default build/). FUZZ_SECONDS: for each fuzz target (default 3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,10 +62,10 @@ run_ctest() { # preset, more arguments of ctest
     ctest --test-dir "$root/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
 }
 
-# Units and simulations run as they are and with sanitizers; scenarios with sanitizers and optimised.
+# Units run as they are and with sanitizers, simulations with sanitizers, scenarios with sanitizers and optimised.
 test_dev() {
     build dev
-    run_ctest dev -LE 'scenario|faults'
+    run_ctest dev -LE 'sim|scenario|faults'
 }
 
 test_asan() {
@@ -94,7 +94,7 @@ test_fuzz() {
         mkdir -p "$root/fuzz/found/$name"
         seeds=("$root/fuzz/found/$name" "tests/fuzz/corpus/$name")
         [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
-        if ! "$target" -max_total_time="${FUZZ_SECONDS:-5}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
+        if ! "$target" -max_total_time="${FUZZ_SECONDS:-3}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
             -artifact_prefix="$root/fuzz/found/$name-" "${seeds[@]}" > "$root/fuzz/found/$name.log" 2>&1; then
             tail -n 40 "$root/fuzz/found/$name.log"
             echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"

@@ -20,7 +20,11 @@ struct access {
     struct policy *policy;
     struct subject subject; /* its texts and groups follow */
     size_t memory;
-    size_t n_deny, n; /* first those that deny; each part the most specific first */
+    struct {
+        uint64_t topic_of;
+        uint32_t asked, allowed; /* verbs */
+    } last;                      /* of access_topic_once() */
+    size_t n_deny, n;            /* first those that deny; each part the most specific first */
     struct granted rules[];
 };
 
@@ -38,9 +42,11 @@ static bool in_group(const struct subject *s, uint32_t gid)
 
 static bool rule_concerns(const struct policy_rule *r, const struct subject *s)
 {
-    return (!r->by_uid || r->uid == s->uid) && (!r->by_gid || in_group(s, r->gid)) &&
-           (r->listener.len == 0 || text_equals(r->listener, s->listener)) &&
-           (r->label.len == 0 || text_equals(r->label, s->label));
+    bool might = s->is_vague && r->deny;
+
+    return (!r->by_uid || r->uid == s->uid) && (!r->by_gid || might || in_group(s, r->gid)) &&
+           (r->listener.len == 0 || might || text_equals(r->listener, s->listener)) &&
+           (r->label.len == 0 || might || text_equals(r->label, s->label));
 }
 
 struct rank {
@@ -263,6 +269,21 @@ struct access_verdict access_topic(const struct access *a, uint32_t verb, struct
     return by_default(a);
 }
 
+bool access_topic_once(struct access *a, uint64_t topic_of, uint32_t verb, struct text topic,
+                       bool *ret_looked_up)
+{
+    if (a->last.topic_of != topic_of) {
+        a->last.topic_of = topic_of;
+        a->last.asked = a->last.allowed = 0;
+    }
+    *ret_looked_up = !(a->last.asked & verb);
+    if (*ret_looked_up) {
+        a->last.asked |= verb;
+        a->last.allowed |= access_topic(a, verb, topic).is_allowed ? verb : 0;
+    }
+    return a->last.allowed & verb;
+}
+
 /* The first that denies all of it. */
 static const struct granted *denied_by(const struct access *a, uint32_t verb, struct text filter)
 {
@@ -337,8 +358,7 @@ static bool is_left_nothing_of(const struct access *a, uint32_t verb, struct tex
                                   : denied_by(a, verb, filter) != NULL;
 }
 
-/* Whether some topic of the filter is allowed. */
-static bool is_partial(const struct access *a, uint32_t verb, struct text filter)
+bool access_filter_partly(const struct access *a, uint32_t verb, struct text filter)
 {
     char common[COMMON_MAX];
 
@@ -399,7 +419,6 @@ struct access_verdict access_filter(const struct access *a, uint32_t verb, struc
     } else {
         v = by_rule(some, false, "this rule allows only a part of it");
     }
-    v.is_partial = is_partial(a, verb, filter);
     return v;
 }
 
@@ -420,6 +439,7 @@ int policy_explain(struct policy *policy, uint32_t owner_uid, const struct subje
         return r;
     }
     *ret = access_filter(a, verb, topic);
+    ret->is_partial = !ret->is_allowed && access_filter_partly(a, verb, topic);
     access_unref(a);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* What one subject may: the rules of a policy that concern it, with its names put in. Immutable and
- * counted, so that equal subjects can share it. docs/protocol.md, section 20. */
+/* What one subject may: the rules of a policy that concern it, with its names put in. What it says
+ * never changes; counted, so that equal subjects can share it. docs/protocol.md, section 20. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@ struct access;
 
 struct access_verdict {
     bool is_allowed;
-    bool is_partial;   /* not allowed, but some topics that the filter matches are */
+    bool is_partial;   /* by policy_explain(): not allowed, but some topics of the filter are */
     struct text place; /* of the rule that has decided, as long as the policy lives; empty: none */
     const char *why;   /* static: what the rule says, or why there is none */
 };
@@ -37,9 +37,16 @@ size_t access_count(const struct access *a);
 
 /* verb: one of POLICY_VERBS. The topic is valid. */
 struct access_verdict access_topic(const struct access *a, uint32_t verb, struct text topic);
-/* The same for all topics that a valid filter matches: one rule must allow all of them, and none
- * deny any. */
+/* Whether it is allowed, of a topic that many subscriptions may get: it is looked up once. topic_of
+ * stands for the topic, and is another, not 0, whenever that may be another. */
+bool access_topic_once(struct access *a, uint64_t topic_of, uint32_t verb, struct text topic,
+                       bool *ret_looked_up);
+/* As access_topic(), for all topics that a valid filter matches: one rule must allow all of them,
+ * and none deny any. */
 struct access_verdict access_filter(const struct access *a, uint32_t verb, struct text filter);
+/* Whether some topic of a filter that is not allowed is. Costs more than that: rules that allow times
+ * rules that deny, at worst. */
+bool access_filter_partly(const struct access *a, uint32_t verb, struct text filter);
 
 /* What an access of that policy and subject would say: to the owner_uid without rules, see
  * access_new(). topic may be a filter for the verbs that take one. 0, -EINVAL (it is neither) or

@@ -25,7 +25,7 @@ static bool subject_equals(const void *object, const void *key)
             memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)) == 0) &&
            text_equals(a->user, b->user) && text_equals(a->group, b->group) &&
            text_equals(a->listener, b->listener) && text_equals(a->label, b->label) &&
-           text_equals(a->name, b->name);
+           text_equals(a->name, b->name) && a->is_vague == b->is_vague;
 }
 
 static uint32_t subject_hash(const struct accesses *as, const struct subject *s)

@@ -32,6 +32,15 @@
     X(40, since_ns)                                                                                \
     X(41, heard_ns)
 
+/* Where a record says who somebody is to the rules, besides its sender. */
+struct subject_fields {
+    unsigned user, group, groups, listener, label, is_known;
+};
+
+#define SUBJECT_FIELDS(kind)                                                                       \
+    (&(const struct subject_fields){kind##_USER, kind##_GROUP, kind##_GROUPS, kind##_LISTENER,     \
+                                    kind##_LABEL, kind##_IS_KNOWN})
+
 /* ---- saving ---- */
 
 struct save {
@@ -53,6 +62,7 @@ uint32_t save_message(struct save *s, const struct message *m);
 uint32_t save_parcel(struct save *s, const struct parcel *parcel);
 uint32_t save_group_number(struct save *s, const struct group *g);
 void save_set(struct save *s, unsigned field, const struct idset *set);
+void save_subject(struct save *s, const struct subject_fields *f, const struct subject *subject);
 
 /* save_subs.c */
 void save_subs(struct save *s);
@@ -108,6 +118,10 @@ bool load_reach(struct load *l, void ***list, size_t n, size_t *n_max);
 
 /* The set of numbers that a field holds, into an empty one. False if out of memory. */
 bool load_set(struct load *l, unsigned field, struct idset *set);
+/* All but its uid, gid and name, which are its sender's. What is not there, as in what an older
+ * router has left, is not known. The caller frees *groups, which was NULL. */
+bool load_subject(struct load *l, const struct subject_fields *f, struct subject *s,
+                  uint32_t **groups);
 
 /* What a field names; NULL if there is none of that number. */
 struct peer *load_peer_of(const struct load *l, unsigned field);

@@ -96,7 +96,7 @@ const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter
     if (v.is_allowed || p->router->is_loading) {
         return NULL;
     }
-    if (ret_narrowed && v.is_partial) {
+    if (ret_narrowed && access_filter_partly(p->access, verb, filter)) {
         *ret_narrowed = verdict_text(p->router, verb, &v);
         return NULL;
     }
@@ -125,12 +125,28 @@ bool sub_is_blocking(uint32_t flags, uint32_t policy)
     return policy == BUS_POLICY_BLOCK && !(flags & SUB_SERVE);
 }
 
-bool sub_may_get(const struct topic *t, const struct sub *s)
+/* Whoever publishes waits while the subscriptions to a topic are found, however many narrowed ones
+ * there are that are not to have it: for those of equal rights it is looked up once. */
+static bool may_get(const struct topic *t, const struct sub *s, uint32_t verb)
 {
     struct text topic = {t->name, t->len};
+    struct peer *p = s->peer;
+    bool is_allowed, looked_up;
 
-    return peer_may(s->peer, sub_right(s->flags), topic) &&
-           (!sub_is_blocking(s->flags, s->policy) || peer_may(s->peer, POLICY_BLOCK, topic));
+    if (t->topics->resolving == 0 || p->router->is_loading) {
+        return peer_may(p, verb, topic);
+    }
+    is_allowed = access_topic_once(p->access, t->topics->resolving, verb, topic, &looked_up);
+    if (looked_up) {
+        question_count(p);
+    }
+    return is_allowed;
+}
+
+bool sub_may_get(const struct topic *t, const struct sub *s)
+{
+    return may_get(t, s, sub_right(s->flags)) &&
+           (!sub_is_blocking(s->flags, s->policy) || may_get(t, s, POLICY_BLOCK));
 }
 
 const char *subscribe_denied(struct peer *p, const struct wire_subscribe *m,

@@ -89,7 +89,8 @@ enum {
     PEER_LISTENER = 14,
     PEER_LABEL = 15,
     PEER_PLAIN = 16, /* and those behind it: core/handover.h */
-    PEER_LOST_BY = 42
+    PEER_LOST_BY = 42,
+    PEER_IS_KNOWN = 43
 };
 
 enum { OUTPUT_PARCEL = 1, OUTPUT_BYTES = 2 };
@@ -282,7 +283,13 @@ enum {
     WILL_HAS_LEFT = 5,
     WILL_NS = 6,
     WILL_HAS_TOKEN = 7,
-    WILL_TOKEN = 8
+    WILL_TOKEN = 8,
+    WILL_USER = 9,
+    WILL_GROUP = 10,
+    WILL_GROUPS = 11,
+    WILL_LISTENER = 12,
+    WILL_LABEL = 13,
+    WILL_IS_KNOWN = 14
 };
 
 enum {

@@ -198,26 +198,28 @@ static bool peer_plain_check(struct load *l, const struct peer *p)
            load_refuse(l, "peer");
 }
 
-/* All but its uid, gid and name, which are its sender's. */
-static bool subject_load(struct load *l, struct subject *s, uint32_t **groups)
+bool load_subject(struct load *l, const struct subject_fields *f, struct subject *s,
+                  uint32_t **groups)
 {
     const struct record *rec = l->record;
-    struct text words = record_text(rec, PEER_GROUPS);
+    struct text words = record_text(rec, f->groups);
+    size_t n = words.len / sizeof(**groups);
 
-    *s = (struct subject){.user = record_text(rec, PEER_USER),
-                          .group = record_text(rec, PEER_GROUP),
-                          .listener = record_text(rec, PEER_LISTENER),
-                          .label = record_text(rec, PEER_LABEL),
-                          .n_groups = words.len / sizeof(**groups)};
-    if (s->n_groups == 0) {
+    *s = (struct subject){.user = record_text(rec, f->user),
+                          .group = record_text(rec, f->group),
+                          .listener = record_text(rec, f->listener),
+                          .label = record_text(rec, f->label),
+                          .is_vague = !record_get(rec, f->is_known) || n > SUBJECT_GROUPS_MAX};
+    if (n == 0 || s->is_vague) {
         return true;
     }
-    *groups = malloc(s->n_groups * sizeof(**groups)); /* in the record they are not aligned */
+    *groups = malloc(n * sizeof(**groups)); /* in the record they are not aligned */
     if (!*groups) {
         return load_starve(l);
     }
-    memcpy(*groups, words.data, s->n_groups * sizeof(**groups));
+    memcpy(*groups, words.data, n * sizeof(**groups));
     s->groups = *groups;
+    s->n_groups = n;
     return true;
 }
 
@@ -257,7 +259,7 @@ bool load_peer(struct load *l)
         .uid = s->uid, .gid = s->gid, .pid = s->pid, .packets = record_get(rec, PEER_PACKETS)};
     AUTO_FREE uint32_t *groups = NULL;
 
-    if (!subject_load(l, &subject, &groups)) {
+    if (!load_subject(l, SUBJECT_FIELDS(PEER), &subject, &groups)) {
         return false;
     }
     info.subject = &subject;

@@ -205,8 +205,10 @@ bool load_will(struct load *l)
                                 .delay_ms = record_get_32(rec, WILL_DELAY_MS),
                                 .headers = l->texts,
                                 .n_headers = l->n_texts};
-    const struct will_wait wait = {record_get(rec, WILL_NS), record_text(rec, WILL_TOKEN)};
-    bool has_left = record_get(rec, WILL_HAS_LEFT);
+    struct subject subject;
+    const struct will_wait wait = {record_get(rec, WILL_NS), record_text(rec, WILL_TOKEN),
+                                   &subject};
+    AUTO_FREE uint32_t *groups = NULL;
 
     l->n_texts = 0;
     if (!s || s == l->router->presence.self || wait.token.len > BUS_RESUME_TOKEN_MAX ||
@@ -214,7 +216,10 @@ bool load_will(struct load *l)
         return load_refuse(l, "will");
     }
     arena_reset(&l->router->arena);
-    if (has_left) {
+    if (record_get(rec, WILL_HAS_LEFT)) {
+        if (!load_subject(l, SUBJECT_FIELDS(WILL), &subject, &groups)) {
+            return false;
+        }
         return (!s->is_present && s->user && will_restore_left(l->router, s, &m, &f, &wait)) ||
                load_refuse(l, "will of a client that has gone");
     }

@@ -249,7 +249,8 @@ static bool filter_fails(const struct sub *s, uint32_t verb, struct finding *f)
     f->verb = verb;
     f->topic = sub_filter(s, f->filter);
     f->verdict = access_filter(s->peer->access, verb, f->topic);
-    return !f->verdict.is_allowed && !(s->is_narrow && f->verdict.is_partial);
+    return !f->verdict.is_allowed &&
+           !(s->is_narrow && access_filter_partly(s->peer->access, verb, f->topic));
 }
 
 static bool dead_letter_fails(const struct sub *s, struct finding *f)

@@ -221,13 +221,14 @@ static void save_output_chunk(struct save *s, struct outq_chunk *c)
     record_end(s->w);
 }
 
-static void save_subject(struct save *s, const struct subject *subject)
+void save_subject(struct save *s, const struct subject_fields *f, const struct subject *subject)
 {
-    record_bytes(s->w, PEER_USER, subject->user.data, subject->user.len);
-    record_bytes(s->w, PEER_GROUP, subject->group.data, subject->group.len);
-    record_bytes(s->w, PEER_GROUPS, subject->groups, subject->n_groups * sizeof(*subject->groups));
-    record_bytes(s->w, PEER_LISTENER, subject->listener.data, subject->listener.len);
-    record_bytes(s->w, PEER_LABEL, subject->label.data, subject->label.len);
+    record_bytes(s->w, f->user, subject->user.data, subject->user.len);
+    record_bytes(s->w, f->group, subject->group.data, subject->group.len);
+    record_bytes(s->w, f->groups, subject->groups, subject->n_groups * sizeof(*subject->groups));
+    record_bytes(s->w, f->listener, subject->listener.data, subject->listener.len);
+    record_bytes(s->w, f->label, subject->label.data, subject->label.len);
+    record_number(s->w, f->is_known, !subject->is_vague);
 }
 
 static void save_peer(struct save *s, const struct peer *p)
@@ -242,7 +243,7 @@ static void save_peer(struct save *s, const struct peer *p)
     record_number(s->w, PEER_SENDER, peer_number(p));
     record_number(s->w, PEER_STATE, p->state);
     record_number(s->w, PEER_PACKETS, p->info.packets);
-    save_subject(s, access_subject(p->access));
+    save_subject(s, SUBJECT_FIELDS(PEER), access_subject(p->access));
     if (identity) {
         record_bytes(s->w, PEER_TOKEN, identity->text + identity->name_len, identity->token_len);
     }

@@ -173,6 +173,7 @@ static void save_will(struct save *s, const struct sender *sender, const struct 
     if (w->sender) {
         record_number(s->w, WILL_HAS_LEFT, 1);
         record_number(s->w, WILL_NS, w->timer.ns);
+        save_subject(s, SUBJECT_FIELDS(WILL), access_subject(w->access));
     }
     if (w->identity) {
         record_bytes(s->w, WILL_TOKEN, w->identity->text + w->identity->name_len,

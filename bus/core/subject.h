@@ -15,7 +15,10 @@ struct subject {
     struct text listener; /* the listener's name; empty: it has none */
     struct text label;    /* from the kernel's security module; empty: none */
     struct text name;     /* of HELLO: the client has chosen it itself */
+    /* Nothing is known of its further groups, its listener and its label: rules that deny and go by
+     * them concern it, those that allow do not. */
+    bool is_vague;
 };
 
-/* More are not kept: rules that name others do not match. */
-#define SUBJECT_GROUPS_MAX 65536u
+/* Whoever is in more is not served: to leave some out would be to leave out rules that deny. */
+#define SUBJECT_GROUPS_MAX 1024u

@@ -338,9 +338,11 @@ size_t topic_resolve(struct topic *t, topics_missing_fn missing, void *ctx)
     struct resolve r = {t, missing, ctx, false};
     size_t passed;
 
+    ts->resolving = ++ts->n_resolved;
     matches_mark(t);
     passed = filters_match(&ts->filters, t->name, t->len, resolve_sub, &r);
     matches_unmark(t);
+    ts->resolving = 0;
     t->epoch = r.incomplete ? 0 : ts->epoch;
     return passed;
 }

@@ -57,8 +57,10 @@ struct topics {
     struct table by_name;
     struct idpool ids;
     struct filters filters;
-    struct message_pool messages;                    /* of all topics */
-    uint64_t epoch;                                  /* grows with each wildcard subscription */
+    struct message_pool messages; /* of all topics */
+    uint64_t epoch;               /* grows with each wildcard subscription */
+    uint64_t resolving;           /* topic_resolve(): which one, from 1; 0: none */
+    uint64_t n_resolved;
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void (*on_matches)(struct topic *t,
                        void *userdata); /* of one with interest, there are others */

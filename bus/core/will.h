@@ -45,8 +45,9 @@ void will_drop_left(struct router *r, struct will *w);
 
 /* For those that are built up again. */
 struct will_wait {
-    uint64_t ns;       /* until when */
-    struct text token; /* of who may return; empty: nobody */
+    uint64_t ns;                   /* until when */
+    struct text token;             /* of who may return; empty: nobody */
+    const struct subject *subject; /* whose it was; its sender says more */
 };
 /* A will of a client that is there. False if it is none that a client could set, or there is no
  * memory. */

@@ -434,10 +434,13 @@ bool will_restore(struct peer *p, const struct wire_will *m, const struct frame 
 bool will_restore_left(struct router *r, struct sender *s, const struct wire_will *m,
                        const struct frame *f, const struct will_wait *wait)
 {
-    /* no more is known of who has gone: what it got as a member of a group it does not get here */
-    const struct subject subject = {.uid = s->uid, .gid = s->gid, .name = {s->name, s->name_len}};
+    struct subject subject = *wait->subject;
     struct will *w = will_new(m, f);
     struct identity *i = NULL;
+
+    subject.uid = s->uid;
+    subject.gid = s->gid;
+    subject.name = (struct text){s->name, s->name_len};
 
     if (w && wait->token.len > 0) {
         i = identity_of(r, s->uid, (struct text){s->name, s->name_len}, wait->token);

@@ -4,7 +4,7 @@
  * them cost more, gets no more of the loop for it. What a link does costs units, which its lane has
  * so many of in a turn; what is too much waits in the lane's line, and what could not be known
  * before is a debt to the next turns. Knows nothing of sockets and clocks, so tests can count.
- * docs/decisions/040-fair-turns.md */
+ * docs/decisions/039-fair-turns.md */
 
 #include <stdbool.h>
 #include <stddef.h>

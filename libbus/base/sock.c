@@ -152,9 +152,9 @@ int sock_peer_creds(int fd, struct creds *ret)
     return 0;
 }
 
-/* Reads an option of any length, which is the socket's for good: with ERANGE the kernel says how
- * long it is. 0, or a negative errno. */
-static int read_option(int fd, int option, void **ret, size_t *ret_bytes)
+/* Reads an option, which is the socket's for good: with ERANGE the kernel says how long it is. 0,
+ * or a negative errno; -E2BIG: it is longer than max. */
+static int read_option(int fd, int option, size_t max, void **ret, size_t *ret_bytes)
 {
     socklen_t bytes = OPTION_BYTES;
     AUTO_FREE void *value = NULL;
@@ -168,7 +168,9 @@ static int read_option(int fd, int option, void **ret, size_t *ret_bytes)
         }
         value = larger;
         r = getsockopt(fd, SOL_SOCKET, option, value, &bytes) < 0 ? -errno : 0;
+        r = r == -ERANGE && bytes > max ? -E2BIG : r;
     } while (r == -ERANGE);
+    r = r == 0 && bytes > max ? -E2BIG : r;
     if (r == 0) {
         *ret = TAKE(value);
         *ret_bytes = bytes;
@@ -182,11 +184,11 @@ static bool is_nothing(int r)
     return r == -ENOPROTOOPT || r == -EINVAL || r == -ENODATA;
 }
 
-int sock_peer_groups(int fd, gid_t **ret_groups, size_t *ret_n)
+int sock_peer_groups(int fd, size_t max, gid_t **ret_groups, size_t *ret_n)
 {
     void *groups = NULL;
     size_t bytes = 0;
-    int r = read_option(fd, SO_PEERGROUPS, &groups, &bytes);
+    int r = read_option(fd, SO_PEERGROUPS, max * sizeof(gid_t), &groups, &bytes);
 
     if (r < 0 && !is_nothing(r)) {
         return r;
@@ -203,7 +205,7 @@ int sock_peer_label(int fd, char **ret_label)
 {
     AUTO_FREE void *value = NULL;
     size_t bytes = 0;
-    int r = read_option(fd, SO_PEERSEC, &value, &bytes);
+    int r = read_option(fd, SO_PEERSEC, SIZE_MAX, &value, &bytes);
     char *label = NULL;
 
     if (r < 0 && !is_nothing(r)) {

@@ -43,9 +43,9 @@ int sock_connect_within(const struct address *a, unsigned timeout_ms, int *ret_t
 int sock_peer_creds(int fd, struct creds *ret);
 
 /* Supplementary groups of who connected, as they were then: SO_PEERGROUPS (Linux 4.13; before that
- * nobody has any). 0 or a negative errno; *ret_groups is the caller's to free, NULL if there are
- * none. */
-int sock_peer_groups(int fd, gid_t **ret_groups, size_t *ret_n);
+ * nobody has any). 0 or a negative errno, -E2BIG if there are more than max; *ret_groups is the
+ * caller's to free, NULL if there are none. */
+int sock_peer_groups(int fd, size_t max, gid_t **ret_groups, size_t *ret_n);
 
 /* What a security module calls who connected: SO_PEERSEC, without the NUL that some put behind it.
  * 0 or a negative errno; *ret_label is the caller's to free, NULL if there is none. */

@@ -6,6 +6,7 @@
 #include "client/conn.h"
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -310,27 +311,24 @@ static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
     return ret;
 }
 
-static int poll_socket(struct bus_conn *c, const struct timespec *timeout)
+/* signals: those that are blocked while it waits, NULL: as they are. */
+static int poll_socket(struct bus_conn *c, const struct timespec *timeout, const sigset_t *signals)
 {
     struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
 
-    return ppoll(&p, 1, timeout, NULL);
+    return ppoll(&p, 1, timeout, signals);
 }
 
 /* Looks for something to do before sleeping, if that is likely to pay. Whether it has come. */
 static bool look(struct bus_conn *c)
 {
     static const struct timespec at_once = {0, 0};
-    uint64_t now_ns;
+    uint64_t now_ns = clock_monotonic_ns();
 
-    if (spin_is_off(&c->spin)) {
-        return false;
-    }
-    now_ns = clock_monotonic_ns();
     spin_begin(&c->spin, now_ns);
     while (spin_again(&c->spin, now_ns)) {
         (void) sched_yield(); /* what we wait for may need this processor */
-        if (poll_socket(c, &at_once) != 0) {
+        if (poll_socket(c, &at_once, NULL) != 0) {
             spin_paid(&c->spin);
             return true;
         }
@@ -339,19 +337,46 @@ static bool look(struct bus_conn *c)
     return false;
 }
 
+/* All but those that an error of this very thread causes. */
+static void signals_hold(sigset_t *before)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t all;
+
+    (void) sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        (void) sigdelset(&all, own[i]);
+    }
+    (void) pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+/* Looks, and then sleeps: > 0 if there is something to do, 0 if the time is over, -1 with errno. A
+ * signal that comes while it looks interrupts the sleep, as one that comes later does: it is held
+ * until then. */
+static int look_and_poll(struct bus_conn *c, uint64_t deadline_ns)
+{
+    struct timespec left;
+    sigset_t before;
+    int r;
+
+    signals_hold(&before);
+    r = look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &before);
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL); /* leaves errno alone */
+    return r;
+}
+
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
 {
     bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
+    uint64_t until_ns = due ? c->deadline_ns : deadline_ns;
     struct timespec left;
     int r;
 
     if (c->kick || bus__input_waits(c)) {
         return 1;
     }
-    if (c->fd >= 0 && look(c)) {
-        return 1;
-    }
-    r = poll_socket(c, time_left(due ? c->deadline_ns : deadline_ns, &left));
+    r = c->fd < 0 || spin_is_off(&c->spin) ? poll_socket(c, time_left(until_ns, &left), NULL)
+                                           : look_and_poll(c, until_ns);
     spin_end(&c->spin);
     if (r < 0) {
         return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
@@ -364,8 +389,9 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
-/* Waits for something to do and does it. Nothing but input to wait for, and no end to the waiting:
- * then receiving itself can wait, which saves a system call for each message of a conversation. */
+/* Waits for something to do and does it. Nothing but input to wait for, no end to the waiting, and
+ * no looking: then receiving itself can wait, which saves a system call for each message of a
+ * conversation. */
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;
@@ -373,8 +399,8 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
 
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
-            !bus__input_waits(c)) {
-            mode = look(c) ? RECEIVE_NOW : RECEIVE_WAIT;
+            !bus__input_waits(c) && spin_is_off(&c->spin)) {
+            mode = RECEIVE_WAIT;
         } else {
             r = bus__wait(c, deadline_ns);
         }

@@ -347,7 +347,7 @@ static void subscriber_check(struct check *k, unsigned client, const struct reco
             break;
         case RECORD_LOST:
             s.lost += r->number;
-            k->tally->lost[r->reason % N_REASONS] += r->number;
+            k->tally->lost[r->reason % (unsigned) N_REASONS] += r->number;
             break;
         case RECORD_GOT:
             subscription_got(k, client, &s, r);

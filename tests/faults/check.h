@@ -6,7 +6,12 @@
 #include "faults/shared.h"
 
 #define CLIENTS_MAX 32u
-#define N_REASONS 8u
+/* One more than the last reason of a loss. */
+enum {
+#define X(name, number, text) +1
+    N_REASONS = 0 BUS_LOSS_LIST(X)
+#undef X
+};
 #define N_STATUS 32u
 
 struct tally {

@@ -610,13 +610,16 @@ static unsigned publish_as_other_user(struct scene *x)
 
 static void a_user_has_a_limit_for_all_connections(bool packets)
 {
-    const char *const args[] = {"--user-descriptors-max", "8", "--mode", "0666", NULL};
+    char quota[64];
+    const char *const args[] = {"--quota", quota,  "--rule", "allow all topic=# topic=$bus/#",
+                                "--mode",  "0666", NULL};
     const struct router_options o = {.args = args};
     struct bus_conn *other;
     struct taker taker;
     struct scene x;
     unsigned n;
 
+    (void) snprintf(quota, sizeof(quota), "user=%u descriptors=8", (unsigned) geteuid());
     scene_start(&x, packets, &o);
     taker_start(&taker, x.address, &opts_fds);
     exhaust_limit(&x);

@@ -10,10 +10,8 @@
 
 #define KILLS 20u
 #define READERS 3u
-#define GRACE_MS "30000"
-
 /* A machine that is busy must not make subscribers come too late. */
-static const char *const patient[] = {"--restart-grace", GRACE_MS, NULL};
+static const char *const patient[] = {"--restart-grace", "30000", NULL};
 static const struct router_options options = {.args = patient};
 
 /* Whoever subscribes: what came last, and how much. */

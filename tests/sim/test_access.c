@@ -258,6 +258,36 @@ static void test_a_narrowed_subscription_gets_what_is_allowed(void **state)
     clear(w, p, "a/x");
 }
 
+static void test_publishers_do_not_pay_for_what_narrowed_ones_do_not_get(void **state)
+{
+    enum { RULES_MANY = 320, SUBS = 16 };
+    struct policy_rule rules[RULES_MANY + 2];
+    struct world *w = *state;
+    struct sim_client *p = join_as(w, BOB), *c = join_as(w, ALICE);
+    uint64_t work;
+
+    for (unsigned i = 0; i < RULES_MANY; i++) {
+        rules[i] = only(ALICE, deny(POLICY_SUBSCRIBE | POLICY_BLOCK, "a/x"));
+    }
+    rules[RULES_MANY] = only(ALICE, allow(POLICY_SUBSCRIBE, "a/+"));
+    rules[RULES_MANY + 1] = only(BOB, allow(POLICY_ALL, "#"));
+    sim_set_rules(&w->s, rules, ARRAY_LEN(rules));
+    w->s.looks_away = true;
+    for (unsigned i = 0; i < SUBS; i++) {
+        struct wire_subscribe m = {
+            .subscription = i + 1, .filter = text_from("#"), .flags = SUBSCRIBE_NARROW};
+
+        sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    }
+    assert_int_equal(counters(w)->subscriptions_now, SUBS);
+    sim_work_off(&w->s);
+    work = w->s.router->work;
+    world_publish(w, p, "b"); /* which all of them match, and none may get */
+    work = w->s.router->work - work;
+    assert_in_range(work, 1, 2 * RULES_MANY / 16); /* not that for each of them */
+    world_clear(w, c);
+}
+
 static void test_narrow_is_not_for_groups(void **state)
 {
     struct world *w = *state;
@@ -561,6 +591,44 @@ static void test_a_will_that_lost_its_right_is_not_published(void **state)
     assert_int_equal(counters(w)->wills_now, 0);
 }
 
+/* A client with these further groups leaves a will, and another router takes over. */
+static void leave_will(struct world *w, const uint32_t *groups, size_t n)
+{
+    const struct subject subject = {.groups = groups, .n_groups = n};
+    struct sim_client *c;
+
+    w->s.subject = &subject;
+    c = join_as(w, ALICE);
+    w->s.subject = NULL;
+    will(w, c, "w", 1000);
+    sim_disconnect(&w->s, c);
+    sim_work_off(&w->s);
+    assert_true(sim_replace(&w->s));
+    assert_int_equal(counters(w)->wills_now, 1);
+}
+
+static void test_whose_a_will_was_is_known_to_the_next_router(void **state)
+{
+    const uint32_t groups[] = {6, 7};
+    struct policy_rule guests = deny(POLICY_PUBLISH, "#");
+    struct world *w = *state;
+
+    guests.by_gid = true;
+    guests.gid = 7;
+    w->s.looks_away = true;
+    RULES(w, allow(POLICY_ALL, "#"));
+    leave_will(w, groups, 2);
+    RULES(w, allow(POLICY_ALL, "#"), guests);
+    assert_int_equal(counters(w)->wills_now, 0);
+
+    RULES(w, allow(POLICY_ALL, "#"));
+    leave_will(w, groups, 1);
+    RULES(w, allow(POLICY_ALL, "#"), guests);
+    assert_int_equal(counters(w)->wills_now, 1);
+    sim_advance(&w->s, 2000 * MS);
+    sim_work_off(&w->s);
+}
+
 static void test_a_server_that_lost_its_right_has_gone(void **state)
 {
     struct world *w = *state;
@@ -730,6 +798,7 @@ int main(void)
         CASES(test_a_refusal_names_the_right_that_is_not_that_of_the_frame),
         CASE(test_a_filter_wider_than_what_is_allowed_is_refused),
         CASES(test_a_narrowed_subscription_gets_what_is_allowed),
+        CASE(test_publishers_do_not_pay_for_what_narrowed_ones_do_not_get),
         CASE(test_narrow_is_not_for_groups),
         CASE(test_what_a_subscription_may_need_besides),
         CASES(test_an_alias_is_good_for_what_is_allowed),
@@ -745,6 +814,7 @@ int main(void)
         CASES(test_narrowed_topics_leave_and_come),
         CASES(test_an_alias_is_muted_and_is_good_again),
         CASE(test_a_will_that_lost_its_right_is_not_published),
+        CASE(test_whose_a_will_was_is_known_to_the_next_router),
         CASE(test_a_server_that_lost_its_right_has_gone),
         CASE(test_a_narrowed_server_loses_the_calls_of_one_topic),
         CASE(test_a_request_that_lost_its_right_ends),

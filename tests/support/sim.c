@@ -145,7 +145,7 @@ struct sim_client *sim_attach(struct sim *s, bool packets)
     }
     client_fini(c);
 
-    struct peer_info info = {s->uid, 1000, 77, packets, c};
+    struct peer_info info = {s->uid, 1000, 77, packets, c, s->subject};
 
     if (router_add_peer(s->router, &info, &s->now, &c->peer) != ROUTER_OK) {
         c->peer = NULL;

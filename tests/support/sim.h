@@ -109,15 +109,16 @@ struct sim {
     struct now now;
     struct rng rng;
     struct arena arena;
-    uint64_t n_published;  /* numbers messages */
-    uint64_t n_asked;      /* the same for bodies of requests and replies */
-    bool starving;         /* allocations may fail: answers may be missing */
-    bool looks_away;       /* messages come that no sim_publish() has made: no oracle */
-    uint32_t uid;          /* of those who connect */
-    uint64_t features;     /* the same */
-    uint64_t session;      /* the same */
-    unsigned n_fds;        /* that the next frame announces */
-    unsigned replace_each; /* the router is replaced about each so many reads; 0: never */
+    uint64_t n_published;          /* numbers messages */
+    uint64_t n_asked;              /* the same for bodies of requests and replies */
+    bool starving;                 /* allocations may fail: answers may be missing */
+    bool looks_away;               /* messages come that no sim_publish() has made: no oracle */
+    uint32_t uid;                  /* of those who connect */
+    const struct subject *subject; /* the same, what else they are to rules; NULL: nothing */
+    uint64_t features;             /* the same */
+    uint64_t session;              /* the same */
+    unsigned n_fds;                /* that the next frame announces */
+    unsigned replace_each;         /* the router is replaced about each so many reads; 0: never */
     /* Sees each frame that a client receives, before the oracle does; may be NULL. */
     void (*on_frame)(struct sim *s, struct sim_client *c, const struct frame *f,
                      const union wire_any *m);

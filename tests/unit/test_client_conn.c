@@ -389,6 +389,24 @@ static void test_a_signal_interrupts_waiting(void **state)
     assert_int_equal(setitimer(ITIMER_REAL, &off, NULL), 0);
 }
 
+/* It looks before it sleeps: what comes then must not be forgotten by the time it sleeps. */
+static void test_a_signal_while_it_looks_interrupts_waiting(void **state)
+{
+    struct fake *f = *state;
+    struct sigaction action = {.sa_handler = on_alarm};
+    unsigned n_forgotten = 0;
+
+    fake_start(f);
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    for (suseconds_t i = 0; i < 50; i++) {
+        struct itimerval once = {.it_value = {0, 20 + 5 * i}}; /* less than the longest look */
+
+        assert_int_equal(setitimer(ITIMER_REAL, &once, NULL), 0);
+        n_forgotten += bus_wait(f->conn, 100) != -EINTR;
+    }
+    assert_in_range(n_forgotten, 0, 15); /* those that came before the wait */
+}
+
 /* ---- fork ---- */
 
 static int child_of(struct fake *f, struct bus_topic *t, struct bus_sub *sub)
@@ -491,6 +509,7 @@ int main(void)
         ON_BOTH_LINKS(test_stop_before_run),
         ON_BOTH_LINKS(test_wait_and_fd_agree),
         ON_BOTH_LINKS(test_a_signal_interrupts_waiting),
+        ON_BOTH_LINKS(test_a_signal_while_it_looks_interrupts_waiting),
         ON_BOTH_LINKS(test_a_child_process_is_refused),
         ON_BOTH_LINKS(test_a_child_process_is_refused_on_old_kernels),
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who has connected, put together from what the kernel and the listener say. */
 #include <errno.h>
+#include <grp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -56,6 +57,36 @@ static void test_no_socket(void **state)
     identity_fini(&i);
 }
 
+static void test_nobody_in_more_groups_than_are_looked_at(void **state)
+{
+    gid_t before[1024], groups[SUBJECT_GROUPS_MAX + 1];
+    int n = getgroups(1024, before), many[2];
+    struct identity i;
+
+    (void) state;
+    for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
+        groups[g] = 100000 + g;
+    }
+    if (n < 0 || setgroups(SUBJECT_GROUPS_MAX, groups) < 0) {
+        print_message("only root can have so many groups\n");
+        skip();
+    }
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, many), 0);
+    assert_int_equal(identity_read(&i, many[0], &listener), 0);
+    assert_int_equal(i.subject.n_groups, SUBJECT_GROUPS_MAX);
+    identity_fini(&i);
+    (void) close(many[0]);
+    (void) close(many[1]);
+
+    assert_int_equal(setgroups(ARRAY_LEN(groups), groups), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, many), 0);
+    assert_int_equal(identity_read(&i, many[0], &listener), -E2BIG);
+    identity_fini(&i);
+    (void) close(many[0]);
+    (void) close(many[1]);
+    assert_int_equal(setgroups((size_t) n, before), 0);
+}
+
 static void test_without_memory(void **state)
 {
     (void) state;
@@ -75,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(it_is_this_process),
         CASE(no_socket),
+        CASE(nobody_in_more_groups_than_are_looked_at),
         CASE(without_memory),
     };
 

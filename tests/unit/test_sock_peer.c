@@ -99,11 +99,15 @@ static void assert_groups(int type, size_t n)
         want[i] = (gid_t) (1000 + 3 * i);
     }
     p = peer_begin(type, want, n);
-    assert_int_equal(sock_peer_groups(p.fd, &got, &n_got), 0);
+    assert_int_equal(sock_peer_groups(p.fd, GROUPS_MAX, &got, &n_got), 0);
     assert_int_equal(n_got, n);
     assert_true(n > 0 ? got != NULL : got == NULL);
     if (n > 0) {
+        gid_t *none = NULL;
+
         assert_memory_equal(got, want, n * sizeof(*want));
+        assert_int_equal(sock_peer_groups(p.fd, n - 1, &none, &n_got), -E2BIG);
+        assert_null(none);
     }
     peer_end(&p);
 }
@@ -144,7 +148,7 @@ static void test_own_groups_without_root(void **state)
     (void) state;
     assert_true(n >= 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    assert_int_equal(sock_peer_groups(pair[0], &got, &n_got), 0);
+    assert_int_equal(sock_peer_groups(pair[0], GROUPS_MAX, &got, &n_got), 0);
     assert_int_equal(n_got, n);
     assert_true(n == 0 || memcmp(got, want, n_got * sizeof(*got)) == 0);
     (void) close(pair[0]);
@@ -158,7 +162,7 @@ static void test_of_no_socket_is_an_error(void **state)
     size_t n = 77;
 
     (void) state;
-    assert_int_equal(sock_peer_groups(-1, &groups, &n), -EBADF);
+    assert_int_equal(sock_peer_groups(-1, GROUPS_MAX, &groups, &n), -EBADF);
     assert_int_equal(sock_peer_label(-1, &label), -EBADF);
     assert_ptr_equal(groups, (gid_t *) 1);
     assert_ptr_equal(label, (char *) 1);
@@ -172,7 +176,7 @@ static void test_of_nobody_is_nothing(void **state)
     size_t n = 77;
 
     (void) state;
-    assert_int_equal(sock_peer_groups(fd, &groups, &n), 0);
+    assert_int_equal(sock_peer_groups(fd, GROUPS_MAX, &groups, &n), 0);
     assert_null(groups);
     assert_int_equal(n, 0);
 }
@@ -234,7 +238,7 @@ static int in_child(int option, int error)
         }
         forbid_option(option, error);
         if (option == SO_PEERGROUPS) {
-            r = sock_peer_groups(pair[0], &groups, &n);
+            r = sock_peer_groups(pair[0], GROUPS_MAX, &groups, &n);
             _exit(r == 0 ? (!groups && n == 0 ? 0 : 1) : r == -error ? 2 : 1);
         }
         r = sock_peer_label(pair[0], &label);
@@ -269,7 +273,7 @@ static void test_failing_allocations(void **state)
         gid_t *groups = NULL;
         char *label = NULL;
         size_t n_groups;
-        int r = sock_peer_groups(pair[0], &groups, &n_groups);
+        int r = sock_peer_groups(pair[0], GROUPS_MAX, &groups, &n_groups);
 
         r = r < 0 ? r : sock_peer_label(pair[0], &label);
         assert_int_equal(r, failmalloc_has_failed() ? -ENOMEM : 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bus-fair: what a user still gets while another one does his worst. As root, for it becomes two
- * users; docs/decisions/040-fair-turns.md. */
+ * users; docs/decisions/039-fair-turns.md. */
 #include <bus/bus.h>
 #include <getopt.h>
 #include <grp.h>
