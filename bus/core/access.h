@@ -44,8 +44,8 @@ bool access_topic_once(struct access *a, uint64_t topic_of, uint32_t verb, struc
 /* As access_topic(), for all topics that a valid filter matches: one rule must allow all of them,
  * and none deny any. */
 struct access_verdict access_filter(const struct access *a, uint32_t verb, struct text filter);
-/* Whether some topic of a filter that is not allowed is. Costs more than that: rules that allow times
- * rules that deny, at worst. */
+/* Whether some topic of a filter that is not allowed is. Costs more than that: rules that allow
+ * times rules that deny, at worst. */
 bool access_filter_partly(const struct access *a, uint32_t verb, struct text filter);
 
 /* What an access of that policy and subject would say: to the owner_uid without rules, see
