@@ -7,10 +7,16 @@ static int on_reload(void *userdata, char *text, size_t size)
 {
     struct broker *b = userdata;
     struct failure f = {.text = ""};
+    char pending[PENDING_BYTES];
     int r = broker_reload(b, &f);
 
-    (void) snprintf(text, size, "%s",
-                    r < 0 ? f.text : "the configuration was read, and is in force");
+    if (r < 0) {
+        (void) snprintf(text, size, "%s", f.text);
+        return r;
+    }
+    options_pending(b->started, b->options, pending, sizeof(pending));
+    (void) snprintf(text, size, "the configuration was read, and is in force%s%s",
+                    *pending ? ", but for what needs --replace or a restart: " : "", pending);
     return r;
 }
 

@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "core/access.h"
 #include "options_table.h"
+#include "wire/topic.h"
 
 /* The question, and who asks. */
 struct question {
@@ -179,6 +180,15 @@ static int say_verdict(const struct access_verdict *v, FILE *out)
     return v->is_allowed ? EXIT_CODE_OK : EXIT_CODE_DENIED;
 }
 
+/* Rules cannot give these away. */
+static bool is_for_nobody(const struct question *q)
+{
+    const char *topic = q->words[WORD_TOPIC];
+
+    return q->verb & (POLICY_PUBLISH | POLICY_SERVE | POLICY_RETAIN) &&
+           topic_is_reserved(topic, strlen(topic));
+}
+
 static int answer(const struct question *q, const struct options *o, FILE *out,
                   struct report *report)
 {
@@ -187,11 +197,15 @@ static int answer(const struct question *q, const struct options *o, FILE *out,
     int r = o->n_rules > 0 ? policy_new(o->rules, o->n_rules, &policy) : 0;
 
     r = r < 0 ? r : ask(q, policy, &v);
-    if (r == 0) {
+    if (r == 0 && is_for_nobody(q)) {
+        (void) fprintf(out, "denied: $bus belongs to the router\n");
+        r = EXIT_CODE_DENIED;
+    } else if (r == 0) {
         r = say_verdict(&v, out);
     } else if (r == -EINVAL) {
-        report_error(report, "topic=: '%.200s': it is no topic, and no topic filter",
-                     q->words[WORD_TOPIC]);
+        report_error(report, "topic=: '%.200s': for %s expected is %s", q->words[WORD_TOPIC],
+                     q->words[WORD_VERB],
+                     q->verb & POLICY_WITH_FILTER ? "a topic or a topic filter" : "a topic");
     }
     policy_unref(policy);
     return r;

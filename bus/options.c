@@ -88,8 +88,8 @@ static int parse_one(struct options *o, const struct option_table *t, size_t i, 
     (void) snprintf(place, sizeof(place), "--%s %u", d->name, n + 1);
     r = option_set(o, t, i, optarg, d->list ? place : NULL, &why);
     if (r < 0) {
-        (void) failure_set(&f, r, "--%s: '%.200s': %.300s", d->name, optarg ? optarg : "",
-                           why.text);
+        (void) (optarg ? failure_set(&f, r, "--%s: '%.200s': %.300s", d->name, optarg, why.text)
+                       : failure_set(&f, r, "--%s: %.300s", d->name, why.text));
         return r == -ENOMEM ? r : complain(report, f.text);
     }
     return OPTIONS_RUN;

@@ -87,6 +87,7 @@ void options_fini(struct options *o);
 /* Everything that is in force, as a configuration file that says the same. */
 void options_print(const struct options *o, FILE *out);
 
+#define PENDING_BYTES 512
 /* Names of what is different and cannot change while a router runs, one after the other; "" if
  * there is nothing. */
 void options_pending(const struct options *running, const struct options *fresh, char *buf,

@@ -7,6 +7,10 @@
 
 /* ---- --help ---- */
 
+/* Whatever a user can have a quota of. */
+#define QUOTA_NAME(slot, ...) #slot "= "
+#define QUOTA_NAMES USER_SLOTS(QUOTA_NAME)
+
 static void print_option(FILE *out, const struct option_def *d)
 {
     char value[OPTION_VALUE_BYTES] = "";
@@ -52,8 +56,7 @@ void options_help(const struct option_table *t, FILE *out)
         "topic=:\n"
         "'allow publish,subscribe user=alice topic=home/%u/#'. Verbs are publish subscribe request "
         "serve\n"
-        "monitor retain block descriptors all. QUOTA is user= and any of the slots of "
-        "docs/limits.md:\n"
+        "monitor retain block descriptors all. QUOTA is user= and any of\n" QUOTA_NAMES "\n"
         "'user=alice bytes=1G connections=100'.\n"
         "\nWithout --config, /etc/bus-router/bus-router.conf is read if it is there, by others "
         "than root\n"

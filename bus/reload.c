@@ -8,8 +8,6 @@
 #include "log.h"
 #include "parts.h"
 
-#define PENDING_BYTES 512
-
 int broker_settings(const struct options *o, struct router_settings *ret)
 {
     *ret = (struct router_settings){

@@ -186,6 +186,8 @@ static const char *connect_hint(int error)
         return "this user may not use that socket: ask who runs the router, or run another one";
     case EPERM:
         return "the default directory must belong to you and have mode 0700; or use --address";
+    case EUSERS:
+        return "this user, or all together, have as many connections as the router lets them have";
     case EPROTO:
         return "what listens there is no bus-router, or it refused this client";
     case EPROTOTYPE:

@@ -30,11 +30,6 @@ struct access {
 
 /* ---- which rules, and which first ---- */
 
-static bool text_equals(struct text a, struct text b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
 static bool in_group(const struct subject *s, uint32_t gid)
 {
     for (size_t i = 0; i < s->n_groups; i++) {
@@ -432,12 +427,11 @@ struct access_verdict access_filter(const struct access *a, uint32_t verb, struc
 int policy_explain(struct policy *policy, uint32_t owner_uid, const struct subject *s,
                    uint32_t verb, struct text topic, struct access_verdict *ret)
 {
-    const uint32_t with_filter = POLICY_SUBSCRIBE | POLICY_SERVE | POLICY_MONITOR | POLICY_BLOCK;
     struct access *a = NULL;
     int r;
 
     if (!filter_valid(topic.data, topic.len) ||
-        (!(verb & with_filter) && filter_has_wildcard(topic.data, topic.len))) {
+        (!(verb & POLICY_WITH_FILTER) && filter_has_wildcard(topic.data, topic.len))) {
         return -EINVAL;
     }
     r = access_new(policy, owner_uid, s, &a);

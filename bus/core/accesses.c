@@ -16,11 +16,6 @@ void accesses_fini(struct accesses *as)
     policy_unref(as->policy);
 }
 
-static bool text_equals(struct text a, struct text b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
 static bool subject_equals(const void *object, const void *key)
 {
     const struct subject *a = access_subject(object), *b = key;

@@ -3,9 +3,8 @@
  * came; the timer, when it fires, finds out whether that was long ago. */
 #include "core/alarm.h"
 #include <stdlib.h>
+#include "base/units.h"
 #include "core/state.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 static struct alarm **alarm_of(const struct sub *s)
 {

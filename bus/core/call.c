@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/drain.h"
 #include "core/envelope.h"
 #include "core/judge.h"
@@ -10,7 +11,6 @@
 #include "core/state.h"
 #include "wire/hot_requests.h"
 
-#define NS_PER_MS UINT64_C(1000000)
 /* Fields 1, 4 and 12 of CALL: subscription, call and timeout_ms. */
 #define CALL_LEAD_MAX (SUB_FIELD_BYTES + 11u + 6u)
 

@@ -2,12 +2,12 @@
 /* What happens because time passes: deadlines, and the orderly end. */
 #include <limits.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/pace.h"
 #include "core/reliance.h"
 #include "core/request.h"
 #include "core/state.h"
 
-#define NS_PER_MS UINT64_C(1000000)
 /* The rest is due at once in the next turn. */
 #define TIMERS_IN_A_TURN 1024u
 #define QUEUES_IN_A_TURN 256u

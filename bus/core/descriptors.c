@@ -3,9 +3,8 @@
  * client, until it has answered the PING behind them. docs/protocol.md, sections 2 and 10. */
 #include <string.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/state.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 /* ---- descriptors that arrive ---- */
 

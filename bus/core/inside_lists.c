@@ -3,12 +3,12 @@
  * numbers that stay what they are while clients come and go, so nothing that is there all the time
  * is left out; of users and groups, which have no numbers, their places. */
 #include <utlist.h>
+#include "base/units.h"
 #include "core/inside.h"
 #include "core/member.h"
 #include "core/replay.h"
 #include "core/state.h"
 
-#define NS_PER_MS UINT64_C(1000000)
 /* Subscriptions have the number of their client's sender, and behind it their own. */
 #define SUB_BITS 20u
 

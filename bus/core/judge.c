@@ -1,9 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /* Rights, as the verbs ask for them. */
 #include "core/judge.h"
+#include "core/words.h"
 #include "wire/topic.h"
 
 /* ---- refusals ---- */
+
+/* What is needed beside the right that the frame asks for: whoever reads the text would look for
+ * the wrong one. */
+#define RIGHTS_BESIDE (POLICY_RETAIN | POLICY_BLOCK | POLICY_DESCRIPTORS)
+
+/* What would be said of it. */
+static const char *verdict_text(struct router *r, uint32_t verb, const struct access_verdict *v)
+{
+    size_t len = access_text(v, r->refusal);
+    struct words w = {r->refusal + len, r->refusal + sizeof(r->refusal) - 1};
+
+    if (verb & RIGHTS_BESIDE) {
+        words_put(&w, " (");
+        words_put(&w, policy_verb_name(verb));
+        words_put(&w, ")");
+    }
+    *w.at = '\0';
+    return r->refusal;
+}
 
 const char *denial_note(struct router *r, const struct sender *s, uint32_t verb, struct text topic,
                         const struct access_verdict *v, bool is_lost)
@@ -20,8 +40,7 @@ const char *denial_note(struct router *r, const struct sender *s, uint32_t verb,
                              .is_lost = is_lost};
 
     denied_tell(r, &d);
-    r->refusal[access_text(v, r->refusal)] = '\0';
-    return r->refusal;
+    return verdict_text(r, verb, v);
 }
 
 /* Questions cost time: what the rules are is not the client's fault, how often it asks is. */
@@ -49,11 +68,22 @@ const char *peer_denied(struct peer *p, uint32_t verb, struct text topic)
                : denial_note(p->router, p->sender, verb, topic, &v, false);
 }
 
-/* What would be said of it. */
-static const char *verdict_text(struct router *r, const struct access_verdict *v)
+const char *denial_name(struct router *r, uint32_t verb, struct text topic)
 {
-    r->refusal[access_text(v, r->refusal)] = '\0';
+    struct words w = {r->refusal + strlen(r->refusal), r->refusal + sizeof(r->refusal) - 1};
+
+    words_put(&w, " (");
+    words_put(&w, policy_verb_name(verb));
+    words_put(&w, " ");
+    words_bytes(&w, topic.data, topic.len);
+    words_put(&w, ")");
+    *w.at = '\0';
     return r->refusal;
+}
+
+const char *peer_denied_beside(struct peer *p, uint32_t verb, struct text topic)
+{
+    return peer_denied(p, verb, topic) ? denial_name(p->router, verb, topic) : NULL;
 }
 
 const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter,
@@ -67,7 +97,7 @@ const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter
         return NULL;
     }
     if (ret_narrowed && access_filter_partly(p->access, verb, filter)) {
-        *ret_narrowed = verdict_text(p->router, &v);
+        *ret_narrowed = verdict_text(p->router, verb, &v);
         return NULL;
     }
     return denial_note(p->router, p->sender, verb, filter, &v, false);
@@ -129,7 +159,7 @@ const char *subscribe_denied(struct peer *p, const struct wire_subscribe *m,
         why = peer_denied_filter(p, POLICY_BLOCK, m->filter, narrowed);
     }
     if (!why && m->dead_letter.len > 0) {
-        why = peer_denied(p, POLICY_PUBLISH, m->dead_letter);
+        why = peer_denied_beside(p, POLICY_PUBLISH, m->dead_letter);
     }
     return why;
 }

@@ -10,6 +10,8 @@
 /* NULL if the peer may do that with a topic. Otherwise it is noted as refused, and why is returned:
  * valid until the next refusal. */
 const char *peer_denied(struct peer *p, uint32_t verb, struct text topic);
+/* The same for a topic that is not the one of the frame: the text names it. */
+const char *peer_denied_beside(struct peer *p, uint32_t verb, struct text topic);
 /* The same for all topics of a filter. With ret_narrowed, it is enough that it may with some: then
  * the reason is written there, and it is NULL otherwise. */
 const char *peer_denied_filter(struct peer *p, uint32_t verb, struct text filter,
@@ -33,6 +35,8 @@ const char *tap_denied(struct peer *p, const struct tap *tap);
 /* Notes that somebody was refused, or (is_lost) has lost it. Returns why, as peer_denied(). */
 const char *denial_note(struct router *r, const struct sender *s, uint32_t verb, struct text topic,
                         const struct access_verdict *v, bool is_lost);
+/* Adds the verb and the topic to that text, if these are not those of the frame. */
+const char *denial_name(struct router *r, uint32_t verb, struct text topic);
 
 /* ---- who it is ---- */
 

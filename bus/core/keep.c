@@ -3,11 +3,10 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/judge.h"
 #include "core/state.h"
 #include "wire/topic.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 /* ---- one message ---- */
 

@@ -3,10 +3,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/reliance.h"
 #include "core/state.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 bool pacer_new(struct sub *s, uint32_t interval_ms)
 {

@@ -30,6 +30,9 @@ enum policy_verb {
 #undef X
 };
 
+/* Those that are asked for a filter, too. */
+#define POLICY_WITH_FILTER (POLICY_SUBSCRIBE | POLICY_SERVE | POLICY_MONITOR | POLICY_BLOCK)
+
 /* Its word; "?" if it is not one verb. */
 const char *policy_verb_name(uint32_t verb);
 /* The verb of that word; 0 if there is none. */

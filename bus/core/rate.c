@@ -2,9 +2,8 @@
 #include "core/rate.h"
 #include <utlist.h>
 #include "base/macros.h"
+#include "base/units.h"
 #include "core/state.h"
-
-#define NS_PER_S UINT64_C(1000000000)
 
 /* Their links cease to be read, or are read again: peer_wants_input(). */
 static void peers_turn(struct router *r, struct user *u)

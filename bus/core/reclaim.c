@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/reclaim.h"
 #include <utlist.h>
+#include "base/units.h"
 #include "core/exceeded.h"
 #include "core/member.h"
 #include "core/state.h"
@@ -9,7 +10,6 @@
 #define PIECES 64u
 /* So many queues, of so many connections, in one go. */
 #define TRIES_MAX 16u
-#define NS_PER_MS UINT64_C(1000000)
 #define AGE_MS_MAX 3600000u
 
 /* What is to be done for whom. */
@@ -68,6 +68,7 @@ static bool queue_give(struct sub *s)
 static void policy_enforce(struct sub *s)
 {
     if (s->peer->state == PEER_CLOSING && !s->peer->group) {
+        subq_release_all(&s->queue->q, publish_release); /* what goes now must not keep credit */
         return;
     }
     if (s->policy == BUS_POLICY_BLOCK) {

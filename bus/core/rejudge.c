@@ -222,7 +222,8 @@ static void will_look(struct peer *p, struct will *w)
     struct wire_status status = {.code = BUS_STATUS_DENIED, .verb = VERB_WILL, .text = {"", 0}};
 
     if (!v.is_allowed) {
-        status.text = text_from(loss_note(p, POLICY_PUBLISH, topic, &v));
+        (void) loss_note(p, POLICY_PUBLISH, topic, &v);
+        status.text = text_from(denial_name(p->router, POLICY_PUBLISH, topic));
         will_withdraw(p, w);
         peer_send_status(p, &status);
     }
@@ -297,7 +298,10 @@ static void subs_look(struct peer *p)
         struct sub *s = p->subs[i];
 
         if (s && s->is_denied && sub_fails(s, &f)) {
-            sub_withdraw(s, loss_note(p, f.verb, f.topic, &f.verdict));
+            const char *why = loss_note(p, f.verb, f.topic, &f.verdict);
+
+            sub_withdraw(s,
+                         f.verb == POLICY_PUBLISH ? denial_name(p->router, f.verb, f.topic) : why);
         } else if (s && s->is_narrow) {
             p->router->topics.epoch++; /* what was not allowed before is looked for again */
             sub_narrow(s);

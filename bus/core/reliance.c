@@ -4,10 +4,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/member.h"
 #include "core/pace.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 /* It belongs to the queue, so that a subscription without is no larger for it. No limit applies:
  * who has no memory left must not keep publishers waiting. There is one for each subscription. */

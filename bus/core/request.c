@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/envelope.h"
 #include "core/inside.h"
 #include "core/judge.h"
 #include "core/state.h"
 #include "wire/hot_requests.h"
 #include "wire/topic.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 /* One REQUEST on its way through the checks. */
 struct asked {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/drain.h"
 #include "core/judge.h"
 #include "core/over.h"
@@ -20,7 +21,6 @@
 #define POOL_CHUNKS 64u
 /* What the process needs for a connection outside of the core, measured. */
 #define LINK_BYTES 512u
-#define NS_PER_MS UINT64_C(1000000)
 
 static const char mistake_text[] =
     "This is the message socket of bus-router. It speaks the binary protocol of docs/protocol.md, "

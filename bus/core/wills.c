@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/judge.h"
 #include "core/will.h"
 #include "wire/hot.h"
 #include "wire/topic.h"
-
-#define NS_PER_MS UINT64_C(1000000)
 
 /* ---- identities ---- */
 
@@ -261,7 +260,7 @@ void will_handle(struct peer *p, const struct wire_will *m, const struct frame *
     struct will *other = why ? NULL : will_find(p->sender, m->topic);
 
     if (!why && !(m->flags & WILL_CLEAR)) {
-        why = peer_denied(p, POLICY_PUBLISH, m->topic);
+        why = peer_denied_beside(p, POLICY_PUBLISH, m->topic);
         code = why ? BUS_STATUS_DENIED : BUS_STATUS_OK;
     }
     if (!why && !(m->flags & WILL_CLEAR)) {

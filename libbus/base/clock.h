@@ -4,9 +4,7 @@
 
 #include <stdint.h>
 #include <time.h>
-
-#define NS_PER_S UINT64_C(1000000000)
-#define NS_PER_MS UINT64_C(1000000)
+#include "base/units.h"
 
 static inline uint64_t clock_ns(clockid_t id)
 {

@@ -195,6 +195,14 @@ static bool is_greeted(const struct bus_conn *c, uint64_t unused)
     return c->state != CONN_GREETING;
 }
 
+static int why_refused(const struct bus_conn *c)
+{
+    if (c->goodbye == BUS_GOODBYE_NO_MEMORY && c->goodbye_local) {
+        return -ENOMEM;
+    }
+    return c->goodbye == BUS_GOODBYE_LIMIT && !c->goodbye_local ? -EUSERS : -EPROTO;
+}
+
 static int wait_for_welcome(struct bus_conn *c, uint64_t deadline_ns)
 {
     int r;
@@ -204,10 +212,7 @@ static int wait_for_welcome(struct bus_conn *c, uint64_t deadline_ns)
         r = bus__run_until(c, is_greeted, 0, deadline_ns);
     } while (r == -EINTR);
     c->pins--;
-    if (r == -ENOTCONN) {
-        return c->goodbye == BUS_GOODBYE_NO_MEMORY && c->goodbye_local ? -ENOMEM : -EPROTO;
-    }
-    return r;
+    return r == -ENOTCONN ? why_refused(c) : r;
 }
 
 static int conn_open(struct bus_conn *c, const struct address *a, const struct bus_opts *opts)

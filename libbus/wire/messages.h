@@ -4,8 +4,10 @@
  * fields for each message. Texts are views: into the arena after decoding. Meaning of the fields:
  * docs/protocol.md. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "wire/frame.h"
 
 struct text {
@@ -16,6 +18,11 @@ struct text {
 static inline struct text text_from(const char *s)
 {
     return (struct text){s, strlen(s)};
+}
+
+static inline bool text_equals(struct text a, struct text b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 struct wire_header {

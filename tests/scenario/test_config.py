@@ -142,6 +142,19 @@ class Config(unittest.TestCase):
                 self.assertTrue(out.startswith("allowed: " if code == 0 else "denied: "), out)
                 self.assertIn(f" {self.file}:{line}: " if line else "no rule", out)
 
+    def test_explain_says_what_no_rule_can_give_away(self):
+        self.write('rules = ( "allow all topic=$bus/#" );')
+        for verb in "publish", "serve", "retain":
+            self.assertEqual(self.explain("user=root", f"verb={verb}", "topic=$bus/a"),
+                             (3, "denied: $bus belongs to the router\n", ""))
+        self.assertEqual(self.explain("user=root", "verb=request", "topic=$bus/a")[0], 0)
+
+    def test_explain_says_what_a_topic_is_to_be(self):
+        code, _, err = self.explain("user=root", "verb=publish", "topic=a/+")
+        self.assertEqual((code, err), (2, "bus-router: topic=: 'a/+': for publish expected is a topic\n"))
+        code, _, err = self.explain("user=root", "verb=monitor", "topic=a/#/b")
+        self.assertEqual((code, err), (2, "bus-router: topic=: 'a/#/b': for monitor expected is a topic or a topic filter\n"))
+
     def test_explain_knows_groups(self):
         self.write('rules = ( "allow publish group=daemon topic=a" );')
         self.assertEqual(self.explain("user=root", "verb=publish", "topic=a")[0], 3)

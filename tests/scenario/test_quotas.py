@@ -63,7 +63,7 @@ class QuotasTest(unittest.TestCase):
         lines = self.start("-n", "1", "-f", "json", "$bus/quota/#")
         refused = self.publish()
         self.assertNotEqual(refused.returncode, 0)
-        self.assertIn("refused this client", refused.stderr)
+        self.assertIn("as many connections as the router lets them have", refused.stderr)
         out, err = text.communicate(timeout=PATIENCE)
         self.assertEqual(text.returncode, 0, err)
         self.assertEqual(out, f"exceeded: connections uid={UID} conn=0 used=2 of 2 requested=1 times=1; most is held by uid={UID} conn=0: 2\n")

@@ -158,7 +158,8 @@ static void test_without_rules_others_may_nothing(void **state)
     world_expect(w, c,
                  "STATUS DENIED SUBSCRIBE sub=1\nSTATUS DENIED ADVERTISE alias=1\n"
                  "STATUS DENIED PUBLISH seq=1\nDONE DENIED 1\nSTATUS DENIED WILL\n");
-    assert_string_equal(last_text, "there are no rules: only the router's own user and root may");
+    assert_string_equal(last_text,
+                        "there are no rules: only the router's own user and root may (publish a)");
     assert_int_equal(counters(w)->denials, 5);
     subscribe(w, root, 0, "$bus/#", 0);
     world_expect(w, root, "STATUS OK SUBSCRIBE sub=1\n");
@@ -185,6 +186,31 @@ static void test_a_refusal_names_the_place_of_the_rule(void **state)
     assert_false(publish(w, c, "a/secret"));
     world_expect(w, c, "STATUS DENIED PUBLISH seq=2\n");
     assert_string_equal(last_text, "f:2: this rule denies it");
+}
+
+static void test_a_refusal_names_the_right_that_is_not_that_of_the_frame(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *c = join_as(w, ALICE);
+
+    RULES(w, allow(POLICY_SUBSCRIBE, "#"), allow(POLICY_PUBLISH, "a"), deny(POLICY_RETAIN, "a"));
+    subscribe_with(w, c, 0,
+                   &(struct world_sub){.filter = "a", .window = 10, .policy = BUS_POLICY_BLOCK}, 0);
+    world_expect(w, c, "STATUS DENIED SUBSCRIBE sub=1\n");
+    assert_string_equal(last_text, "no rule allows it (block)");
+    subscribe_with(
+        w, c, 0,
+        &(struct world_sub){
+            .filter = "a", .window = 10, .group = "g", .ack = true, .dead_letter = "dead"},
+        0);
+    world_expect(w, c, "STATUS DENIED SUBSCRIBE sub=1\n");
+    assert_string_equal(last_text, "no rule allows it (publish dead)");
+    will(w, c, "last", 0);
+    world_expect(w, c, "STATUS DENIED WILL\n");
+    assert_string_equal(last_text, "no rule allows it (publish last)");
+    clear(w, c, "a");
+    world_expect(w, c, "STATUS DENIED CLEAR\n");
+    assert_string_equal(last_text, "f:2: this rule denies it (retain)");
 }
 
 static void test_a_filter_wider_than_what_is_allowed_is_refused(void **state)
@@ -769,6 +795,7 @@ int main(void)
         CASES(test_without_rules_others_may_nothing),
         CASE(test_rules_are_for_root_and_the_own_user_too),
         CASES(test_a_refusal_names_the_place_of_the_rule),
+        CASES(test_a_refusal_names_the_right_that_is_not_that_of_the_frame),
         CASE(test_a_filter_wider_than_what_is_allowed_is_refused),
         CASES(test_a_narrowed_subscription_gets_what_is_allowed),
         CASE(test_publishers_do_not_pay_for_what_narrowed_ones_do_not_get),

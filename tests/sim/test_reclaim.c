@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* At the bound of a user, or of the router, room is made by whoever holds the most and does not
  * read, and nobody else sees anything of it: docs/protocol.md, section 21. */
+#include "core/reclaim.h"
 #include "core/state.h"
 #include "support/failmalloc.h"
 #include "support/sim_policy.h"
@@ -240,6 +241,28 @@ static void test_a_connection_with_many_queues_pays_with_all_of_them(void **stat
     world_free(w);
 }
 
+static void test_the_queue_of_one_that_leaves_keeps_no_credit(void **state)
+{
+    struct world *w = make(256 * KIB, 64 * MIB);
+    struct sim_client *p = join_as(w, OTHER), *leaver = join_as(w, THIRD);
+    struct sim_client *asking = join_as(w, THIRD);
+    struct world_sub blocks = {"a", BUS_POLICY_BLOCK, .window = 1, .queue = 4};
+
+    (void) state;
+    world_subscribe(w, leaver, 0, &blocks);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(world_publish_bytes(w, p, "a", 1000));
+    }
+    assert_true(p->peer->used_messages - p->peer->free_messages > 90);
+    peer_end(leaver->peer, BUS_GOODBYE_ADMIN, "go");
+    assert_int_equal(leaver->peer->state, PEER_CLOSING);
+    assert_true(room_make(asking->peer, 180 * KIB));
+    (void) sim_work_off(&w->s);
+    assert_int_equal(p->peer->used_messages, p->peer->free_messages);
+    router_check(w->s.router);
+    world_free(w);
+}
+
 /* Also without memory for anything: nothing is lost but what is told. */
 static void test_room_is_made_whatever_allocation_fails(void **state)
 {
@@ -277,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_a_user_at_its_bound_leaves_others_alone),
         cmocka_unit_test(test_groups_give_way_too),
         cmocka_unit_test(test_a_connection_with_many_queues_pays_with_all_of_them),
+        cmocka_unit_test(test_the_queue_of_one_that_leaves_keeps_no_credit),
         cmocka_unit_test(test_room_is_made_whatever_allocation_fails),
     };
 

@@ -121,6 +121,10 @@ static void test_open_refused(void **state)
     struct wire_goodbye m = {BUS_GOODBYE_LIMIT, {"full", 4}};
 
     fake_say(f, VERB_GOODBYE, &m);
+    assert_int_equal(open_answered_with(f, f->out, f->out_len), -EUSERS);
+    m.reason = BUS_GOODBYE_VERSION;
+    f->out_len = 0;
+    fake_say(f, VERB_GOODBYE, &m);
     assert_int_equal(open_answered_with(f, f->out, f->out_len), -EPROTO);
 }
 

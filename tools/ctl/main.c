@@ -40,8 +40,12 @@ static enum ctl_exit say_refused(const struct ctl *c, enum bus_status status, co
     if (status == BUS_STATUS_DISCONNECTED) {
         return CTL_FAILED; /* on_closed() says it */
     }
+    if (status == BUS_STATUS_DENIED) {
+        tool_say_refused("ask for", c->options->command, status, text);
+        return CTL_DENIED;
+    }
     tool_error("%s: %s", c->options->command, *text ? text : bus_status_text(status));
-    return status == BUS_STATUS_DENIED ? CTL_DENIED : CTL_REFUSED;
+    return CTL_REFUSED;
 }
 
 /* ---- lists ---- */

@@ -50,7 +50,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const struct {
+static const struct command {
     const char *name;
     enum bus_inside_list list;
     enum bus_control control;
@@ -119,6 +119,19 @@ static bool parse_arguments(int n, char **arguments, struct ctl_options *o)
     return true;
 }
 
+static bool say_arguments(const struct command *c)
+{
+    if (c->arguments_max == 0) {
+        (void) tool_usage("%s takes no arguments", c->name);
+    } else if (c->arguments_min == 0) {
+        (void) tool_usage("%s takes at most %d argument", c->name, c->arguments_max);
+    } else {
+        (void) tool_usage("%s takes %d to %d arguments", c->name, c->arguments_min,
+                          c->arguments_max);
+    }
+    return false;
+}
+
 static bool parse_command(int n, char **arguments, struct ctl_options *o)
 {
     if (n == 0) {
@@ -131,9 +144,7 @@ static bool parse_command(int n, char **arguments, struct ctl_options *o)
             continue;
         }
         if (n - 1 < commands[i].arguments_min || n - 1 > commands[i].arguments_max) {
-            (void) tool_usage("%s takes %d to %d arguments", o->command, commands[i].arguments_min,
-                              commands[i].arguments_max);
-            return false;
+            return say_arguments(&commands[i]);
         }
         o->list = commands[i].list;
         o->control = commands[i].control;

@@ -46,21 +46,19 @@ static const char *socket_path(const struct options *options)
     return address[0] == '@' ? NULL : address;
 }
 
-static void say_not_allowed(const struct options *options, const char *text)
+/* Whom a router without rules lets watch. */
+static void say_who_may(const struct options *options)
 {
-    static const char what[] =
-        "a router without rules lets only the router's own user and root monitor; run as";
     const char *path = socket_path(options);
     struct stat st;
 
-    tool_say_refused("monitor", NULL, BUS_STATUS_DENIED, text ? text : "");
     if (path && !stat(path, &st) && S_ISSOCK(st.st_mode)) {
         const struct passwd *user = getpwuid(st.st_uid);
 
-        tool_error("%s %s (uid %u), who owns %s%s", what, user ? user->pw_name : "the user",
+        tool_error("run as %s (uid %u), who owns %s%s", user ? user->pw_name : "the user",
                    (unsigned) st.st_uid, path, st.st_uid ? ", or as root" : "");
     } else {
-        tool_error("%s that user or as root", what);
+        tool_error("run as the router's own user or as root");
     }
 }
 
@@ -117,14 +115,23 @@ void session_ready(struct session *s)
     }
 }
 
+/* How the router begins if it has none: what it says then is of no use to who has to set it up. */
+static const char without_rules[] = "there are no rules";
+
 enum exit_code session_refused(const struct session *s, enum bus_status status, const char *text)
 {
-    if (status == BUS_STATUS_DENIED) {
-        say_not_allowed(s->options, text);
-        return EXIT_DENIED;
+    bool is_top = s->options->output == OUTPUT_TOP;
+
+    text = text ? text : "";
+    tool_say_refused(is_top ? "make requests to" : "monitor", is_top ? "$bus/#" : NULL, status,
+                     text);
+    if (status != BUS_STATUS_DENIED) {
+        return EXIT_FAILED;
     }
-    tool_say_refused("monitor", NULL, status, text ? text : "");
-    return EXIT_FAILED;
+    if (strncmp(text, without_rules, sizeof(without_rules) - 1) == 0) {
+        say_who_may(s->options);
+    }
+    return EXIT_DENIED;
 }
 
 void session_say_lost(const struct session *s, int error)

@@ -215,6 +215,7 @@ struct bus_opts {
  *   -ECONNREFUSED  there is a socket, but nobody listens on it
  *   -EACCES        no permission to connect
  *   -EPERM         the default directory under /tmp is not safe: not owned by this user, or not of mode 0700
+ *   -EUSERS        the router has as many connections as it may have, of this user or in all
  *   -EPROTO        what listens there does not speak this protocol, or refused this client
  *   -ETIMEDOUT     no answer in time
  *   -EMFILE, -ENFILE  out of file descriptors
