@@ -47,9 +47,10 @@ install_packages() {
 }
 
 build() { # preset, more arguments of cmake --build
-    local preset=$1
+    local preset=$1 only=OFF
     shift
-    cmake --preset "$preset" -B "$root/$preset" > /dev/null
+    [ "$preset" != release ] || only=ON
+    cmake --preset "$preset" -B "$root/$preset" -DBUS_SCENARIOS_ONLY=$only > /dev/null
     if ! cmake --build "$root/$preset" -j "$jobs" "$@" > "$root/$preset/build.log" 2>&1; then
         grep -E -A 20 'error|warning|FAILED' "$root/$preset/build.log" | head -n 100
         return 1

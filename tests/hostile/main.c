@@ -23,6 +23,8 @@ static const char help[] =
     "      --rounds N      so often each attack; default: 1\n"
     "      --rounds-max N  so often if it looks bad, for the median; default: 5\n"
     "      --attack NAME   only this one, or: all (all of them together)\n"
+    "      --lenient       for machines that others use, too: rates may halve, and turns take\n"
+    "                      eight times as long; everything else is judged as always\n"
     "      --verbose       say all rates\n"
     "      --keep          keep the router's log\n"
     "      --help          this text\n"
@@ -74,6 +76,7 @@ enum {
     OPT_ROUNDS,
     OPT_ROUNDS_MAX,
     OPT_ATTACK,
+    OPT_LENIENT,
     OPT_VERBOSE,
     OPT_KEEP,
     OPT_HELP
@@ -85,6 +88,7 @@ static const struct option options[] = {
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"rounds-max", required_argument, NULL, OPT_ROUNDS_MAX},
     {"attack", required_argument, NULL, OPT_ATTACK},
+    {"lenient", no_argument, NULL, OPT_LENIENT},
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"keep", no_argument, NULL, OPT_KEEP},
     {"help", no_argument, NULL, OPT_HELP},
@@ -128,6 +132,9 @@ static bool option_take(int c, struct settings *o)
     case OPT_ATTACK:
         o->only = optarg;
         return attack_is_known(optarg);
+    case OPT_LENIENT:
+        o->is_lenient = true;
+        return true;
     case OPT_VERBOSE:
         o->is_wordy = true;
         return true;

@@ -15,6 +15,7 @@ struct settings {
     unsigned rounds, rounds_max; /* with one attack; so many if it looks bad */
     const char *only;            /* the attack, or NULL: all of them */
     bool is_wordy, keeps;        /* says all rates; keeps the router's log */
+    bool is_lenient;             /* about times: others use the machine, too */
     uint64_t rss_max;            /* bytes that the router may have */
 };
 
