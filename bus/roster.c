@@ -258,13 +258,26 @@ static void roster_note(struct roster *r, bool is_there, const struct session_id
     }
 }
 
+/* While nobody is there, there is no file, and none is open. False if it cannot be removed. */
+static bool roster_remove(struct roster *r)
+{
+    if (unlink(r->path) < 0 && errno != ENOENT) {
+        return false;
+    }
+    roster_shut(r);
+    r->n_dead = 0;
+    return true;
+}
+
 static void returner_look(struct roster *r, struct returner *x)
 {
     if (x->n_connections == 0 && !x->is_expected) {
         const struct session_id id = x->id;
 
         returner_free(r, x);
-        roster_note(r, false, &id);
+        if (r->list || !roster_remove(r)) {
+            roster_note(r, false, &id);
+        }
     }
 }
 
@@ -453,9 +466,6 @@ void roster_init(struct roster *r, const char *path, size_t n_max, uint64_t seed
 
 void roster_freeze(struct roster *r)
 {
-    if (*r->path && !r->is_frozen && !r->list && r->fd >= 0) {
-        (void) unlink(r->path);
-    }
     r->is_frozen = true;
     roster_shut(r);
 }

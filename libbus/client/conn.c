@@ -162,6 +162,7 @@ static void conn_fini(struct bus_conn *c)
 
 int bus__unpin(struct bus_conn *c, int r)
 {
+    bus__signals_release(c);
     if (--c->pins == 0 && c->state == CONN_CLOSED) {
         arena_fini(&c->arena);
         free(c);
@@ -206,6 +207,7 @@ static void tell_writable(struct bus_conn *c)
         c->session->reliable.want_bytes = 0;
     }
     if (c->on_writable && c->opened) {
+        bus__signals_release(c);
         c->hold++;
         c->on_writable(c, c->userdata);
         c->hold--;
@@ -265,6 +267,9 @@ static int step(struct bus_conn *c, bool force, enum receive_mode mode)
     if (bus__is_up(c)) {
         step_output(c, force);
         c->kick = c->kick || c->out_dead;
+    }
+    if (!bus__is_up(c)) {
+        bus__signals_release(c); /* what follows may call back */
     }
     if (c->state == CONN_LOST) {
         bus__session_lost(c);
@@ -338,50 +343,57 @@ static bool look(struct bus_conn *c)
 }
 
 /* All but those that an error of this very thread causes. */
-static void signals_hold(sigset_t *before)
+void bus__signals_hold(struct bus_conn *c)
 {
     static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     sigset_t all;
 
+    if (c->signals_held) {
+        return;
+    }
     (void) sigfillset(&all);
     for (size_t i = 0; i < ARRAY_LEN(own); i++) {
         (void) sigdelset(&all, own[i]);
     }
-    (void) pthread_sigmask(SIG_BLOCK, &all, before);
+    (void) pthread_sigmask(SIG_BLOCK, &all, &c->signals);
+    c->signals_held = true;
 }
 
-/* Looks, and then sleeps: > 0 if there is something to do, 0 if the time is over, -1 with errno. A
- * signal that comes while it looks interrupts the sleep, as one that comes later does: it is held
- * until then. */
+/* Leaves errno alone. */
+void bus__signals_release(struct bus_conn *c)
+{
+    if (c->signals_held) {
+        c->signals_held = false;
+        (void) pthread_sigmask(SIG_SETMASK, &c->signals, NULL);
+    }
+}
+
+/* Looks, and then sleeps: > 0 if there is something to do, 0 if the time is over, -1 with errno. */
 static int look_and_poll(struct bus_conn *c, uint64_t deadline_ns)
 {
     struct timespec left;
-    sigset_t before;
-    int r;
 
-    signals_hold(&before);
-    r = look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &before);
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL); /* leaves errno alone */
-    return r;
+    if (c->fd < 0 || spin_is_off(&c->spin)) {
+        return poll_socket(c, time_left(deadline_ns, &left), c->signals_held ? &c->signals : NULL);
+    }
+    bus__signals_hold(c);
+    return look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &c->signals);
 }
 
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
 {
     bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
-    uint64_t until_ns = due ? c->deadline_ns : deadline_ns;
-    struct timespec left;
-    int r;
+    int r = 1;
 
-    if (c->kick || bus__input_waits(c)) {
-        return 1;
+    if (!c->kick && !bus__input_waits(c)) {
+        r = look_and_poll(c, due ? c->deadline_ns : deadline_ns);
+        spin_end(&c->spin);
+        if (r < 0) {
+            r = errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
+        }
+        r = r == 0 && due ? 1 : r;
     }
-    r = c->fd < 0 || spin_is_off(&c->spin) ? poll_socket(c, time_left(until_ns, &left), NULL)
-                                           : look_and_poll(c, until_ns);
-    spin_end(&c->spin);
-    if (r < 0) {
-        return errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
-    }
-    return r > 0 || due;
+    return r;
 }
 
 static bool is_past(uint64_t deadline_ns)
@@ -389,9 +401,9 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
-/* Waits for something to do and does it. Nothing but input to wait for, no end to the waiting, and
- * no looking: then receiving itself can wait, which saves a system call for each message of a
- * conversation. */
+/* Waits for something to do and does it. Nothing but input to wait for, no end to the waiting, no
+ * looking, and no signal held: then receiving itself can wait, which saves a system call for each
+ * message of a conversation. */
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;
@@ -399,7 +411,7 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
 
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
-            !bus__input_waits(c) && spin_is_off(&c->spin)) {
+            !bus__input_waits(c) && spin_is_off(&c->spin) && !c->signals_held) {
             mode = RECEIVE_WAIT;
         } else {
             r = bus__wait(c, deadline_ns);
@@ -421,45 +433,49 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
 {
     int r = STEP_IDLE;
 
+    bus__signals_hold(c);
     bus__output(c, OUTPUT_ALL);
-    while (!done(c, arg)) {
+    while (r >= 0 && !done(c, arg)) {
         r = wait_and_step(c, true, r, deadline_ns);
-        if (r < 0) {
-            return r;
-        }
-        if (is_past(deadline_ns) && !done(c, arg)) {
-            return -ETIMEDOUT; /* there may always be more input */
+        if (r >= 0 && is_past(deadline_ns) && !done(c, arg)) {
+            r = -ETIMEDOUT; /* there may always be more input */
         }
     }
-    return 0;
+    return MIN(r, 0);
 }
 
 int bus_wait(struct bus_conn *conn, int timeout_ms)
 {
+    int r;
+
     if (bus__forked(conn)) {
         return -ECHILD;
     }
     if (conn->state >= CONN_ENDED) {
         return -ENOTCONN;
     }
+    bus__signals_hold(conn);
     if (conn->cork == 0) {
         bus__output(conn, OUTPUT_ALL);
     }
-    return bus__wait(conn, bus__deadline_ns(timeout_ms));
+    r = bus__wait(conn, bus__deadline_ns(timeout_ms));
+    bus__signals_release(conn);
+    return r;
 }
 
 static int run(struct bus_conn *c)
 {
     int r = STEP_IDLE;
 
+    bus__signals_hold(c);
     if (c->cork == 0) { /* also what the callback has published that this is called from */
         bus__output(c, OUTPUT_ALL);
     }
-    while (!c->stop) {
+    while (r >= 0 && !c->stop) {
         r = wait_and_step(c, false, r, UINT64_MAX);
-        if (r < 0) {
-            return r;
-        }
+    }
+    if (r < 0) {
+        return r;
     }
     c->stop = false;
     return 0;
@@ -491,8 +507,10 @@ int bus__flush(struct bus_conn *c, uint64_t deadline_ns)
 {
     struct wire_ping ping = {.token = c->ping_token + 1};
     bool is_now = bus__usable(c) == 0 && !bus__session_ping_later(c);
-    int r = is_now ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
+    int r;
 
+    bus__signals_hold(c);
+    r = is_now ? bus__send(c, VERB_PING, &ping, CONTROL_HEADER_MAX) : 0;
     if (r < 0) {
         return r;
     }

@@ -171,6 +171,8 @@ struct bus_conn {
     struct session *session; /* NULL: it does not come back */
 
     struct spin spin;   /* while we wait ourselves, and not the application's loop */
+    bool signals_held;  /* by bus__signals_hold() */
+    sigset_t signals;   /* then: what it had blocked before */
     uint8_t *fork_page; /* NULL: the kernel cannot do it, compare pid */
     pid_t pid;
     struct outq_pool chunks;
@@ -202,9 +204,14 @@ int bus__wait(struct bus_conn *c, uint64_t deadline_ns);
 /* Steps until done(c, arg): 0, -ETIMEDOUT, -EINTR or -ENOTCONN. The connection must be pinned. */
 int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
                    uint64_t arg, uint64_t deadline_ns);
-/* Releases the memory if bus_close() has been called; returns r. */
+/* Releases the signals, and the memory if bus_close() has been called; returns r. */
 int bus__unpin(struct bus_conn *c, int r);
 uint64_t bus__deadline_ns(int timeout_ms);
+/* Signals of a call that waits: held from before it sends, let through while it sleeps, which they
+ * end with -EINTR, and released before anything calls back. So none that comes meanwhile is missed:
+ * it may well be the answer to what was sent. */
+void bus__signals_hold(struct bus_conn *c);
+void bus__signals_release(struct bus_conn *c);
 /* bus_flush() of a pinned connection. */
 int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 

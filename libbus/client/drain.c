@@ -103,8 +103,10 @@ static bool is_drained(const struct bus_conn *c, uint64_t unused)
 
 static int drain(struct bus_conn *c, uint64_t deadline_ns)
 {
-    int r = drain_all(c);
+    int r;
 
+    bus__signals_hold(c);
+    r = drain_all(c);
     r = r < 0 ? r : bus__run_until(c, is_drained, 0, deadline_ns);
     r = r < 0 ? r : bus__flush(c, deadline_ns);
     return r == 0 && c->drain_failed ? -ENOMEM : r;

@@ -668,6 +668,13 @@ static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf
     }
 }
 
+/* What the router sends on its own while somebody waits for something else, and what calls nobody
+ * back. */
+static bool is_quiet(uint32_t verb)
+{
+    return verb == VERB_PUBLISH_CREDIT || verb == VERB_RETURNED || verb == VERB_PING;
+}
+
 /* The next frame, or false: there is no whole one, or the connection is over. */
 static bool next_frame(struct bus_conn *c, struct frame *ret)
 {
@@ -706,6 +713,9 @@ void bus__dispatch(struct bus_conn *c)
         if (UNLIKELY(buf != c->rx)) { /* a callback has read on */
             bus__rxbuf_unref(buf);
             buf = bus__rxbuf_ref(c->rx);
+        }
+        if (UNLIKELY(c->signals_held) && !is_quiet(f.verb)) {
+            bus__signals_release(c);
         }
         dispatch_one(c, &f, buf);
     }

@@ -211,7 +211,7 @@ static int wait_for_welcome(struct bus_conn *c, uint64_t deadline_ns)
     do {
         r = bus__run_until(c, is_greeted, 0, deadline_ns);
     } while (r == -EINTR);
-    c->pins--;
+    r = bus__unpin(c, r);
     return r == -ENOTCONN ? why_refused(c) : r;
 }
 

@@ -376,6 +376,7 @@ static int ask_and_wait(struct bus_conn *c, const char *topic, const void *data,
     int r;
 
     for (;;) {
+        bus__signals_hold(c);
         r = bus_request(c, topic, data, bytes, opts, on_waited, w, &request);
         if (r != -EAGAIN) {
             break;

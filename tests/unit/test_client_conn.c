@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of a connection: greeting, waiting, ends, forks, and routers that misbehave. */
+#include <bus/request.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -407,6 +409,98 @@ static void test_a_signal_while_it_looks_interrupts_waiting(void **state)
     assert_in_range(n_forgotten, 0, 15); /* those that came before the wait */
 }
 
+/* On its way to a wait there may be frames for others; each of these is one step. */
+static void fake_say_credit(struct fake *f)
+{
+    struct wire_publish_credit credit = {1000, 1};
+
+    fake_say(f, VERB_PUBLISH_CREDIT, &credit);
+    fake_send(f);
+}
+
+static volatile sig_atomic_t was_late;
+
+static void on_late(int signal)
+{
+    was_late = signal;
+}
+
+/* The kernel signals during the system call that sends: nothing is sooner. */
+static void expect_interrupts(struct fake *f)
+{
+    struct bus_answer answer;
+
+    (void) alarm(5);
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    fake_say_credit(f);
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    assert_int_equal(fake_settle(f), 0);
+    assert_int_equal(bus_request_wait(f->conn, "a", "x", 1, NULL, &answer), -EINTR);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0); /* heard before the wait */
+    bus_cork(f->conn);
+    assert_int_equal(bus_publish(f->conn, "a", "x", 1), 0);
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    assert_int_equal(bus_uncork(f->conn), 0);
+    assert_int_equal(alarm(0) > 0 && !was_late, 1);
+}
+
+static void test_a_signal_that_answers_what_was_sent_interrupts_waiting(void **state)
+{
+    struct fake *f = *state;
+    struct sigaction action = {.sa_handler = on_alarm}, late = {.sa_handler = on_late};
+
+    fake_start(f);
+    assert_int_equal(sigaction(SIGIO, &action, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &late, NULL), 0);
+    assert_int_equal(fcntl(f->fd, F_SETOWN, getpid()), 0);
+    assert_int_equal(fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) | O_ASYNC), 0);
+    expect_interrupts(f);
+    f->conn->spin.max_ns = 0;
+    expect_interrupts(f);
+}
+
+static void stop_with_signals(struct bus_conn *conn, const struct bus_status_event *event,
+                              void *userdata)
+{
+    struct fake *f = userdata;
+    sigset_t now;
+
+    (void) event;
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &now), 0);
+    assert_int_equal(sigismember(&now, SIGUSR1), 1);
+    assert_int_equal(sigismember(&now, SIGINT), 0);
+    f->n_status++;
+    bus_stop(conn);
+}
+
+/* Callbacks and callers find the signals that they have blocked, and no others. */
+static void test_signals_are_held_for_nobody_else(void **state)
+{
+    struct fake *f = *state;
+    sigset_t before, usr1;
+
+    f->opts.on_status = stop_with_signals;
+    fake_start(f);
+    (void) sigemptyset(&usr1);
+    (void) sigaddset(&usr1, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &usr1, &before), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        fake_say_status(f, BUS_STATUS_NO_MEMORY, VERB_ADVERTISE, 0, 0, i);
+        fake_send(f);
+        assert_int_equal(bus_run(f->conn), 0);
+        assert_int_equal(f->n_status, i);
+        assert_int_equal(bus_wait(f->conn, 0), 0);
+        assert_int_equal(bus_flush(f->conn, 0), -ETIMEDOUT);
+        bus_stop(f->conn);
+        assert_int_equal(bus_run(f->conn), 0); /* without waiting */
+        stop_with_signals(f->conn, NULL, f);
+        f->n_status--;
+        assert_int_equal(bus_run(f->conn), 0);
+        f->conn->spin.max_ns = 0;
+    }
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+}
+
 /* ---- fork ---- */
 
 static int child_of(struct fake *f, struct bus_topic *t, struct bus_sub *sub)
@@ -510,6 +604,8 @@ int main(void)
         ON_BOTH_LINKS(test_wait_and_fd_agree),
         ON_BOTH_LINKS(test_a_signal_interrupts_waiting),
         ON_BOTH_LINKS(test_a_signal_while_it_looks_interrupts_waiting),
+        ON_BOTH_LINKS(test_a_signal_that_answers_what_was_sent_interrupts_waiting),
+        ON_BOTH_LINKS(test_signals_are_held_for_nobody_else),
         ON_BOTH_LINKS(test_a_child_process_is_refused),
         ON_BOTH_LINKS(test_a_child_process_is_refused_on_old_kernels),
     };

@@ -262,15 +262,47 @@ static void test_after_a_good_end_who_was_there_is_expected_too(void **state)
     assert_int_equal(restart(p), 2);
 }
 
-static void test_if_nobody_is_there_at_the_end_no_file_is(void **state)
+static int free_fd(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    return fd;
+}
+
+static void test_while_nobody_is_there_no_file_is_and_none_is_open(void **state)
 {
     struct place *p = *state;
+    int fd = free_fd();
 
+    for (int i = 0; i < 2; i++) {
+        begun(p, 1);
+        begun(p, 2);
+        ended(p, 1);
+        assert_int_equal(access(p->file, F_OK), 0);
+        assert_int_not_equal(free_fd(), fd);
+        ended(p, 2);
+        assert_int_equal(access(p->file, F_OK), -1);
+        assert_int_equal(free_fd(), fd);
+    }
     begun(p, 1);
-    assert_int_equal(access(p->file, F_OK), 0);
+    assert_int_equal(restart(p), 1);
+}
+
+static void test_a_file_that_cannot_be_removed_says_that_nobody_is_there(void **state)
+{
+    struct place *p = *state;
+    char aside[128];
+
+    snprintf(aside, sizeof(aside), "%s/aside", p->dir);
+    begun(p, 1);
+    assert_int_equal(rename(p->file, aside), 0);
+    assert_int_equal(mkdir(p->file, 0700), 0); /* unlink() fails then */
     ended(p, 1);
-    roster_freeze(&p->roster);
-    assert_int_equal(access(p->file, F_OK), -1);
+    assert_int_equal(rmdir(p->file), 0);
+    assert_int_equal(rename(aside, p->file), 0);
+    assert_int_equal(restart(p), 0);
 }
 
 static void test_the_file_does_not_grow_with_those_who_come_and_go(void **state)
@@ -386,8 +418,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_dead_are_not_expected, setup, teardown),
         cmocka_unit_test_setup_teardown(test_after_a_good_end_who_was_there_is_expected_too, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_if_nobody_is_there_at_the_end_no_file_is, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_while_nobody_is_there_no_file_is_and_none_is_open,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_file_that_cannot_be_removed_says_that_nobody_is_there, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_file_does_not_grow_with_those_who_come_and_go,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_file_that_others_may_have_written_does_not_count,

@@ -285,6 +285,10 @@ BUS_API int bus_process(struct bus_conn *conn);
  * @conn:       connection
  * @timeout_ms: at most this long; -1: for ever
  *
+ * Signals: here and in every other call that waits, a signal that comes between the time of the call and the first callback, or while it sleeps,
+ * ends the wait with -EINTR, also if it comes before the sleep has begun. One that comes while callbacks run does not, nor one between two calls: a program that
+ * must not miss those has a timeout, or polls bus_fd() together with a signalfd.
+ *
  * Returns: 1 if there is something to do, 0 after the timeout.
  *
  * Errors:
