@@ -336,6 +336,7 @@ static void test_a_signal_replaces_it_by_the_program_that_is_there(void **state)
 {
     struct healthy_pair pair;
     struct router_fixture f;
+    struct raw_client c;
     pid_t pid;
 
     (void) state;
@@ -349,7 +350,10 @@ static void test_a_signal_replaces_it_by_the_program_that_is_there(void **state)
         assert_int_equal(kill(pid, SIGUSR2), 0);
         assert_int_equal(router_wait(&f.process), 0);
         f.process.pid = pid;
-        pair_watch(&pair, 1000, 0); /* the new one serves, so it has signed */
+        /* the new one greets, so it has signed; messages may still be of the old one */
+        raw_greet(&c, f.stream);
+        raw_close(&c);
+        pair_watch(&pair, 1000, 0);
         f.process.pid = locked_by(&f);
         assert_int_not_equal(f.process.pid, pid);
     }
