@@ -49,6 +49,7 @@ struct peer *router_next_peer(const struct router *r, const struct peer *p);
 void peer_set_userdata(struct peer *p, void *userdata);
 /* What its link had kept of its input is in charge again, whatever the limits are now. */
 void peer_force_input(struct peer *p, size_t bytes);
+/* Not before who asked has its answer: its link ends when the router hands over. */
 bool router_is_to_be_replaced(const struct router *r);
 /* The descriptor that came with REPLACE since the last call, and who sent it; NULL if there is
  * none. The caller's. */

@@ -54,5 +54,5 @@ struct parcel *router_take_replacement(struct router *r, struct peer **ret_peer)
 
 bool router_is_to_be_replaced(const struct router *r)
 {
-    return r->replacement;
+    return r->replacement && (!r->replacer || r->replacer->out.bytes == 0);
 }

@@ -302,6 +302,42 @@ static void test_what_does_not_fit_is_refused(void **state)
     end(w);
 }
 
+/* Its link is dropped when the router hands over, and what is not sent by then with it. */
+static void test_who_asks_has_its_answer_before_it_is_handed_over(void **state)
+{
+    struct world *w = world_new(NULL);
+    struct sim_client *c = world_join(w);
+    struct parcel *parcel;
+    struct peer *who;
+
+    (void) state;
+    sim_send_parcel(&w->s, c, VERB_REPLACE, &(struct wire_replace){1}, NULL, 0, 1,
+                    sim_parcel_of(1));
+    assert_false(router_is_to_be_replaced(w->s.router));
+    sim_read(&w->s, c, UINT32_MAX);
+    assert_true(router_is_to_be_replaced(w->s.router));
+    parcel = router_take_replacement(w->s.router, &who);
+    assert_ptr_equal(who, c->peer);
+    parcel_unref(parcel);
+    world_free(w);
+}
+
+static void test_who_asks_and_goes_is_not_waited_for(void **state)
+{
+    struct world *w = world_new(NULL);
+    struct sim_client *c = world_join(w);
+    struct peer *who;
+
+    (void) state;
+    sim_send_parcel(&w->s, c, VERB_REPLACE, &(struct wire_replace){1}, NULL, 0, 1,
+                    sim_parcel_of(1));
+    sim_disconnect(&w->s, c);
+    assert_true(router_is_to_be_replaced(w->s.router));
+    parcel_unref(router_take_replacement(w->s.router, &who));
+    assert_null(who);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +349,8 @@ int main(void)
         cmocka_unit_test(test_unknown_fields_are_ignored_and_unknown_records_are_not),
         cmocka_unit_test(test_a_router_that_stops_is_not_handed_over),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
+        cmocka_unit_test(test_who_asks_has_its_answer_before_it_is_handed_over),
+        cmocka_unit_test(test_who_asks_and_goes_is_not_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
