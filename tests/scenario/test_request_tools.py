@@ -436,7 +436,10 @@ class CommandLineTest(RequestTest):
             self.assertEqual((code, err), (0, ""))
             self.assertIn("Exit codes:", out)
             self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
-            self.assertRegex(self.run_tool(tool, "--version")[1], r"^bus-\w+ \d+\.\d+")
+            self.assertEqual(self.run_tool(tool, "-h"), (0, out, ""))
+            code, out, err = self.run_tool(tool, "--version")
+            self.assertRegex(out, r"^bus-\w+ \d+\.\d+")
+            self.assertEqual(self.run_tool(tool, "-V"), (0, out, ""))
 
     def test_an_unreadable_file(self):
         code, _, err = self.run_tool(ASK, "-a", self.address[LINKS[0]], "-f", f"{self.path}/none", "t")

@@ -536,8 +536,10 @@ class CommandLineTest(RouterTest):
             code, out, err = self.run_tool(tool, "--help")
             self.assertEqual((code, err, out[:6]), (0, "", "usage:"))
             self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
+            self.assertEqual(self.run_tool(tool, "-h"), (0, out, ""))
             code, out, err = self.run_tool(tool, "--version")
             self.assertRegex(out, r"^bus-\w+ \d+\.\d+\.\d+\n$")
+            self.assertEqual(self.run_tool(tool, "-V"), (0, out, ""))
 
     def test_bench_measures_everything(self):
         code, out, err = self.run_tool(BENCH, "suite", "--json", "-l", "both", "-b", "8,61,4096",
