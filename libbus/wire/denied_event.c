@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/denied_event.h"
-#include "base/macros.h"
-
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
 
 size_t denied_event_encode(const struct denied_event *e, uint8_t dst[DENIED_EVENT_MAX])
 {
     uint8_t *p = dst;
 
 #define NUMBER(number, name) p = pb_put_number(p, number, e->name);
-#define TEXT(number, name, max) p = pb_put_text(p, number, cut(e->name, max));
+#define TEXT(number, name, max) p = pb_put_text(p, number, text_cut(e->name, max));
     DENIED_EVENT_FIELDS(NUMBER, NUMBER, TEXT)
 #undef NUMBER
 #undef TEXT

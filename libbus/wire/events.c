@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/events.h"
-#include "base/macros.h"
 #include "wire/pb.h"
 
 /* Numbers of the fields. */
@@ -18,11 +17,6 @@ enum {
 
 /* ---- writing ---- */
 
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
-
 size_t client_event_encode(const struct client_event *e, uint8_t dst[CLIENT_EVENT_MAX])
 {
     uint8_t *p = pb_put_number(dst, FIELD_KIND, e->kind);
@@ -31,9 +25,9 @@ size_t client_event_encode(const struct client_event *e, uint8_t dst[CLIENT_EVEN
     p = pb_put_number(p, FIELD_UID, e->uid);
     p = pb_put_number(p, FIELD_GID, e->gid);
     p = pb_put_number(p, FIELD_PID, e->pid);
-    p = pb_put_text(p, FIELD_NAME, cut(e->name, BUS_NAME_MAX));
+    p = pb_put_text(p, FIELD_NAME, text_cut(e->name, BUS_NAME_MAX));
     p = pb_put_number(p, FIELD_REASON, e->reason);
-    p = pb_put_text(p, FIELD_TEXT, cut(e->text, EVENT_TEXT_MAX));
+    p = pb_put_text(p, FIELD_TEXT, text_cut(e->text, EVENT_TEXT_MAX));
     return (size_t) (p - dst);
 }
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/quota_event.h"
-#include "base/macros.h"
 
 enum {
     EVENT_UID = 1,
@@ -14,11 +13,6 @@ enum {
 };
 enum { HOLDER_UID = 1, HOLDER_CONNECTION_ID, HOLDER_USED, HOLDER_NAME };
 
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
-
 /* ---- writing ---- */
 
 static size_t holder_encode(const struct quota_holder *h, uint8_t dst[QUOTA_HOLDER_MAX])
@@ -27,7 +21,7 @@ static size_t holder_encode(const struct quota_holder *h, uint8_t dst[QUOTA_HOLD
 
     p = pb_put_number(p, HOLDER_CONNECTION_ID, h->connection_id);
     p = pb_put_number(p, HOLDER_USED, h->used);
-    p = pb_put_text(p, HOLDER_NAME, cut(h->name, BUS_NAME_MAX));
+    p = pb_put_text(p, HOLDER_NAME, text_cut(h->name, BUS_NAME_MAX));
     return (size_t) (p - dst);
 }
 
@@ -36,7 +30,7 @@ size_t quota_event_encode(const struct quota_event *e, uint8_t dst[QUOTA_EVENT_M
     uint8_t *p = pb_put_number(dst, EVENT_UID, e->uid);
 
     p = pb_put_number(p, EVENT_CONNECTION_ID, e->connection_id);
-    p = pb_put_text(p, EVENT_SLOT, cut(e->slot, QUOTA_SLOT_MAX));
+    p = pb_put_text(p, EVENT_SLOT, text_cut(e->slot, QUOTA_SLOT_MAX));
     p = pb_put_number(p, EVENT_LIMIT, e->limit);
     p = pb_put_number(p, EVENT_USED, e->used);
     p = pb_put_number(p, EVENT_REQUESTED, e->requested);
