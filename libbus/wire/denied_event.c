@@ -19,16 +19,13 @@ static bool take(struct denied_event *e, const struct pb_field *f)
     switch (f->number) {
 #define U32(field, name)                                                                           \
     case field:                                                                                    \
-        e->name = (uint32_t) f->value; /* as protobuf says for what is too large */                \
-        return f->kind == PB_VARINT;
+        return pb_take_u32(f, &e->name);
 #define U64(field, name)                                                                           \
     case field:                                                                                    \
-        e->name = f->value;                                                                        \
-        return f->kind == PB_VARINT;
+        return pb_take_u64(f, &e->name);
 #define TEXT(field, name, max)                                                                     \
     case field:                                                                                    \
-        e->name = f->bytes;                                                                        \
-        return f->kind == PB_BYTES;
+        return pb_take_text(f, &e->name);
         DENIED_EVENT_FIELDS(U32, U64, TEXT)
 #undef U32
 #undef U64

@@ -46,35 +46,17 @@ size_t quota_event_encode(const struct quota_event *e, uint8_t dst[QUOTA_EVENT_M
 
 /* ---- reading ---- */
 
-static bool take_number(const struct pb_field *f, uint64_t *to)
-{
-    *to = f->value;
-    return f->kind == PB_VARINT;
-}
-
-static bool take_uid(const struct pb_field *f, uint32_t *to)
-{
-    *to = (uint32_t) f->value; /* as protobuf says for what is too large */
-    return f->kind == PB_VARINT;
-}
-
-static bool take_text(const struct pb_field *f, struct text *to)
-{
-    *to = f->bytes;
-    return f->kind == PB_BYTES;
-}
-
 static bool holder_take(struct quota_holder *h, const struct pb_field *f)
 {
     switch (f->number) {
     case HOLDER_UID:
-        return take_uid(f, &h->uid);
+        return pb_take_u32(f, &h->uid);
     case HOLDER_CONNECTION_ID:
-        return take_number(f, &h->connection_id);
+        return pb_take_u64(f, &h->connection_id);
     case HOLDER_USED:
-        return take_number(f, &h->used);
+        return pb_take_u64(f, &h->used);
     case HOLDER_NAME:
-        return take_text(f, &h->name);
+        return pb_take_text(f, &h->name);
     }
     return true; /* of a later version */
 }
@@ -100,19 +82,19 @@ static bool event_take(struct quota_event *e, const struct pb_field *f)
 {
     switch (f->number) {
     case EVENT_UID:
-        return take_uid(f, &e->uid);
+        return pb_take_u32(f, &e->uid);
     case EVENT_CONNECTION_ID:
-        return take_number(f, &e->connection_id);
+        return pb_take_u64(f, &e->connection_id);
     case EVENT_SLOT:
-        return take_text(f, &e->slot);
+        return pb_take_text(f, &e->slot);
     case EVENT_LIMIT:
-        return take_number(f, &e->limit);
+        return pb_take_u64(f, &e->limit);
     case EVENT_USED:
-        return take_number(f, &e->used);
+        return pb_take_u64(f, &e->used);
     case EVENT_REQUESTED:
-        return take_number(f, &e->requested);
+        return pb_take_u64(f, &e->requested);
     case EVENT_TIMES:
-        return take_number(f, &e->times);
+        return pb_take_u64(f, &e->times);
     case EVENT_HOLDERS:
         return f->kind == PB_BYTES && holder_decode(f->bytes, e);
     }
