@@ -9,6 +9,7 @@
 #include "core/member.h"
 #include "core/request.h"
 #include "core/will.h"
+#include "core/withdraw.h"
 
 /* ---- what can fail ---- */
 
