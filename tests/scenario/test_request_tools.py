@@ -12,10 +12,11 @@ import tempfile
 import time
 import unittest
 
-from test_tools import BODY_MAX, BUILD, LINKS, PATIENCE, PIPE, ROUTER, RouterTest, start_ready
+from ready import PATIENCE, PIPE, ROUTER, start_ready, tool
+from test_tools import BODY_MAX, LINKS, RouterTest
 
-ASK = str(BUILD / "tools/bus-request")
-SERVE = str(BUILD / "tools/bus-serve")
+ASK = tool("bus-request")
+SERVE = tool("bus-serve")
 
 
 class RequestTest(RouterTest):
@@ -36,14 +37,8 @@ class RequestTest(RouterTest):
         at = args.index("--") if "--" in args else len(args)
         argv = [SERVE, "-a", address or self.address[self.link], "-d", "100", *args[:at]]
         kwargs.setdefault("stderr", PIPE)
-        read_end, write_end = os.pipe()
-        process = subprocess.Popen([*argv, "--ready-fd", str(write_end), topic or self.topic, *args[at:]],
-                                   pass_fds=[write_end], **kwargs)
-        os.close(write_end)
+        process = start_ready([*argv, topic or self.topic, *args[at:]], **kwargs)
         self.addCleanup(self.end_server, process)
-        with os.fdopen(read_end, "rb") as ready:
-            if ready.readline() != b"READY\n":
-                raise AssertionError(f"bus-serve: {process.communicate()}")
         return process
 
     def serve_shell(self, script, *options, **kwargs):
@@ -288,8 +283,7 @@ class LinkTests:
 
     def test_the_router_stops(self):
         address = f"{self.link}:{self.path}/other"
-        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"],
-                             "--ready-fd")
+        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"])
         self.addCleanup(self.end, router)
         fifo = self.fifo("working")
         server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", address=address)
@@ -318,12 +312,12 @@ class LinkTests:
     def test_reconnecting_server_survives_a_restart_of_the_router(self):
         address = f"{self.link}:{self.folder.name}/again"
         argv = [ROUTER, "--no-config", "--listen", address, "--log-level", "error"]
-        router = start_ready(argv, "--ready-fd")
+        router = start_ready(argv)
         server = self.serve("--reconnect", "--text", "yes", address=address)
         router.kill()
         router.wait(PATIENCE)
         self.assertIn(b"the link to the router is lost", server.stderr.readline())
-        router = start_ready(argv, "--ready-fd")
+        router = start_ready(argv)
         self.addCleanup(self.end, router)
         self.assertEqual(server.stderr.readline(), b"bus-serve: the router is back\n")
         # the router has its SUBSCRIBE, but may not have handled it yet
