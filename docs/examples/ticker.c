@@ -9,7 +9,7 @@ struct app {
     uv_timer_t timer;
     struct bus_uv watcher;
     struct bus_conn *conn;
-    int ticks;
+    int ticks, heard;
 };
 
 static void stop(struct app *app)
@@ -39,7 +39,7 @@ static void on_message(struct bus_sub *sub, const struct bus_message *message, v
     (void) sub;
     printf("tick %.*s\n", (int) bus_message_bytes(message),
            (const char *) bus_message_data(message));
-    if (app->ticks == 3) {
+    if (++app->heard == 3) {
         stop(app);
     }
 }
@@ -75,5 +75,5 @@ int main(void)
     uv_timer_init(loop, &app.timer);
     uv_timer_start(&app.timer, on_timer, 0, 100);
     uv_run(loop, UV_RUN_DEFAULT);
-    return uv_loop_close(loop) < 0 || app.ticks != 3;
+    return uv_loop_close(loop) < 0 || app.heard != 3;
 }

@@ -17,7 +17,7 @@ import time
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "schemas" / "bus.proto"
 PREFIX = struct.Struct("<IHBB")
 PACKET_MAX = 131079
-TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "10"))
+TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "60"))
 
 VERBS = {
     "HELLO": 1, "WELCOME": 2, "STATUS": 3, "GOODBYE": 4, "PING": 5, "PONG": 6, "ADVERTISE": 16,

@@ -6,13 +6,11 @@ import time
 import unittest
 
 from pybus import (BUFFERS, DESCRIPTORS, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS_OF_SIZE,
-                   VERBS, SharedMemory, frame)
+                   TIMEOUT, VERBS, SharedMemory, frame)
 from test_greeting import OnBothLinks, Seqpacket, Stream
 
 
 class Buffers(OnBothLinks):
-    options = ("--stall-timeout", "200ms")
-
     def memory(self, *args, **kwargs):
         memory = SharedMemory(*args, **kwargs)
         self.addCleanup(memory.close)
@@ -58,7 +56,7 @@ class Buffers(OnBothLinks):
         client.subscribe(1, "t")
         p.publish("t", buffer=1, bytes=10)
         while True:
-            f = client.read_frame(time.monotonic() + 10)
+            f = client.read_frame(time.monotonic() + TIMEOUT)
             if f.verb == "BUFFER":
                 break
         with self.assertRaises(PermissionError):
@@ -248,7 +246,7 @@ class Buffers(OnBothLinks):
                 cut = len(data)
             client.send_raw_fds(data[:cut], [client.sock.fileno()])
             client.sock.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + TIMEOUT
         while self.clients_now(watcher) > before and time.monotonic() < deadline:
             watcher.sync()
         self.assertEqual(self.clients_now(watcher), before)

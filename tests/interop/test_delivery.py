@@ -318,11 +318,12 @@ class Delivery(OnBothLinks):
             p.expect_end("SHUTDOWN")
 
 
-class Blocking(OnBothLinks):
-    options = ("--publish-window-messages", "8", "--stall-timeout", "100ms")
+def credit_of(frames):
+    return sum(f.messages for f in frames if f.verb == "PUBLISH_CREDIT")
 
-    def credit(self, frames):
-        return sum(f.messages for f in frames if f.verb == "PUBLISH_CREDIT")
+
+class Blocking(OnBothLinks):
+    options = ("--publish-window-messages", "8")
 
     def test_full_queue_stops_its_publisher_and_loses_nothing(self):
         client, p, other = self.client(), self.client(), self.client()
@@ -332,7 +333,7 @@ class Blocking(OnBothLinks):
             while credit > 0 and i < 40:
                 p.publish("t", b"%d" % i)
                 credit, i = credit - 1, i + 1
-            credit += self.credit(p.sync())
+            credit += credit_of(p.sync())
             other.publish("u", b"x", flags=1)
             other.expect("CONFIRM")
             client.send("CREDIT", subscription=1, messages=1, bytes=2)
@@ -348,7 +349,11 @@ class Blocking(OnBothLinks):
         frames = p.sync()
         refused = [f for f in frames if f.verb == "STATUS"]
         self.assertEqual([(STATUS[f.code], f.sequence) for f in refused], [("NO_CREDIT", 9)])
-        self.assertEqual(self.credit(frames), 0)
+        self.assertEqual(credit_of(frames), 0)
+
+
+class Stalling(OnBothLinks):
+    options = ("--publish-window-messages", "8", "--stall-timeout", "100ms")
 
     def test_stalled_subscription_loses_its_right_to_block(self):
         client, p = self.client(), self.client()
@@ -361,7 +366,7 @@ class Blocking(OnBothLinks):
             f = client.recv_any("STATUS", "LOSS")
         self.assertEqual((STATUS[f.code], f.verb, f.subscription), ("STALLED", "STATUS", 4))
         self.assertEqual(f.fields["verb"], VERBS["SUBSCRIBE"])
-        self.assertGreaterEqual(self.credit([p.recv()]), 4)
+        self.assertGreaterEqual(credit_of([p.recv()]), 4)
         client.send("CREDIT", subscription=4, messages=1, bytes=1)
         got += client.sync()
         got = sent(got)
@@ -407,6 +412,14 @@ class TestBlockingSeqpacket(Seqpacket, Blocking, unittest.TestCase):
 
 
 class TestBlockingStream(Stream, Blocking, unittest.TestCase):
+    pass
+
+
+class TestStallingSeqpacket(Seqpacket, Stalling, unittest.TestCase):
+    pass
+
+
+class TestStallingStream(Stream, Stalling, unittest.TestCase):
     pass
 
 

@@ -223,7 +223,7 @@ class TestFramesStream(Stream, Frames, unittest.TestCase):
 
 
 class HelloTimeout(OnBothLinks):
-    options = ("--hello-timeout", "50ms")
+    options = ("--hello-timeout", "500ms")
 
     def test_silence_ends_the_connection(self):
         self.client(hello=False).expect_end("HELLO_TIMEOUT")

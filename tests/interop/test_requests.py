@@ -23,8 +23,8 @@ class Requests(OnBothLinks):
 
     def test_a_request_is_answered(self):
         server, client = self.server("sum/+"), self.client()
-        client.request(7, "sum/int", b"1 2", headers=[("traceparent", "00-1")], timeout_ms=500)
-        call = server.expect("CALL", subscription=1, timeout_ms=500)
+        client.request(7, "sum/int", b"1 2", headers=[("traceparent", "00-1")], timeout_ms=50000)
+        call = server.expect("CALL", subscription=1, timeout_ms=50000)
         self.assertEqual((call.body, call.topic_name), (b"1 2", "sum/int"))
         self.assertEqual(call.headers, [{"name": b"traceparent", "value": b"00-1"}])
         self.assertEqual(call.peer.connection_id, client.welcome.connection_id)

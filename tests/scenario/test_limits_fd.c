@@ -122,7 +122,7 @@ static void expect_all_sent_away(void)
 
 static void test_1000_connections_that_say_nothing_are_sent_away(void **state)
 {
-    const char *const args[] = {"--hello-timeout", "500ms", NULL};
+    const char *const args[] = {"--hello-timeout", "2s", NULL};
     const struct router_options o = {.args = args};
     struct router_state before;
     struct healthy_pair pair;

@@ -8,7 +8,7 @@
 #define TOPICS 100000u
 #define CLIENTS 4000u
 #define CLIENT_BYTES_MAX 2048
-#define PAUSE_MAX_MS 1000 /* of a machine that does other things, too */
+#define PAUSE_MAX_MS 500 /* on a processor; the machine may do other things meanwhile */
 
 static struct crowd crowd;
 
@@ -157,12 +157,12 @@ static void leave_with(void (*own_many)(struct raw_client *c), const char *what)
     raw_round_trip(&other, 1);
     raw_close(&c);
     for (uint64_t i = 2; i < 500; i++) {
-        uint64_t start_ns = clock_monotonic_ns();
+        uint64_t start_ns = router_cpu_ns(&f.process);
 
         raw_round_trip(&other, i);
-        worst_ns = MAX(worst_ns, clock_monotonic_ns() - start_ns);
+        worst_ns = MAX(worst_ns, router_cpu_ns(&f.process) - start_ns);
     }
-    print_message("the longest round trip while a client with %s leaves: %.1f ms\n", what,
+    print_message("the most work in a round trip while a client with %s leaves: %.1f ms\n", what,
                   (double) worst_ns / NS_PER_MS);
     say_if_not_asserted();
     assert_true(CHILDREN_SANITIZED || worst_ns < PAUSE_MAX_MS * NS_PER_MS);
