@@ -18,6 +18,14 @@ void peer_mark_dirty(struct peer *p)
     DL_APPEND2(r->dirty, p, dirty_prev, dirty_next);
 }
 
+void peer_unmark_dirty(struct peer *p)
+{
+    if (p->is_dirty) {
+        DL_DELETE2(p->router->dirty, p, dirty_prev, dirty_next);
+        p->is_dirty = false;
+    }
+}
+
 bool peer_try_send(struct peer *p, enum verb verb, const void *message)
 {
     struct router *r = p->router;
