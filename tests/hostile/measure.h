@@ -76,14 +76,15 @@ struct trial {
     const char *name;
     unsigned which; /* bits of attack_kinds */
     enum tempo tempo;
+    bool best_counts; /* of the rounds, and not the median */
     unsigned n_rounds;
     struct measured before[ROUNDS_MAX], during[ROUNDS_MAX];
     uint64_t released_ns; /* the longest until nothing of the attackers was left */
 };
 
-/* The median over the rounds of the part of its rate that a pair has kept. */
+/* The part of its rate that a pair has kept, of all rounds. */
 double trial_kept(const struct trial *t, unsigned pair);
-/* The median of the time that the router has worked before it was this pair's turn. */
+/* How long the router has worked before it was this pair's turn, of all rounds. */
 uint64_t trial_turn_us(const struct trial *t, unsigned pair);
 /* The pair that has kept least. */
 unsigned trial_worst(const struct trial *t);

@@ -121,6 +121,26 @@ static uint64_t turn_max_us(const struct stage *s, unsigned pair)
     return victim_kinds[pair].turn_max_us * (s->settings.is_lenient ? TURN_TIMES_LENIENT : 1u);
 }
 
+static bool is_turn_long(const struct stage *s, const struct trial *t, unsigned pair)
+{
+    return trial_turn_us(t, pair) > turn_max_us(s, pair);
+}
+
+static bool is_rate_low(const struct stage *s, const struct trial *t, unsigned pair)
+{
+    return trial_kept(t, pair) < kept_least(s);
+}
+
+static bool looks_bad(const struct stage *s, const struct trial *t)
+{
+    for (unsigned i = 0; i < n_victim_kinds; i++) {
+        if (is_turn_long(s, t, i) || is_rate_low(s, t, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void judge(struct stage *s, const struct trial *t)
 {
     for (unsigned i = 0; i < t->n_rounds; i++) {
@@ -131,11 +151,11 @@ static void judge(struct stage *s, const struct trial *t)
         }
     }
     for (unsigned i = 0; i < n_victim_kinds; i++) {
-        if (trial_turn_us(t, i) > turn_max_us(s, i)) {
+        if (is_turn_long(s, t, i)) {
             wrong(s, "%s: %s waits %llu us of the router's time for its turn", t->name,
                   victim_kinds[i].name, (unsigned long long) trial_turn_us(t, i));
         }
-        if (trial_kept(t, i) < kept_least(s)) {
+        if (is_rate_low(s, t, i)) {
             wrong(s, "%s: %s keeps %.0f %% of its rate", t->name, victim_kinds[i].name,
                   100 * trial_kept(t, i));
         }
@@ -146,13 +166,14 @@ static bool play_trial(struct stage *s, struct probe *p, const struct probe *bas
 {
     bool goes_on = true;
 
+    t->best_counts = s->settings.is_lenient;
     while (goes_on && t->n_rounds < s->settings.rounds_max &&
-           (t->n_rounds < s->settings.rounds || trial_kept(t, trial_worst(t)) < kept_least(s))) {
+           (t->n_rounds < s->settings.rounds || looks_bad(s, t))) {
         goes_on = play_round(s, p, base, t);
     }
     if (t->n_rounds > 0) {
         report_trial(t);
-        if (s->settings.is_wordy || trial_kept(t, trial_worst(t)) < kept_least(s)) {
+        if (s->settings.is_wordy || looks_bad(s, t)) {
             report_pairs(t);
         }
         judge(s, t);

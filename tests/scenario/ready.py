@@ -8,7 +8,7 @@ import unittest
 
 BUILD = pathlib.Path(os.environ.get("BUS_BUILD_DIR", "build/dev")).resolve()
 ROUTER = os.environ.get("BUS_ROUTER", str(BUILD / "bus/bus-router"))
-PATIENCE = 60
+PATIENCE = 120
 PIPE = subprocess.PIPE
 
 

@@ -6,7 +6,7 @@ cd "${BUS_SOURCE_DIR:-$(dirname "$0")/../..}"
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-export BUILD_ROOT=$folder TMPDIR=$folder/tmp DEMO_SECONDS=9
+export BUILD_ROOT=$folder TMPDIR=$folder/tmp
 mkdir "$TMPDIR"
 # the tools of this build, so that the demo need not build them again
 export DEMO_TOOLS=${BUS_BUILD_DIR:-}
@@ -17,11 +17,17 @@ fail() {
     exit 1
 }
 
-./demo.sh < /dev/null > "$folder/out" 2>&1 || fail "exit code $?"
-for line in '^sub     | host/load' '^slow    | .*lost [0-9]* messages' '^monitor |     -> delivered: ' \
-    '^[1-9][0-9]* messages of host/process reached' '^CLIENT '; do
-    grep -q "$line" "$folder/out" || fail "no line $line"
-done
+# whether the demo is all right
+demo_of() { # seconds
+    DEMO_SECONDS=$1 ./demo.sh < /dev/null > "$folder/out" 2>&1 || return 1
+    for line in '^sub     | host/load' '^slow    | .*lost [0-9]* messages' '^monitor |     -> delivered: ' \
+        '^[1-9][0-9]* messages of host/process reached' '^CLIENT '; do
+        grep -q "$line" "$folder/out" || return 1
+    done
+}
+
+# a machine that does other things may need longer to show something
+demo_of 9 || demo_of 45 || fail "the demo fails, or shows too little"
 [ -z "$(ls -A "$TMPDIR")" ] || fail "it leaves $(ls -A "$TMPDIR") behind"
 
 # no router: the demo must not claim success

@@ -289,7 +289,9 @@ static inline ssize_t hostile_send_with_fds(struct hostile *h, size_t at, size_t
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t) n_fds);
     for (int i = 0; i < n_fds; i++) {
-        const int fd = i % 2 ? h->fd : STDERR_FILENO; /* its own end of the link, too */
+        /* its own end of the link, too; but who is deaf is not read at some time, and his end
+         * would then keep him connected for ever: the router does not see that he has gone */
+        const int fd = i % 2 && !h->is_deaf ? h->fd : STDERR_FILENO;
 
         memcpy(CMSG_DATA(c) + sizeof(int) * (size_t) i, &fd, sizeof(fd));
     }
