@@ -286,6 +286,11 @@ bool peer_wants_input(const struct peer *p)
     return !p->is_held && !p->user->is_in_debt && p->out.bytes <= 2 * p->output_max;
 }
 
+uint64_t peer_blocked_ns(const struct peer *p)
+{
+    return p->out.bytes > 0 ? p->blocked_ns : 0;
+}
+
 bool peer_is_closing(const struct peer *p)
 {
     return p->state == PEER_CLOSING;
