@@ -88,23 +88,26 @@ test_hostile() {
     run_ctest release -L hostile -j 1
 }
 
+fuzz_one() { # executable; 255 ends the others, too
+    local name=${1##*/fuzz_} found=$root/fuzz/found
+    local seeds=("$found/$name" "tests/fuzz/corpus/$name")
+    mkdir -p "$found/$name"
+    [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
+    if ! "$1" -max_total_time="${FUZZ_SECONDS:-3}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
+        -artifact_prefix="$found/$name-" "${seeds[@]}" > "$found/$name.log" 2>&1; then
+        tail -n 40 "$found/$name.log"
+        echo "fuzz_$name failed; its input is $found/$name-*"
+        return 255
+    fi
+    echo "fuzz_$name: ok"
+}
+
 test_fuzz() {
-    local target name seeds
     build fuzz --target fuzzers
-    for target in "$root"/fuzz/tests/fuzz/fuzz_*; do
-        [ -f "$target" ] && [ -x "$target" ] || continue
-        name=${target##*fuzz_}
-        mkdir -p "$root/fuzz/found/$name"
-        seeds=("$root/fuzz/found/$name" "tests/fuzz/corpus/$name")
-        [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
-        if ! "$target" -max_total_time="${FUZZ_SECONDS:-3}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
-            -artifact_prefix="$root/fuzz/found/$name-" "${seeds[@]}" > "$root/fuzz/found/$name.log" 2>&1; then
-            tail -n 40 "$root/fuzz/found/$name.log"
-            echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"
-            return 1
-        fi
-        echo "fuzz_$name: ok"
-    done
+    export root
+    export -f fuzz_one
+    find "$root/fuzz/tests/fuzz" -maxdepth 1 -name 'fuzz_*' -type f -executable -print0 | sort -z |
+        xargs -0 -n 1 -P "$jobs" bash -c 'fuzz_one "$0"'
 }
 
 test_release() {
