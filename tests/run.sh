@@ -63,7 +63,8 @@ build() { # preset, more arguments of cmake --build
 run_ctest() { # preset, more arguments of ctest
     local preset=$1
     shift
-    ctest --test-dir "$root/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
+    # one more than processors: scenarios wait a lot, for the ends of time limits and for the disk
+    ctest --test-dir "$root/$preset" -j $((jobs + 1)) --output-on-failure --no-tests=error "$@"
 }
 
 test_dev() {
