@@ -22,6 +22,8 @@
 #define LOG_CATCH_UP_MS 1000
 /* How often it is looked whether those who are expected are still alive. */
 #define GRACE_LOOK_MS 50
+/* The same of those who are not read because they do not read. */
+#define UNREAD_LOOK_MS 2000
 
 static const int signals[BROKER_SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2};
 
@@ -42,6 +44,7 @@ static void broker_close_handles(struct broker *b)
     uv_close((uv_handle_t *) &b->catch_up, NULL);
     uv_close((uv_handle_t *) &b->replace, NULL);
     uv_close((uv_handle_t *) &b->grace, NULL);
+    uv_close((uv_handle_t *) &b->unread, NULL);
     service_close(&b->service);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_close((uv_handle_t *) &b->signals[i], NULL);
@@ -186,6 +189,24 @@ static void on_grace(uv_timer_t *handle)
     if (!roster_check_expected(&b->roster, b->router, &n_missing)) {
         (void) uv_timer_stop(handle);
         log(LOG_INFO, LOG_SESSIONS_BACK, log_number("missing", n_missing));
+    }
+}
+
+static void on_unread(uv_timer_t *handle)
+{
+    struct broker *b = container_of(handle, struct broker, unread);
+
+    if (!sessions_end_gone(&b->sessions, clock_monotonic_ns())) {
+        (void) uv_timer_stop(handle);
+    }
+}
+
+static void on_session_unread(struct sessions *all)
+{
+    struct broker *b = container_of(all, struct broker, sessions);
+
+    if (!uv_is_active((const uv_handle_t *) &b->unread)) {
+        (void) uv_timer_start(&b->unread, on_unread, UNREAD_LOOK_MS, UNREAD_LOOK_MS);
     }
 }
 
@@ -343,6 +364,7 @@ int broker_open_loop(struct broker *b)
     (void) uv_timer_init(&b->uv, &b->catch_up);
     (void) uv_timer_init(&b->uv, &b->replace);
     (void) uv_timer_init(&b->uv, &b->grace);
+    (void) uv_timer_init(&b->uv, &b->unread);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         (void) uv_signal_init(&b->uv, &b->signals[i]);
         b->signals[i].data = b;
@@ -352,6 +374,7 @@ int broker_open_loop(struct broker *b)
         .turns = {.lanes = &b->loop.lanes},
         .router = b->router,
         .on_closed = on_session_closed,
+        .on_unread = on_session_unread,
     };
     service_open(&b->service, &b->uv, &b->sessions);
     return 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "identity.h"
 #include <assert.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include "base/macros.h"
 
@@ -33,4 +35,9 @@ void identity_fini(struct identity *i)
 {
     free(TAKE(i->groups));
     free(TAKE(i->label));
+}
+
+bool process_is_gone(uint32_t pid)
+{
+    return pid > 0 && pid <= INT32_MAX && kill((pid_t) pid, 0) < 0 && errno == ESRCH;
 }

@@ -18,3 +18,7 @@ struct identity {
 /* Of the client on the other side of fd. 0 or a negative errno; identity_fini() in any case. */
 int identity_read(struct identity *i, int fd, const struct listener *l);
 void identity_fini(struct identity *i);
+
+/* Whether a process has ended. One that cannot be seen may be there, and so may another that has
+ * its number by now. */
+bool process_is_gone(uint32_t pid);

@@ -37,6 +37,7 @@ struct broker {
     uint64_t deadline_ns;   /* what the timer is set to; UINT64_MAX: not set */
     uv_timer_t drain;       /* stopping takes too long */
     uv_timer_t catch_up;    /* log_catch_up() is due */
+    uv_timer_t unread;      /* runs while links are not read */
     uv_timer_t grace;       /* runs while the router holds what is published */
     uv_timer_t replace;     /* another router is to take over, in the next turn */
     char program[ADDRESS_PATH_MAX + 1]; /* what this process runs; empty if that cannot be told */

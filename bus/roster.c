@@ -3,7 +3,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 #include <utlist.h>
 #include "base/macros.h"
+#include "identity.h"
 #include "log.h"
 #include "wire/frame.h"
 
@@ -371,12 +371,6 @@ static int roster_read(struct roster *r)
     return 0;
 }
 
-/* A process that cannot be seen may be there. */
-static bool is_alive(const struct session_id *id)
-{
-    return id->pid == 0 || id->pid > INT32_MAX || kill((pid_t) id->pid, 0) == 0 || errno != ESRCH;
-}
-
 static void expect_all(struct roster *r, struct router *router, uint64_t until_ns)
 {
     AUTO_FREE struct session_id *ids = calloc(r->by_id.n, sizeof(*ids));
@@ -405,7 +399,7 @@ size_t roster_load(struct roster *r, struct router *router, uint64_t until_ns)
         say_failed(r, -e);
     }
     DL_FOREACH_SAFE (r->list, x, next) {
-        if (!is_alive(&x->id)) {
+        if (process_is_gone(x->id.pid)) {
             returner_free(r, x);
         }
     }
@@ -424,7 +418,7 @@ bool roster_check_expected(struct roster *r, struct router *router, size_t *ret_
     size_t n = 0;
 
     DL_FOREACH_SAFE (r->list, x, next) {
-        if (x->is_expected && !is_alive(&x->id)) {
+        if (x->is_expected && process_is_gone(x->id.pid)) {
             router_unexpect(router, &x->id);
             x->is_expected = false;
             returner_look(r, x);

@@ -15,6 +15,8 @@
 
 /* What it costs that a client comes, and that it goes again. */
 #define SESSION_UNITS 256u
+/* So long a client takes none of its output before its process is looked for. */
+#define UNREAD_NS (2 * NS_PER_S)
 /* Room in the kernel for output: the fewer wake-ups the more fits. The kernel cuts it to
  * net.core.wmem_max. */
 #define SESSION_SNDBUF_BYTES (1024 * 1024)
@@ -102,6 +104,7 @@ static void session_update_reading(struct session *s)
         link_resume(&s->link);
     } else {
         link_pause(&s->link);
+        s->all->on_unread(s->all);
     }
 }
 
@@ -343,6 +346,33 @@ void session_flush(struct peer *p)
         return;
     }
     session_update_reading(s);
+}
+
+/* It may be about to read; who has been given some time and has ended is not. */
+static bool session_is_left(const struct session *s, uint64_t now_ns)
+{
+    uint64_t since_ns = peer_blocked_ns(s->peer);
+
+    return since_ns > 0 && now_ns - since_ns >= UNREAD_NS &&
+           process_is_gone(peer_info(s->peer)->pid);
+}
+
+bool sessions_end_gone(struct sessions *all, uint64_t now_ns)
+{
+    struct session *s, *next;
+    bool has_unread = false;
+
+    DL_FOREACH_SAFE (all->head, s, next) {
+        if (!s->peer || peer_wants_input(s->peer)) {
+            continue;
+        }
+        if (session_is_left(s, now_ns)) {
+            session_close(s, LOG_INFO, "gone", "its process has ended, and did not read");
+        } else {
+            has_unread = true;
+        }
+    }
+    return has_unread;
 }
 
 void sessions_close_all(struct sessions *all)

@@ -21,6 +21,7 @@ struct sessions {
     struct session *head;                    /* of session.prev/next */
     size_t n;                                /* also those whose link is still closing */
     void (*on_closed)(struct sessions *all); /* one less */
+    void (*on_unread)(struct sessions *all); /* there may be work for sessions_end_gone() */
 };
 
 /* Serves a new connection to that listener; takes the descriptor (*take_fd = -1) or leaves it to be
@@ -41,6 +42,11 @@ void sessions_save(const struct sessions *all, struct image *image);
  * sessions_start(). 0 or a negative errno. */
 int session_adopt(struct sessions *all, struct peer *p, const struct record *record, int *take_fd);
 void sessions_start(struct sessions *all);
+
+/* A client may send its own end of the link, which keeps the link open when its process has gone.
+ * As long as the link is read that is seen; who does not read its answers is not read. Ends those
+ * whose output is not taken and whose process has gone. False: nobody is left to be looked at. */
+bool sessions_end_gone(struct sessions *all, uint64_t now_ns);
 
 /* Ends all sessions at once. */
 void sessions_close_all(struct sessions *all);

@@ -10,6 +10,9 @@ packages=(gcc g++ cmake ninja-build pkg-config libuv1-dev libconfig-dev libproto
 root=${BUILD_ROOT:-build}
 jobs=$(nproc)
 summary=()
+# What is built of tests/, by preset: units as they are, each case by itself, and with sanitizers; simulations with sanitizers;
+# scenarios and the client in Python with sanitizers and optimised.
+declare -A kinds=([dev]='unit;checks' [asan]='unit;sim;scenario;interop;fuzz;faults' [fuzz]=fuzz [release]='scenario;interop;hostile')
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
@@ -47,10 +50,10 @@ install_packages() {
 }
 
 build() { # preset, more arguments of cmake --build
-    local preset=$1 only=OFF
+    local preset=$1 apart=ON
     shift
-    [ "$preset" != release ] || only=ON
-    cmake --preset "$preset" -B "$root/$preset" -DBUS_SCENARIOS_ONLY=$only > /dev/null
+    [ "$preset" != asan ] || apart=OFF
+    cmake --preset "$preset" -B "$root/$preset" -DBUS_TEST_KINDS="${kinds[$preset]}" -DBUS_CASES_APART=$apart > /dev/null
     if ! cmake --build "$root/$preset" -j "$jobs" "$@" > "$root/$preset/build.log" 2>&1; then
         grep -E -A 20 'error|warning|FAILED' "$root/$preset/build.log" | head -n 100
         return 1
@@ -60,24 +63,24 @@ build() { # preset, more arguments of cmake --build
 run_ctest() { # preset, more arguments of ctest
     local preset=$1
     shift
-    ctest --test-dir "$root/$preset" -j "$jobs" --output-on-failure --no-tests=error "$@"
+    # one more than processors: scenarios wait a lot, for the ends of time limits and for the disk
+    ctest --test-dir "$root/$preset" -j $((jobs + 1)) --output-on-failure --no-tests=error "$@"
 }
 
-# Units run as they are and with sanitizers, simulations with sanitizers, scenarios with sanitizers and optimised.
 test_dev() {
     build dev
-    run_ctest dev -LE 'sim|scenario|faults'
+    run_ctest dev
 }
 
 test_asan() {
     build asan
-    run_ctest asan -LE 'check|faults'
+    run_ctest asan -LE faults
 }
 
 # By themselves: they load the machine, and stop processes.
 test_faults() {
     build asan
-    run_ctest asan -L faults -LE hostile -j 1
+    run_ctest asan -L faults -j 1
 }
 
 # What attackers cost the others is to be seen without sanitizers. Makes users, so it needs root.
@@ -86,28 +89,31 @@ test_hostile() {
     run_ctest release -L hostile -j 1
 }
 
+fuzz_one() { # executable; 255 ends the others, too
+    local name=${1##*/fuzz_} found=$root/fuzz/found
+    local seeds=("$found/$name" "tests/fuzz/corpus/$name")
+    mkdir -p "$found/$name"
+    [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
+    if ! "$1" -max_total_time="${FUZZ_SECONDS:-3}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
+        -artifact_prefix="$found/$name-" "${seeds[@]}" > "$found/$name.log" 2>&1; then
+        tail -n 40 "$found/$name.log"
+        echo "fuzz_$name failed; its input is $found/$name-*"
+        return 255
+    fi
+    echo "fuzz_$name: ok"
+}
+
 test_fuzz() {
-    local target name seeds
     build fuzz --target fuzzers
-    for target in "$root"/fuzz/tests/fuzz/fuzz_*; do
-        [ -f "$target" ] && [ -x "$target" ] || continue
-        name=${target##*fuzz_}
-        mkdir -p "$root/fuzz/found/$name"
-        seeds=("$root/fuzz/found/$name" "tests/fuzz/corpus/$name")
-        [ ! -d "tests/fuzz/regression/$name" ] || seeds+=("tests/fuzz/regression/$name")
-        if ! "$target" -max_total_time="${FUZZ_SECONDS:-3}" -rss_limit_mb=4096 -print_final_stats=0 -verbosity=0 \
-            -artifact_prefix="$root/fuzz/found/$name-" "${seeds[@]}" > "$root/fuzz/found/$name.log" 2>&1; then
-            tail -n 40 "$root/fuzz/found/$name.log"
-            echo "fuzz_$name failed; its input is $root/fuzz/found/$name-*"
-            return 1
-        fi
-        echo "fuzz_$name: ok"
-    done
+    export root
+    export -f fuzz_one
+    find "$root/fuzz/tests/fuzz" -maxdepth 1 -name 'fuzz_*' -type f -executable -print0 | sort -z |
+        xargs -0 -n 1 -P "$jobs" bash -c 'fuzz_one "$0"'
 }
 
 test_release() {
     build release
-    run_ctest release -L scenario -LE faults
+    run_ctest release -LE hostile
     # not for its numbers: bus-bench checks every byte of what it sends
     timeout 60 "$root/release/tools/bench/bus-bench" --link both --runs 1 --count 50000 throughput fanout fanin
 }

@@ -53,8 +53,8 @@ static const char help[] =
     "has\n"
     "                           not left by then is kept, what was on its way may be lost\n"
     "  -v, --verbose            say on standard error what was published\n"
-    "      --help               this text\n"
-    "      --version            the version\n"
+    "  -h, --help               this text\n"
+    "  -V, --version            the version\n"
     "\n"
     "A subscriber with policy block may make this program wait. It exits when the router has\n"
     "handled everything.\n"
@@ -131,9 +131,7 @@ static int run(struct settings *s)
 /* ---- options ---- */
 
 enum {
-    OPT_HELP = 256,
-    OPT_VERSION,
-    OPT_WILL,
+    OPT_WILL = 256,
     OPT_WILL_DELAY,
     OPT_RESUME_TOKEN,
     OPT_RETAIN,
@@ -166,8 +164,7 @@ static const struct option long_options[] = {
     {"ttl", required_argument, NULL, OPT_TTL},
     {"clear", no_argument, NULL, OPT_CLEAR},
     {"reconnect", no_argument, NULL, OPT_RECONNECT},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
@@ -256,8 +253,9 @@ static int parse_lifetime(int option, struct settings *s)
 }
 
 /* One option: 0 or an exit code. */
-static int parse_option(int option, struct settings *s)
+static int parse_option(int option, void *settings)
 {
+    struct settings *s = settings;
     switch (option) {
     case 'a':
         s->sender.address = optarg;
@@ -348,26 +346,20 @@ static int parse_operands(struct settings *s, char **operands, int n)
     return 0;
 }
 
+static const struct tool_syntax syntax = {"a:f:0r:n:H:d:k:cmvW:hV", long_options, help,
+                                          parse_option};
+
 int main(int argc, char **argv)
 {
     struct settings s = {
         .delimiter = '\n', .sender.repeat = 1, .sender.topic_opts = BUS_TOPIC_OPTS_INIT};
-    int option, r;
+    int r;
 
     s.sender.headers = s.headers;
     s.sender.fds = s.fds;
     s.sender.wills = s.wills;
-    while ((option = getopt_long(argc, argv, "a:f:0r:n:H:d:k:cmvW:", long_options, NULL)) != -1) {
-        if (option == OPT_HELP) {
-            return tool_print(help);
-        }
-        if (option == OPT_VERSION) {
-            return tool_version();
-        }
-        r = parse_option(option, &s);
-        if (r) {
-            return r;
-        }
+    if (!tool_options(argc, argv, &syntax, &s, &r)) {
+        return r;
     }
     r = parse_operands(&s, argv + optind, argc - optind);
     if (r) {

@@ -43,8 +43,8 @@ static const char help[] =
     "  -j, --json               --format json\n"
     "  -q, --quiet              do not say on standard error what exit codes 3 to 7 say, nor how\n"
     "                           many replied\n"
-    "      --help               this text\n"
-    "      --version            the version\n"
+    "  -h, --help               this text\n"
+    "  -V, --version            the version\n"
     "\n"
     "Replies are written as they come. A server may give several: the last one, if it is empty,\n"
     "only ends them and is not written (json: it is).\n"
@@ -418,8 +418,6 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_HELP = 256, OPT_VERSION };
-
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
     {"file", required_argument, NULL, 'f'},
@@ -429,8 +427,7 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, 'F'},
     {"json", no_argument, NULL, 'j'},
     {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
@@ -443,8 +440,9 @@ static int parse_format(struct settings *s, const char *text)
 }
 
 /* One option: 0 or an exit code. */
-static int parse_option(int option, struct settings *s)
+static int parse_option(int option, void *settings)
 {
+    struct settings *s = settings;
     uint64_t value;
 
     switch (option) {
@@ -498,23 +496,16 @@ static int parse_operands(struct settings *s, char **operands, int n)
     return s->body && s->file ? tool_usage("a BODY and --file: which one?") : 0;
 }
 
+static const struct tool_syntax syntax = {"a:f:t:AH:F:jqhV", long_options, help, parse_option};
+
 int main(int argc, char **argv)
 {
     struct settings s = {.request = BUS_REQUEST_OPTS_INIT, .format.terminator = '\n'};
-    int option, r;
+    int r;
 
     s.request.headers = s.headers;
-    while ((option = getopt_long(argc, argv, "a:f:t:AH:F:jq", long_options, NULL)) != -1) {
-        if (option == OPT_HELP) {
-            return tool_print(help);
-        }
-        if (option == OPT_VERSION) {
-            return tool_version();
-        }
-        r = parse_option(option, &s);
-        if (r) {
-            return r;
-        }
+    if (!tool_options(argc, argv, &syntax, &s, &r)) {
+        return r;
     }
     r = parse_operands(&s, argv + optind, argc - optind);
     if (r) {

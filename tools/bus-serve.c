@@ -53,8 +53,8 @@ static const char help[] =
     "  -d, --drain-timeout MS after a signal, finish what is under way for so long; default: 5000\n"
     "      --reconnect        when the link to the router breaks, wait for it to come back\n"
     "      --ready-fd FD      write a line READY to descriptor FD when requests can come\n"
-    "      --help             this text\n"
-    "      --version          the version\n"
+    "  -h, --help             this text\n"
+    "  -V, --version          the version\n"
     "\n"
     "With SIGINT or SIGTERM it takes no further requests, finishes what it has, and ends; a "
     "second\n"
@@ -116,13 +116,6 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     }
     tool_say_refused("serve", bus_sub_filter(sub), status, text);
     fail(s);
-}
-
-static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
-{
-    (void) conn;
-    (void) userdata;
-    tool_say_state(event);
 }
 
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
@@ -267,7 +260,7 @@ static int connect_and_serve(struct state *s)
     opts.userdata = s;
     if (s->settings->reconnect) {
         opts.flags |= BUS_OPEN_RECONNECT;
-        opts.on_state = on_state;
+        opts.on_state = tool_say_state;
     }
     if (tool_connect(s->settings->address, &opts, &s->conn) < 0) {
         return TOOL_FAILURE;
@@ -302,7 +295,7 @@ static int run(struct settings *settings)
 
 /* ---- options ---- */
 
-enum { OPT_READY_FD = 256, OPT_RECONNECT, OPT_HELP, OPT_VERSION };
+enum { OPT_READY_FD = 256, OPT_RECONNECT };
 
 static const struct option long_options[] = {
     {"address", required_argument, NULL, 'a'},
@@ -314,8 +307,7 @@ static const struct option long_options[] = {
     {"drain-timeout", required_argument, NULL, 'd'},
     {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
@@ -342,8 +334,9 @@ static int parse_ready_fd(struct settings *s)
 }
 
 /* One option: 0 or an exit code. */
-static int parse_option(int option, struct settings *s)
+static int parse_option(int option, void *settings)
 {
+    struct settings *s = settings;
     uint64_t value;
 
     switch (option) {
@@ -430,23 +423,16 @@ static uint32_t default_jobs(void)
     return n < 1 ? 1 : n > (long) JOBS_MAX ? JOBS_MAX : (uint32_t) n;
 }
 
+/* +: what is behind FILTER is COMMAND's */
+static const struct tool_syntax syntax = {"+a:d:j:seT:vhV", long_options, help, parse_option};
+
 int main(int argc, char **argv)
 {
     struct settings s = {.serve.jobs_max = default_jobs(), .drain_ms = 5000, .ready_fd = -1};
-    int option, r;
+    int r;
 
-    /* +: what is behind FILTER is COMMAND's */
-    while ((option = getopt_long(argc, argv, "+a:d:j:seT:v", long_options, NULL)) != -1) {
-        if (option == OPT_HELP) {
-            return tool_print(help);
-        }
-        if (option == OPT_VERSION) {
-            return tool_version();
-        }
-        r = parse_option(option, &s);
-        if (r) {
-            return r;
-        }
+    if (!tool_options(argc, argv, &syntax, &s, &r)) {
+        return r;
     }
     r = parse_operands(&s, argv + optind, argc - optind);
     if (r) {

@@ -77,8 +77,8 @@ static const char help[] =
     "                         may be missing then: said as a loss of 0, for nobody knows\n"
     "      --ready-fd FD      write a line READY to descriptor FD when all subscriptions are\n"
     "                         in force\n"
-    "      --help             this text\n"
-    "      --version          the version\n"
+    "  -h, --help             this text\n"
+    "  -V, --version          the version\n"
     "\n"
     "Exit codes: 0 done (also after SIGINT, SIGTERM, or when nobody reads the output any more);\n"
     "1 failure; 2 wrong usage; 3 timeout or signal before --count messages; 5 as 0, but messages\n"
@@ -221,13 +221,6 @@ static void on_ready(struct bus_sub *sub, enum bus_status status, const char *te
     s->failed = s->done = true;
 }
 
-static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
-{
-    (void) conn;
-    (void) userdata;
-    tool_say_state(event);
-}
-
 static void on_closed(struct bus_conn *conn, enum bus_goodbye reason, const char *text,
                       void *userdata)
 {
@@ -342,7 +335,7 @@ static int run(struct settings *settings)
     opts.userdata = &s;
     if (settings->reconnect) {
         opts.flags |= BUS_OPEN_RECONNECT;
-        opts.on_state = on_state;
+        opts.on_state = tool_say_state;
     }
     settings->sub.on_loss = on_loss;
     settings->sub.on_ready = on_ready;
@@ -379,9 +372,7 @@ enum {
     OPT_NARROW,
     OPT_DELIVERIES,
     OPT_DEAD_LETTER,
-    OPT_RECONNECT,
-    OPT_HELP,
-    OPT_VERSION
+    OPT_RECONNECT
 };
 
 static const struct option long_options[] = {
@@ -406,8 +397,7 @@ static const struct option long_options[] = {
     {"dead-letter", required_argument, NULL, OPT_DEAD_LETTER},
     {"reconnect", no_argument, NULL, OPT_RECONNECT},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
@@ -435,8 +425,9 @@ static int parse_retained(struct bus_sub_opts *sub)
 }
 
 /* One option: 0 or an exit code. */
-static int parse_option(int option, struct settings *s)
+static int parse_option(int option, void *settings)
 {
+    struct settings *s = settings;
     uint64_t value;
     const char *wrong;
 
@@ -565,23 +556,17 @@ static int check_settings(const struct settings *s)
     return check_group(&s->sub);
 }
 
+static const struct tool_syntax syntax = {"a:f:0vn:t:p:w:q:dg:s:hV", long_options, help,
+                                          parse_option};
+
 int main(int argc, char **argv)
 {
     struct settings s = {
         .sub = BUS_SUB_OPTS_INIT, .timeout = -1, .ready_fd = -1, .format.terminator = '\n'};
-    int option, r;
+    int r;
 
-    while ((option = getopt_long(argc, argv, "a:f:0vn:t:p:w:q:dg:s:", long_options, NULL)) != -1) {
-        if (option == OPT_HELP) {
-            return tool_print(help);
-        }
-        if (option == OPT_VERSION) {
-            return tool_version();
-        }
-        r = parse_option(option, &s);
-        if (r) {
-            return r;
-        }
+    if (!tool_options(argc, argv, &syntax, &s, &r)) {
+        return r;
     }
     s.filters = argv + optind;
     s.n_filters = (uint32_t) (argc - optind);

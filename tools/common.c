@@ -72,6 +72,23 @@ int tool_version(void)
     return tool_print(text);
 }
 
+bool tool_options(int argc, char **argv, const struct tool_syntax *syntax, void *settings,
+                  int *ret_exit)
+{
+    int option, r = 0;
+
+    while (r == 0 &&
+           (option = getopt_long(argc, argv, syntax->letters, syntax->options, NULL)) != -1) {
+        if (option == 'h' || option == 'V') {
+            *ret_exit = option == 'h' ? tool_print(syntax->help) : tool_version();
+            return false;
+        }
+        r = syntax->take(option, settings);
+    }
+    *ret_exit = r;
+    return r == 0;
+}
+
 bool tool_parse_u64(const char *text, uint64_t low, uint64_t high, uint64_t *ret)
 {
     char *end;
@@ -223,8 +240,10 @@ static void say_reason(const char *what, enum bus_goodbye reason, const char *te
     }
 }
 
-void tool_say_state(const struct bus_state_event *event)
+void tool_say_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
 {
+    (void) conn;
+    (void) userdata;
     if (event->state == BUS_CONN_LOST) {
         say_reason("the link to the router is lost, waiting for its return", event->reason,
                    event->text);

@@ -4,6 +4,7 @@
  * connecting. Uses the public API and libc only. */
 
 #include <bus/bus.h>
+#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,24 @@ enum tool_exit { TOOL_OK = 0, TOOL_FAILURE = 1, TOOL_USAGE = 2 };
 void tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same with a hint at --help. Returns TOOL_USAGE. */
 int tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* What getopt_long() takes: among the letters h and V, among the options TOOL_HELP_OPTIONS. */
+struct tool_syntax {
+    const char *letters;
+    const struct option *options;
+    const char *help;
+    /* Takes one, its value in optarg. Returns 0, or an exit code, and has said why. */
+    int (*take)(int option, void *settings);
+};
+
+#define TOOL_HELP_OPTIONS                                                                          \
+    {"help", no_argument, NULL, 'h'},                                                              \
+    {                                                                                              \
+        "version", no_argument, NULL, 'V'                                                          \
+    }
+
+/* Takes all options, and answers --help and --version. False: exit with *ret_exit. */
+bool tool_options(int argc, char **argv, const struct tool_syntax *syntax, void *settings,
+                  int *ret_exit);
 /* --help and --version: prints to stdout. Returns TOOL_OK, or TOOL_FAILURE if stdout cannot be
  * written. */
 int tool_print(const char *text);
@@ -37,8 +56,8 @@ int tool_signal_fd(void);
 
 /* bus_open() that says on stderr what went wrong and what to do about it. 0 or a negative errno. */
 int tool_connect(const char *address, const struct bus_opts *opts, struct bus_conn **ret);
-/* Says what has happened: for on_state. */
-void tool_say_state(const struct bus_state_event *event);
+/* Says what has happened: an on_state. */
+void tool_say_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata);
 /* Says that the router does not let this user do something with a topic or a filter (or NULL), and
  * why, with the text that came: for DENIED that begins with the place of the rule. */
 void tool_say_refused(const char *verb, const char *topic, enum bus_status status,

@@ -61,13 +61,6 @@ static void on_interest(struct bus_topic *topic, uint32_t subscriptions, void *u
     (void) userdata;
 }
 
-static void on_state(struct bus_conn *conn, const struct bus_state_event *event, void *userdata)
-{
-    (void) conn;
-    (void) userdata;
-    tool_say_state(event);
-}
-
 static int advertise(struct sender *s)
 {
     struct bus_topic_opts opts = s->settings->topic_opts;
@@ -126,7 +119,7 @@ int sender_open(struct sender *s, const struct sender_settings *settings)
     opts.userdata = s;
     if (settings->reconnect) {
         opts.flags |= BUS_OPEN_RECONNECT;
-        opts.on_state = on_state;
+        opts.on_state = tool_say_state;
         opts.backlog_bytes_max = BACKLOG_BYTES;
     }
     opts.resume_token = settings->resume_token;

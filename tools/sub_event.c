@@ -2,28 +2,30 @@
 /* Events of the router, readable. */
 
 #include <bus/events.h>
-#include <string.h>
 #include "sub_format.h"
 
 /* Only the router has this number, and only it publishes there. */
-static bool is_event(const struct bus_message *message, struct bus_client_event *ret)
+static bool is_told(const struct bus_message *message, const char *filter)
 {
     return bus_message_sender(message)->connection_id == 0 &&
-           bus_filter_matches(BUS_EVENTS_CLIENTS, bus_message_topic(message)) &&
+           bus_filter_matches(filter, bus_message_topic(message));
+}
+
+static bool is_client(const struct bus_message *message, struct bus_client_event *ret)
+{
+    return is_told(message, BUS_EVENTS_CLIENTS) &&
            bus_client_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
 }
 
 static bool is_denied(const struct bus_message *message, struct bus_denied_event *ret)
 {
-    return bus_message_sender(message)->connection_id == 0 &&
-           !strcmp(BUS_EVENTS_DENIED, bus_message_topic(message)) &&
+    return is_told(message, BUS_EVENTS_DENIED) &&
            bus_denied_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
 }
 
 static bool is_quota(const struct bus_message *message, struct bus_quota_event *ret)
 {
-    return bus_message_sender(message)->connection_id == 0 &&
-           !strcmp(BUS_EVENTS_QUOTA, bus_message_topic(message)) &&
+    return is_told(message, BUS_EVENTS_QUOTA) &&
            bus_quota_event_parse(bus_message_data(message), bus_message_bytes(message), ret) == 0;
 }
 
@@ -101,7 +103,7 @@ bool event_text(struct out *o, const struct bus_message *message)
     struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
     struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
-    if (is_event(message, &client)) {
+    if (is_client(message, &client)) {
         text_client(o, &client);
         return true;
     }
@@ -186,7 +188,7 @@ void event_json(struct out *o, const struct bus_message *message)
     struct bus_denied_event denied = BUS_DENIED_EVENT_INIT;
     struct bus_client_event client = BUS_CLIENT_EVENT_INIT;
 
-    if (is_event(message, &client)) {
+    if (is_client(message, &client)) {
         json_client(o, &client);
     } else if (is_denied(message, &denied)) {
         json_denied(o, &denied);

@@ -48,15 +48,10 @@ static struct text keep(char **at, struct text t)
     return kept;
 }
 
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
-
 static bool note(struct router *r, const struct denial *d)
 {
-    struct text name = cut(d->name, BUS_NAME_MAX), topic = cut(d->topic, BUS_TOPIC_MAX);
-    struct text place = cut(d->place, EVENT_TEXT_MAX);
+    struct text name = text_cut(d->name, BUS_NAME_MAX), topic = text_cut(d->topic, BUS_TOPIC_MAX);
+    struct text place = text_cut(d->place, EVENT_TEXT_MAX);
     struct denied_note *n = calloc(1, sizeof(*n) + name.len + topic.len + place.len);
     char *at = n ? n->texts : NULL;
 

@@ -138,16 +138,14 @@ static void list_clients(struct inside_list *l)
 
 static struct inside_subscription sub_entry(const struct sub *s, char filter[256])
 {
-    const struct group *g =
-        s->flags & SUB_MEMBER ? ((const struct member *) (const void *) s)->group : NULL;
+    const struct group *g = sub_group(s);
     const struct sub_window *w = sub_window(s);
     const struct sub_queue *sq = sub_queue(s);
     const struct slowness slow = sub_slowness(s);
     struct inside_subscription e = {
         .connection_id = s->peer->sender->connection_id,
         .subscription = sub_id(s),
-        .filter = g ? (struct text){g->text, g->filter_len}
-                    : (struct text){filter, filters_text(s, filter)},
+        .filter = sub_filter(s, filter),
         .group = g ? (struct text){group_name(g), g->name_len} : (struct text){"", 0},
         .policy = s->policy,
         .flags = s->flags & SUB_FLAGS,

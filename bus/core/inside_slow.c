@@ -46,8 +46,7 @@ static struct slowness queue_slowness(const struct sub *s, const struct sub *que
 
 struct slowness sub_slowness(const struct sub *s)
 {
-    const struct group *g =
-        s->flags & SUB_MEMBER ? ((const struct member *) (const void *) s)->group : NULL;
+    const struct group *g = sub_group(s);
 
     if (s->flags & SUB_SERVE) {
         return (struct slowness){.why = sub_has_credit(s) ? BUS_SLOW_NONE : BUS_SLOW_CALLS,

@@ -62,13 +62,3 @@ void judge_cancel(struct router *r, struct judgement *j);
 
 /* Asserts that all of a peer is allowed; for tests. */
 void peer_rights_check(const struct peer *p);
-
-/* ---- withdraw.c ---- */
-
-/* What waits for a subscription, of a match or, with NULL, all of it, is lost for want of a right.
- */
-void sub_lose_waiting(struct sub *s, const struct match *match);
-/* A subscription that lost its right: what waits is told as lost, and it has ended. */
-void sub_withdraw(struct sub *s, const char *why);
-/* The topics of one that its client wants to have narrowed: those that it may not get leave it. */
-void sub_narrow(struct sub *s);

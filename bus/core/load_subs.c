@@ -266,7 +266,7 @@ static struct match *match_of(const struct load *l, const struct topic *t, unsig
 /* For members, whose queues name matches of their group. */
 static const struct sub *matched_sub(const struct sub *s)
 {
-    return s->flags & SUB_MEMBER ? ((const struct member *) (const void *) s)->group->face : s;
+    return sub_group(s) ? sub_group(s)->face : s;
 }
 
 /* Losses for which there was no memory come behind everything: they are put aside meanwhile. */

@@ -81,6 +81,20 @@ static inline struct member *member_of(struct sub *s)
     return (struct member *) (void *) s;
 }
 
+/* NULL if it is in none. */
+static inline struct group *sub_group(const struct sub *s)
+{
+    return s->flags & SUB_MEMBER ? ((const struct member *) (const void *) s)->group : NULL;
+}
+
+/* Its filter, which is in buf unless a group has it. */
+static inline struct text sub_filter(const struct sub *s, char buf[256])
+{
+    const struct group *g = sub_group(s);
+
+    return g ? (struct text){g->text, g->filter_len} : (struct text){buf, filters_text(s, buf)};
+}
+
 static inline bool member_is_live(const struct member *m)
 {
     return m->sub.peer->state != PEER_CLOSING && !m->sub.is_ended && !m->sub.is_denied;

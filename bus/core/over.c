@@ -4,6 +4,7 @@
 #include "core/drain.h"
 #include "core/member.h"
 #include "core/state.h"
+#include "core/withdraw.h"
 
 /* A group ends with its members. */
 static bool group_note(struct group *g)
@@ -48,45 +49,9 @@ bool over_note(struct sub *s)
     return true;
 }
 
-/* What waits for a member or a server goes to others. */
-static void waiting_lose(struct sub *s)
-{
-    enum bus_loss_reason reason = BUS_LOSS_NONE;
-    struct match *match = NULL;
-    struct message *m;
-    struct gap gap;
-
-    while (!(s->flags & (SUB_MEMBER | SUB_SERVE)) && sub_has_backlog(s)) {
-        m = sub_front(s, &match, &gap, &reason);
-        if (m) {
-            gap = (struct gap){1, m->size};
-            reason = BUS_LOSS_NO_MEMORY;
-            sub_count_queued(s, -1, -(int64_t) m->size);
-            sub_count_lost(s, reason, 1);
-            m->topic->lost_messages++;
-        }
-        if (!sub_tell_loss(s, &gap, reason)) {
-            peer_end(s->peer, BUS_GOODBYE_NO_MEMORY, "out of memory");
-            return;
-        }
-        sub_pop(s);
-    }
-}
-
 void over_end(struct sub *s)
 {
-    const struct wire_status status = {
-        .code = BUS_STATUS_LIMIT,
-        .verb = VERB_SUBSCRIBE,
-        .subscription = sub_id(s),
-        .text = text_from("it has ended: one topic matches more subscriptions of this user than "
-                          "user_matches_max")};
-    struct peer *p = s->peer;
-
-    waiting_lose(s);
-    if (p->state != PEER_READY) {
-        return;
-    }
-    subscription_end(s);
-    peer_send_status(p, &status);
+    sub_dismiss(s, BUS_LOSS_NO_MEMORY, BUS_STATUS_LIMIT,
+                "it has ended: one topic matches more subscriptions of this user than "
+                "user_matches_max");
 }

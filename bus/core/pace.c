@@ -303,18 +303,18 @@ void pacer_flush(struct sub *s)
     }
 }
 
-static void pace_lose(struct pace *pace)
+static void pace_lose(struct pace *pace, enum bus_loss_reason reason)
 {
     struct message *m = waiting_take(pace);
 
     conflated_note(pace);
-    subq_note_loss(&pace->sub->queue->q, BUS_LOSS_DENIED, 1, m->size);
-    sub_count_lost(pace->sub, BUS_LOSS_DENIED, 1);
+    subq_note_loss(&pace->sub->queue->q, reason, 1, m->size);
+    sub_count_lost(pace->sub, reason, 1);
     m->topic->lost_messages++;
     waiting_put(pace->sub, m);
 }
 
-void pacer_lose(struct sub *s, const struct match *match)
+void pacer_lose(struct sub *s, const struct match *match, enum bus_loss_reason reason)
 {
     struct pacer *pacer = sub_pacer(s);
     struct pace *pace = pacer ? pacer->list : NULL, *next;
@@ -325,7 +325,7 @@ void pacer_lose(struct sub *s, const struct match *match)
             continue;
         }
         if (pace->waiting) {
-            pace_lose(pace);
+            pace_lose(pace, reason);
         }
         pace_free(pace);
     }

@@ -45,9 +45,9 @@ struct sub_outcome pace_message(struct sub *s, struct match *match,
 void pacer_begin_round(struct pacer *pacer);
 /* What waits goes now. There may be no pacer. */
 void pacer_flush(struct sub *s);
-/* What waits of that match, or with NULL everything, is lost for want of a right, and its place in
- * the interval forgotten. There may be no pacer. */
-void pacer_lose(struct sub *s, const struct match *match);
+/* What waits of that match, or with NULL everything, is lost for that reason, and its place in the
+ * interval forgotten. There may be no pacer. */
+void pacer_lose(struct sub *s, const struct match *match, enum bus_loss_reason reason);
 /* A topic whose interval has begun in another router, and what waits for its end, or NULL. False if
  * out of memory, or it cannot be. */
 bool pace_restore(struct sub *s, struct match *match, struct message *m,

@@ -18,6 +18,14 @@ void peer_mark_dirty(struct peer *p)
     DL_APPEND2(r->dirty, p, dirty_prev, dirty_next);
 }
 
+void peer_unmark_dirty(struct peer *p)
+{
+    if (p->is_dirty) {
+        DL_DELETE2(p->router->dirty, p, dirty_prev, dirty_next);
+        p->is_dirty = false;
+    }
+}
+
 bool peer_try_send(struct peer *p, enum verb verb, const void *message)
 {
     struct router *r = p->router;
@@ -276,6 +284,11 @@ bool peer_wants_input(const struct peer *p)
         return p->out.bytes == 0 && p->leases.n_used > 0; /* for its end of file: peer_is_over() */
     }
     return !p->is_held && !p->user->is_in_debt && p->out.bytes <= 2 * p->output_max;
+}
+
+uint64_t peer_blocked_ns(const struct peer *p)
+{
+    return p->out.bytes > 0 ? p->blocked_ns : 0;
 }
 
 bool peer_is_closing(const struct peer *p)

@@ -140,28 +140,22 @@ static void payer_shorten(struct peer *p, const struct reclaim *c)
 
 /* ---- who ---- */
 
-/* Those of one user that have something waiting. */
-struct payers {
-    uint64_t held;
-    uint32_t n;
-};
-
-static struct payers payers_of(const struct user *u)
+/* How many of one user have something waiting. */
+static uint32_t payers_of(const struct user *u)
 {
-    struct payers ret = {0};
     const struct peer *p;
+    uint32_t n = 0;
 
     DL_FOREACH2(u->payers, p, user_next)
     {
-        ret.held += held_by(p);
-        ret.n += p->queued_messages > 0;
+        n += p->queued_messages > 0;
     }
-    return ret;
+    return n;
 }
 
-static uint64_t soft_share(const struct user *u, uint32_t n)
+static uint64_t soft_share(const struct user *u)
 {
-    return MAX(u->bytes.limit / 2 / MAX(n, 1u), SOFT_SHARE_MIN);
+    return MAX(u->bytes.limit / 2 / MAX(payers_of(u), 1u), SOFT_SHARE_MIN);
 }
 
 /* The longer it has made no progress, and the more it holds, the sooner it pays; whoever keeps
@@ -179,10 +173,10 @@ static uint64_t weight_of(const struct peer *p, uint64_t share)
 }
 
 /* The one that is to pay, of those that weigh less than the last one did; NULL if there is none. */
-static struct peer *payer_find(const struct user *u, uint64_t *below)
+static struct peer *payer_find(const struct user *u, uint64_t share, uint64_t *below)
 {
-    uint64_t share = soft_share(u, payers_of(u).n), most = 0;
     struct peer *found = NULL, *p;
+    uint64_t most = 0;
 
     DL_FOREACH2(u->payers, p, user_next)
     {
@@ -206,7 +200,7 @@ static struct user *user_find(const struct router *r, uint64_t below)
 
     DL_FOREACH (r->users.list, u) {
         if (u->bytes.used < below && (!found || u->bytes.used > found->bytes.used) &&
-            payers_of(u).held > 0) {
+            payers_of(u) > 0) {
             found = u;
         }
     }
@@ -219,10 +213,10 @@ static struct user *user_find(const struct router *r, uint64_t below)
  * turn: nobody pays for one that holds more. */
 static bool user_shorten(struct user *u, const struct reclaim *c)
 {
-    uint64_t below = UINT64_MAX;
+    uint64_t share = soft_share(u), below = UINT64_MAX;
 
     for (unsigned i = 0; i < TRIES_MAX && !is_done(c); i++) {
-        struct peer *p = payer_find(u, &below);
+        struct peer *p = payer_find(u, share, &below);
 
         if (p) {
             payer_shorten(p, c);

@@ -9,6 +9,7 @@
 #include "core/member.h"
 #include "core/request.h"
 #include "core/will.h"
+#include "core/withdraw.h"
 
 /* ---- what can fail ---- */
 
@@ -237,13 +238,6 @@ struct finding {
     char filter[256];
 };
 
-static struct text sub_filter(const struct sub *s, char buf[256])
-{
-    const struct group *g = s->flags & SUB_MEMBER ? ((const struct member *) s)->group : NULL;
-
-    return g ? (struct text){g->text, g->filter_len} : (struct text){buf, filters_text(s, buf)};
-}
-
 static bool filter_fails(const struct sub *s, uint32_t verb, struct finding *f)
 {
     f->verb = verb;
@@ -255,7 +249,7 @@ static bool filter_fails(const struct sub *s, uint32_t verb, struct finding *f)
 
 static bool dead_letter_fails(const struct sub *s, struct finding *f)
 {
-    const struct group *g = s->flags & SUB_MEMBER ? ((const struct member *) s)->group : NULL;
+    const struct group *g = sub_group(s);
 
     if (!g || g->dead_letter_len == 0) {
         return false;

@@ -223,7 +223,7 @@ static inline uint64_t frame_work(const struct frame *f)
     return FRAME_UNITS + f->header_bytes / FRAME_BYTES_A_UNIT;
 }
 
-/* ---- router.c ---- */
+/* ---- peers.c ---- */
 
 /* A sender with that number, or with any if it is 0, and one reference; NULL if out of memory, or
  * the number is taken. */
@@ -276,7 +276,9 @@ void router_tell_stopping(struct peer *p);
 
 /* ---- peer.c ---- */
 
+/* It has something for its link; the other: not any more. */
 void peer_mark_dirty(struct peer *p);
+void peer_unmark_dirty(struct peer *p);
 /* Puts a control frame into the output. If there is no memory for it the peer is ended: it must not
  * miss an answer. */
 void peer_send(struct peer *p, enum verb verb, const void *message);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a subscription that has lost its right to topics. */
+#include "core/withdraw.h"
 #include <utlist.h>
 #include "core/judge.h"
 #include "core/pace.h"
@@ -8,7 +8,8 @@
 #include "core/request.h"
 #include "core/sub_queue.h"
 
-void sub_lose_waiting(struct sub *s, const struct match *match)
+/* What waits, of a match or, with NULL, all of it, is lost for want of a right. */
+static void waiting_lose(struct sub *s, const struct match *match)
 {
     struct subq_bounds bounds = sub_bounds(s);
     struct sub_queue *sq = sub_queue(s);
@@ -28,43 +29,52 @@ void sub_lose_waiting(struct sub *s, const struct match *match)
     if (sq->is_stalling && !subq_has_held(&sq->q)) {
         stalling_remove(sq);
     }
-    pacer_lose(s, match);
+    pacer_lose(s, match, BUS_LOSS_DENIED);
 }
 
-/* Nothing but gaps waits. */
-static void gaps_tell(struct sub *s)
+/* Messages as lost for that reason, gaps as what they are. */
+static void front_tell(struct sub *s, enum bus_loss_reason reason)
 {
-    struct peer *p = s->peer;
+    enum bus_loss_reason why = BUS_LOSS_NONE;
+    struct match *match = NULL;
+    struct message *m;
+    struct gap gap = {0};
+    struct wire_loss loss;
 
-    while (p->state == PEER_READY && sub_has_backlog(s)) {
-        enum bus_loss_reason reason = BUS_LOSS_NONE;
-        struct match *match = NULL;
-        struct gap gap = {0};
-        struct wire_loss loss;
+    m = sub_front(s, &match, &gap, &why);
+    if (m) {
+        gap = (struct gap){1, m->size};
+        why = reason;
+        sub_count_queued(s, -1, -(int64_t) m->size);
+        sub_count_lost(s, reason, 1);
+        m->topic->lost_messages++;
+    }
+    loss = (struct wire_loss){sub_id(s), gap.count, gap.bytes, (uint32_t) why};
+    peer_send(s->peer, VERB_LOSS, &loss);
+    sub_pop(s);
+}
 
+static void waiting_tell(struct sub *s, enum bus_loss_reason reason)
+{
+    pacer_lose(s, NULL, reason);
+    while (s->peer->state == PEER_READY && sub_has_backlog(s)) {
         if (sub_is_replaying(s) && subq_is_empty(&s->queue->replay->q)) {
             replay_free(s);
-            continue;
+        } else {
+            front_tell(s, reason);
         }
-        (void) sub_front(s, &match, &gap, &reason);
-        loss = (struct wire_loss){sub_id(s), gap.count, gap.bytes, (uint32_t) reason};
-        peer_send(p, VERB_LOSS, &loss);
-        sub_pop(s);
     }
 }
 
-void sub_withdraw(struct sub *s, const char *why)
+void sub_dismiss(struct sub *s, enum bus_loss_reason reason, enum bus_status code, const char *why)
 {
     struct peer *p = s->peer;
-    struct wire_status status = {.code = BUS_STATUS_DENIED,
-                                 .verb = VERB_SUBSCRIBE,
-                                 .subscription = sub_id(s),
-                                 .text = text_from(why)};
+    struct wire_status status = {
+        .code = code, .verb = VERB_SUBSCRIBE, .subscription = sub_id(s), .text = text_from(why)};
 
     /* what waits for a member or a server goes to others */
     if (!(s->flags & (SUB_MEMBER | SUB_SERVE))) {
-        sub_lose_waiting(s, NULL);
-        gaps_tell(s);
+        waiting_tell(s, reason);
     }
     if (p->state != PEER_READY) {
         return;
@@ -75,6 +85,14 @@ void sub_withdraw(struct sub *s, const char *why)
     }
     subscription_end(s);
     peer_send_status(p, &status);
+}
+
+void sub_withdraw(struct sub *s, const char *why)
+{
+    if (!(s->flags & (SUB_MEMBER | SUB_SERVE))) {
+        waiting_lose(s, NULL); /* neighbours become one notice */
+    }
+    sub_dismiss(s, BUS_LOSS_DENIED, BUS_STATUS_DENIED, why);
 }
 
 void sub_narrow(struct sub *s)
@@ -92,7 +110,7 @@ void sub_narrow(struct sub *s)
         if (s->flags & SUB_SERVE) {
             server_lose(s, m);
         } else {
-            sub_lose_waiting(s, m);
+            waiting_lose(s, m);
         }
         topics_forget_match(m);
         topic_unref(t);

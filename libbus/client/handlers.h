@@ -166,6 +166,9 @@ int bus__headers_check(const struct bus_header *headers, size_t n, size_t *text_
 /* Whether a frame with that body goes onto links of every kind: what only this one takes would be
  * lost to subscribers on others. */
 bool bus__fits_every_link(const struct bus_conn *c, size_t bytes);
+
+/* ---- outcome.c ---- */
+
 /* Of the first link or a further one: 0 or -ENOMEM */
 int bus__publish_init(struct bus_conn *c, const struct wire_welcome *m);
 /* The link has ended: what became of its publishes will not be known. */

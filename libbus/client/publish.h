@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
-/* What publish.c and backlog.c know of a publish that is not plain. */
+/* What the files that make publishes know of one that is not plain. */
 
 #include "client/conn.h"
 #include "client/handlers.h"
@@ -35,13 +35,21 @@ static inline size_t bus__publish_frame_max(const struct publish *p)
     return FRAME_PREFIX_BYTES + p->header_max;
 }
 
+/* ---- publish_encode.c ---- */
+
 /* The header; returns its length, or less than 0 if out of memory. */
 long bus__publish_encode(const struct publish *p, uint8_t *dst);
+
+/* ---- outcome.c ---- */
+
 /* What waits for the outcome, or NULL if nobody asks. -ENOMEM. */
 int bus__publish_confirm_new(const struct publish *p, struct confirm **ret);
 /* From now on; NULL is allowed. */
 void bus__publish_confirm_add(struct bus_conn *c, struct confirm *confirm, uint64_t sequence);
 bool bus__publish_confirm_waits(const struct bus_conn *c, uint64_t sequence);
+
+/* ---- publish.c ---- */
+
 /* 0: the body has been copied into p->slot; 1: it goes into the frame; or a negative errno. */
 int bus__publish_place(struct bus_conn *c, struct publish *p);
 /* BUFFER, before the first publish from a segment. 0 or -ENOMEM. */

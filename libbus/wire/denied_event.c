@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/denied_event.h"
-#include "base/macros.h"
-
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
 
 size_t denied_event_encode(const struct denied_event *e, uint8_t dst[DENIED_EVENT_MAX])
 {
     uint8_t *p = dst;
 
 #define NUMBER(number, name) p = pb_put_number(p, number, e->name);
-#define TEXT(number, name, max) p = pb_put_text(p, number, cut(e->name, max));
+#define TEXT(number, name, max) p = pb_put_text(p, number, text_cut(e->name, max));
     DENIED_EVENT_FIELDS(NUMBER, NUMBER, TEXT)
 #undef NUMBER
 #undef TEXT
@@ -25,16 +19,13 @@ static bool take(struct denied_event *e, const struct pb_field *f)
     switch (f->number) {
 #define U32(field, name)                                                                           \
     case field:                                                                                    \
-        e->name = (uint32_t) f->value; /* as protobuf says for what is too large */                \
-        return f->kind == PB_VARINT;
+        return pb_take_u32(f, &e->name);
 #define U64(field, name)                                                                           \
     case field:                                                                                    \
-        e->name = f->value;                                                                        \
-        return f->kind == PB_VARINT;
+        return pb_take_u64(f, &e->name);
 #define TEXT(field, name, max)                                                                     \
     case field:                                                                                    \
-        e->name = f->bytes;                                                                        \
-        return f->kind == PB_BYTES;
+        return pb_take_text(f, &e->name);
         DENIED_EVENT_FIELDS(U32, U64, TEXT)
 #undef U32
 #undef U64

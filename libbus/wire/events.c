@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/events.h"
-#include "base/macros.h"
 #include "wire/pb.h"
 
 /* Numbers of the fields. */
@@ -12,16 +11,10 @@ enum {
     FIELD_PID = 5,
     FIELD_NAME = 6,
     FIELD_REASON = 7,
-    FIELD_TEXT = 8,
-    FIELDS_END
+    FIELD_TEXT = 8
 };
 
 /* ---- writing ---- */
-
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
 
 size_t client_event_encode(const struct client_event *e, uint8_t dst[CLIENT_EVENT_MAX])
 {
@@ -31,42 +24,35 @@ size_t client_event_encode(const struct client_event *e, uint8_t dst[CLIENT_EVEN
     p = pb_put_number(p, FIELD_UID, e->uid);
     p = pb_put_number(p, FIELD_GID, e->gid);
     p = pb_put_number(p, FIELD_PID, e->pid);
-    p = pb_put_text(p, FIELD_NAME, cut(e->name, BUS_NAME_MAX));
+    p = pb_put_text(p, FIELD_NAME, text_cut(e->name, BUS_NAME_MAX));
     p = pb_put_number(p, FIELD_REASON, e->reason);
-    p = pb_put_text(p, FIELD_TEXT, cut(e->text, EVENT_TEXT_MAX));
+    p = pb_put_text(p, FIELD_TEXT, text_cut(e->text, EVENT_TEXT_MAX));
     return (size_t) (p - dst);
 }
 
 /* ---- reading ---- */
 
-static void set_number(struct client_event *e, unsigned field, uint64_t v)
-{
-    uint32_t *const places[FIELDS_END] = {[FIELD_KIND] = &e->kind,
-                                          [FIELD_UID] = &e->uid,
-                                          [FIELD_GID] = &e->gid,
-                                          [FIELD_PID] = &e->pid,
-                                          [FIELD_REASON] = &e->reason};
-
-    if (field == FIELD_CONNECTION_ID) {
-        e->connection_id = v;
-    } else {
-        *places[field] = (uint32_t) v; /* as protobuf says for what is too large */
-    }
-}
-
 static bool take_field(struct client_event *e, const struct pb_field *f)
 {
-    if (f->number >= FIELDS_END) {
-        return true; /* of a later version */
+    switch (f->number) {
+    case FIELD_KIND:
+        return pb_take_u32(f, &e->kind);
+    case FIELD_CONNECTION_ID:
+        return pb_take_u64(f, &e->connection_id);
+    case FIELD_UID:
+        return pb_take_u32(f, &e->uid);
+    case FIELD_GID:
+        return pb_take_u32(f, &e->gid);
+    case FIELD_PID:
+        return pb_take_u32(f, &e->pid);
+    case FIELD_NAME:
+        return pb_take_text(f, &e->name);
+    case FIELD_REASON:
+        return pb_take_u32(f, &e->reason);
+    case FIELD_TEXT:
+        return pb_take_text(f, &e->text);
     }
-    if (f->number == FIELD_NAME || f->number == FIELD_TEXT) {
-        *(f->number == FIELD_NAME ? &e->name : &e->text) = f->bytes;
-        return f->kind == PB_BYTES;
-    }
-    if (f->kind == PB_VARINT) {
-        set_number(e, f->number, f->value);
-    }
-    return f->kind == PB_VARINT;
+    return true; /* of a later version */
 }
 
 bool client_event_decode(const uint8_t *data, size_t bytes, struct client_event *ret)

@@ -20,6 +20,12 @@ static inline struct text text_from(const char *s)
     return (struct text){s, strlen(s)};
 }
 
+/* Its first bytes, at most max. */
+static inline struct text text_cut(struct text t, size_t max)
+{
+    return (struct text){t.data, t.len < max ? t.len : max};
+}
+
 static inline bool text_equals(struct text a, struct text b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

@@ -95,3 +95,21 @@ bool pb_next(struct pb_reader *in, struct pb_field *ret)
         .number = (uint32_t) (tag >> 3), .kind = (enum pb_kind)(tag & 7), .bytes = {"", 0}};
     return get_value(in, ret);
 }
+
+bool pb_take_u32(const struct pb_field *f, uint32_t *to)
+{
+    *to = (uint32_t) f->value; /* as protobuf says for what is too large */
+    return f->kind == PB_VARINT;
+}
+
+bool pb_take_u64(const struct pb_field *f, uint64_t *to)
+{
+    *to = f->value;
+    return f->kind == PB_VARINT;
+}
+
+bool pb_take_text(const struct pb_field *f, struct text *to)
+{
+    *to = f->bytes;
+    return f->kind == PB_BYTES;
+}

@@ -34,3 +34,8 @@ struct pb_field {
 
 /* The next field, whatever it is. False if the bytes are not valid; not to be called at the end. */
 bool pb_next(struct pb_reader *in, struct pb_field *ret);
+
+/* A field of a known type. False if it is of another. */
+bool pb_take_u32(const struct pb_field *f, uint32_t *to);
+bool pb_take_u64(const struct pb_field *f, uint64_t *to);
+bool pb_take_text(const struct pb_field *f, struct text *to);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/quota_event.h"
-#include "base/macros.h"
 
 enum {
     EVENT_UID = 1,
@@ -14,11 +13,6 @@ enum {
 };
 enum { HOLDER_UID = 1, HOLDER_CONNECTION_ID, HOLDER_USED, HOLDER_NAME };
 
-static struct text cut(struct text t, size_t max)
-{
-    return (struct text){t.data, MIN(t.len, max)};
-}
-
 /* ---- writing ---- */
 
 static size_t holder_encode(const struct quota_holder *h, uint8_t dst[QUOTA_HOLDER_MAX])
@@ -27,7 +21,7 @@ static size_t holder_encode(const struct quota_holder *h, uint8_t dst[QUOTA_HOLD
 
     p = pb_put_number(p, HOLDER_CONNECTION_ID, h->connection_id);
     p = pb_put_number(p, HOLDER_USED, h->used);
-    p = pb_put_text(p, HOLDER_NAME, cut(h->name, BUS_NAME_MAX));
+    p = pb_put_text(p, HOLDER_NAME, text_cut(h->name, BUS_NAME_MAX));
     return (size_t) (p - dst);
 }
 
@@ -36,7 +30,7 @@ size_t quota_event_encode(const struct quota_event *e, uint8_t dst[QUOTA_EVENT_M
     uint8_t *p = pb_put_number(dst, EVENT_UID, e->uid);
 
     p = pb_put_number(p, EVENT_CONNECTION_ID, e->connection_id);
-    p = pb_put_text(p, EVENT_SLOT, cut(e->slot, QUOTA_SLOT_MAX));
+    p = pb_put_text(p, EVENT_SLOT, text_cut(e->slot, QUOTA_SLOT_MAX));
     p = pb_put_number(p, EVENT_LIMIT, e->limit);
     p = pb_put_number(p, EVENT_USED, e->used);
     p = pb_put_number(p, EVENT_REQUESTED, e->requested);
@@ -52,35 +46,17 @@ size_t quota_event_encode(const struct quota_event *e, uint8_t dst[QUOTA_EVENT_M
 
 /* ---- reading ---- */
 
-static bool take_number(const struct pb_field *f, uint64_t *to)
-{
-    *to = f->value;
-    return f->kind == PB_VARINT;
-}
-
-static bool take_uid(const struct pb_field *f, uint32_t *to)
-{
-    *to = (uint32_t) f->value; /* as protobuf says for what is too large */
-    return f->kind == PB_VARINT;
-}
-
-static bool take_text(const struct pb_field *f, struct text *to)
-{
-    *to = f->bytes;
-    return f->kind == PB_BYTES;
-}
-
 static bool holder_take(struct quota_holder *h, const struct pb_field *f)
 {
     switch (f->number) {
     case HOLDER_UID:
-        return take_uid(f, &h->uid);
+        return pb_take_u32(f, &h->uid);
     case HOLDER_CONNECTION_ID:
-        return take_number(f, &h->connection_id);
+        return pb_take_u64(f, &h->connection_id);
     case HOLDER_USED:
-        return take_number(f, &h->used);
+        return pb_take_u64(f, &h->used);
     case HOLDER_NAME:
-        return take_text(f, &h->name);
+        return pb_take_text(f, &h->name);
     }
     return true; /* of a later version */
 }
@@ -106,19 +82,19 @@ static bool event_take(struct quota_event *e, const struct pb_field *f)
 {
     switch (f->number) {
     case EVENT_UID:
-        return take_uid(f, &e->uid);
+        return pb_take_u32(f, &e->uid);
     case EVENT_CONNECTION_ID:
-        return take_number(f, &e->connection_id);
+        return pb_take_u64(f, &e->connection_id);
     case EVENT_SLOT:
-        return take_text(f, &e->slot);
+        return pb_take_text(f, &e->slot);
     case EVENT_LIMIT:
-        return take_number(f, &e->limit);
+        return pb_take_u64(f, &e->limit);
     case EVENT_USED:
-        return take_number(f, &e->used);
+        return pb_take_u64(f, &e->used);
     case EVENT_REQUESTED:
-        return take_number(f, &e->requested);
+        return pb_take_u64(f, &e->requested);
     case EVENT_TIMES:
-        return take_number(f, &e->times);
+        return pb_take_u64(f, &e->times);
     case EVENT_HOLDERS:
         return f->kind == PB_BYTES && holder_decode(f->bytes, e);
     }

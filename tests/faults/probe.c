@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the router says about itself, and the kernel about it. */
 #include <bus/monitor.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include "faults/stage.h"
@@ -46,23 +45,6 @@ static void on_entry(struct bus_conn *conn, const struct bus_snapshot_entry *ent
             p->values[i] = entry->counter->value;
         }
     }
-}
-
-static unsigned count_fds(pid_t pid)
-{
-    char path[64];
-    unsigned n = 0;
-    DIR *d;
-
-    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
-    d = opendir(path);
-    while (d && readdir(d)) {
-        n++;
-    }
-    if (d) {
-        (void) closedir(d);
-    }
-    return n;
 }
 
 /* With the descriptors of the router while this connection is there. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "faults/shared.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,37 @@ void records_add(struct records *r, const struct record *record)
     r->at[n] = *record;
     r->at[n].t_ns = now_ns();
     r->n = n + 1; /* whoever is killed before that has not written it */
+}
+
+unsigned count_fds(pid_t pid)
+{
+    char path[64];
+    unsigned n = 0;
+    DIR *d;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
+    d = opendir(path);
+    while (d && readdir(d)) {
+        n++;
+    }
+    if (d) {
+        (void) closedir(d);
+    }
+    return n;
+}
+
+void dir_remove(const char *path)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+
+    while (d && (e = readdir(d))) {
+        (void) unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d) {
+        (void) closedir(d);
+    }
+    (void) rmdir(path);
 }
 
 uint64_t now_ns(void)

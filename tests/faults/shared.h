@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define RECORDS_MAX (1u << 21)
 #define KINDS_OF_TOPIC 4u   /* topics of one publisher */
@@ -91,6 +92,11 @@ struct records *records_map(const char *dir, unsigned index);
 /* Empty again. */
 void records_clear(struct records *r);
 void records_add(struct records *r, const struct record *record);
+
+/* As /proc shows them, with two entries more. */
+unsigned count_fds(pid_t pid);
+/* With the files in it, but no folders. */
+void dir_remove(const char *path);
 
 uint64_t now_ns(void);
 

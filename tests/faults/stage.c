@@ -476,20 +476,6 @@ int stage_open(struct stage *s, const struct settings *settings)
     return 0;
 }
 
-static void dir_remove(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-
-    while (d && (e = readdir(d))) {
-        (void) unlinkat(dirfd(d), e->d_name, 0);
-    }
-    if (d) {
-        (void) closedir(d);
-    }
-    (void) rmdir(path);
-}
-
 void stage_close(struct stage *s, bool is_good)
 {
     for (unsigned i = 0; i < s->n_clients; i++) {

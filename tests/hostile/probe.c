@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* What the router says about itself, and the kernel about it. */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,23 +41,6 @@ static void on_entry(struct bus_conn *conn, const struct bus_snapshot_entry *ent
 static bool may_grow(unsigned i)
 {
     return i == PROBE_buffers_now || i == PROBE_descriptors_now;
-}
-
-static unsigned count_fds(pid_t pid)
-{
-    char path[64];
-    unsigned n = 0;
-    DIR *d;
-
-    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
-    d = opendir(path);
-    while (d && readdir(d)) {
-        n++;
-    }
-    if (d) {
-        (void) closedir(d);
-    }
-    return n;
 }
 
 bool probe_open(const struct stage *s, struct probe *p)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "hostile/stage.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -230,20 +229,6 @@ int stage_open(struct stage *s)
         return -1;
     }
     return dirs_make(s) && config_write(s) ? 0 : -1;
-}
-
-static void dir_remove(const char *path)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-
-    while (d && (e = readdir(d))) {
-        (void) unlinkat(dirfd(d), e->d_name, 0);
-    }
-    if (d) {
-        (void) closedir(d);
-    }
-    (void) rmdir(path);
 }
 
 void stage_close(struct stage *s)

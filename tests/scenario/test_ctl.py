@@ -12,9 +12,10 @@ import tempfile
 import time
 import unittest
 
-from test_tools import BUILD, LINKS, PATIENCE, ROUTER, RouterTest, start_ready
+from ready import PATIENCE, ROUTER, start_ready, tool
+from test_tools import LINKS, RouterTest
 
-CTL = str(BUILD / "tools/ctl/bus-ctl")
+CTL = tool("bus-ctl")
 NOBODY = 65534
 
 
@@ -171,7 +172,7 @@ class CommandLineTest(CtlTest):
         with tempfile.TemporaryDirectory(prefix="bus-test-") as folder:
             os.chmod(folder, 0o755)
             address = f"seqpacket:{folder}/open"
-            router = start_ready([ROUTER, "--listen", address, "--mode", "0666", "--log-level", "error"], "--ready-fd")
+            router = start_ready([ROUTER, "--listen", address, "--mode", "0666", "--log-level", "error"])
             try:
                 _, err = self.ctl("-a", address, "clients", code=4, user=NOBODY)
                 self.assertIn("bus-ctl: not allowed to ask for clients: ", err)
@@ -190,7 +191,7 @@ class CommandLineTest(CtlTest):
                     f.write(text)
 
             write('queue_messages_default = 7;\n')
-            router = start_ready([ROUTER, "--config", path, "--listen", address, "--log-level", "error"], "--ready-fd",
+            router = start_ready([ROUTER, "--config", path, "--listen", address, "--log-level", "error"],
                                  stderr=subprocess.DEVNULL)
             try:
                 self.assertIn("in force", self.ctl("-a", address, "reload")[0])
@@ -220,7 +221,7 @@ class CommandLineTest(CtlTest):
         with tempfile.TemporaryDirectory(prefix="bus-test-") as folder:
             for link in LINKS:
                 address = f"{link}:{folder}/{link}"
-                router = start_ready([ROUTER, "--listen", address, "--log-level", "error"], "--ready-fd")
+                router = start_ready([ROUTER, "--listen", address, "--log-level", "error"])
                 self.assertEqual(self.ctl("-a", address, "drain")[0], "the router drains, and stops then\n")
                 self.assertEqual(router.wait(PATIENCE), 0)
 

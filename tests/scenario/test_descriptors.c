@@ -1158,6 +1158,54 @@ static void deaths_leave_no_descriptor_behind(bool packets)
 }
 ON_BOTH_LINKS(deaths_leave_no_descriptor_behind)
 
+/* Reads nothing, so at some time it is not read either, and its own end of the link waits where the
+ * router does not see it. */
+static void deaf_with_own_end(struct child_self *self)
+{
+    const struct bodies_role *role = self->role;
+    struct raw_client c;
+    uint8_t buf[16384];
+    uint64_t token = 0;
+    struct pollfd p;
+
+    raw_greet(&c, role->address);
+    p = (struct pollfd){.fd = c.fd, .events = POLLOUT};
+    for (;;) {
+        size_t len = 0;
+
+        while (len + 64 < sizeof(buf)) {
+            const struct wire_ping ping = {++token};
+
+            len += raw_frame(buf + len, sizeof(buf) - len, VERB_PING, &ping);
+        }
+        if (raw_try_send_fds(&c, buf, len, &c.fd, 1) < 0 && poll(&p, 1, 500) != 1) {
+            break;
+        }
+    }
+    child_ready(self);
+    while (!child_wait(self, -1, 0)) {
+        continue;
+    }
+}
+
+static void who_sends_its_own_end_and_reads_nothing_does_not_stay(bool packets)
+{
+    struct bodies_role role = {0};
+    struct healthy_pair pair;
+    struct child child;
+    struct scene x;
+
+    scene_start(&x, packets, NULL);
+    pair_start(&pair, &x.f);
+    role.address = x.address;
+    child_start(&child, deaf_with_own_end, &role);
+    child_expect_ready(&child);
+    child_kill9(&child);
+    (void) pair_finish(&pair);
+    scene_stop(&x); /* which waits until all of it is gone */
+}
+ON_BOTH_LINKS(who_sends_its_own_end_and_reads_nothing_does_not_stay)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1172,6 +1220,7 @@ int main(void)
         BOTH_CASES(who_does_not_read_has_few_on_their_way),
         BOTH_CASES(hostile_descriptors_harm_nobody_else),
         BOTH_CASES(deaths_leave_no_descriptor_behind),
+        BOTH_CASES(who_sends_its_own_end_and_reads_nothing_does_not_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

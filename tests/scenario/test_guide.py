@@ -12,14 +12,14 @@ import sys
 import tempfile
 import unittest
 
+from ready import PATIENCE, PIPE, start_ready
+
 SOURCE = pathlib.Path(os.environ.get("BUS_SOURCE_DIR", pathlib.Path(__file__).parents[2])).resolve()
 BUILD = pathlib.Path(os.environ.get("BUS_BUILD_DIR", SOURCE / "build/dev")).resolve()
 ROUTER = os.environ.get("BUS_ROUTER", str(BUILD / "bus/bus-router"))
 EXAMPLES = SOURCE / "docs/examples"
 GUIDE = (SOURCE / "docs/guide.md").read_text()
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.c"))
-PATIENCE = 60
-PIPE = subprocess.PIPE
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 # How a program is built from one file, besides what pkg-config says.
 LANGUAGES = {"c99": ["gcc", "-std=c99", "-x", "c"], "c++": ["g++", "-std=c++11", "-x", "c++"]}
@@ -79,13 +79,7 @@ class GuideTest(unittest.TestCase):
 
     @classmethod
     def start_router(cls):
-        read_end, write_end = os.pipe()
-        router = subprocess.Popen([ROUTER, "--no-config", "--log-level", "warn", "--ready-fd", str(write_end)],
-                                  pass_fds=[write_end], env=cls.env)
-        os.close(write_end)
-        with os.fdopen(read_end) as ready:
-            assert ready.readline() == "READY\n"
-        return router
+        return start_ready([ROUTER, "--no-config", "--log-level", "warn"], env=cls.env)
 
     @classmethod
     def stop_router(cls):
@@ -171,13 +165,8 @@ class GuideTest(unittest.TestCase):
                          [f"message {i}" for i in range(1, 101)] + ["got 100, lost 0"])
 
     def test_the_flood_reaches_a_small_blocking_reader(self):
-        read_end, write_end = os.pipe()
-        reader = subprocess.Popen([BUILD / "tools/bus-sub", "-p", "block", "-w", "100", "-q", "100", "-n", "100000",
-                                   "--ready-fd", str(write_end), "numbers"], stdout=PIPE, text=True,
-                                  pass_fds=[write_end], env=self.env)
-        os.close(write_end)
-        with os.fdopen(read_end) as ready:
-            self.assertEqual(ready.readline(), "READY\n")
+        reader = start_ready([BUILD / "tools/bus-sub", "-p", "block", "-w", "100", "-q", "100", "-n", "100000", "numbers"],
+                             stdout=PIPE, text=True, env=self.env)
         flood = subprocess.Popen([self.bin / "flood"], stdout=PIPE, text=True, env=self.env)
         out, _ = reader.communicate(timeout=PATIENCE)
         said, _ = flood.communicate(timeout=PATIENCE)

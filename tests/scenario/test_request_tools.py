@@ -14,10 +14,11 @@ import tempfile
 import time
 import unittest
 
-from test_tools import BODY_MAX, BUILD, LINKS, PATIENCE, PIPE, ROUTER, RouterTest, start_ready
+from ready import PATIENCE, PIPE, ROUTER, start_ready, tool
+from test_tools import BODY_MAX, LINKS, RouterTest
 
-ASK = str(BUILD / "tools/bus-request")
-SERVE = str(BUILD / "tools/bus-serve")
+ASK = tool("bus-request")
+SERVE = tool("bus-serve")
 
 
 class RequestTest(RouterTest):
@@ -38,14 +39,8 @@ class RequestTest(RouterTest):
         at = args.index("--") if "--" in args else len(args)
         argv = [SERVE, "-a", address or self.address[self.link], "-d", "100", *args[:at]]
         kwargs.setdefault("stderr", PIPE)
-        read_end, write_end = os.pipe()
-        process = subprocess.Popen([*argv, "--ready-fd", str(write_end), topic or self.topic, *args[at:]],
-                                   pass_fds=[write_end], **kwargs)
-        os.close(write_end)
+        process = start_ready([*argv, topic or self.topic, *args[at:]], **kwargs)
         self.addCleanup(self.end_server, process)
-        with os.fdopen(read_end, "rb") as ready:
-            if ready.readline() != b"READY\n":
-                raise AssertionError(f"bus-serve: {process.communicate()}")
         return process
 
     def serve_shell(self, script, *options, **kwargs):
@@ -302,8 +297,7 @@ class LinkTests:
 
     def test_the_router_stops(self):
         address = f"{self.link}:{self.path}/other"
-        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"],
-                             "--ready-fd")
+        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error", "--drain-timeout", "1ms"])
         self.addCleanup(self.end, router)
         fifo = self.fifo("working")
         server = self.serve_shell(f"exec > {fifo}; echo here $$; exec sleep 1000", address=address)
@@ -332,12 +326,12 @@ class LinkTests:
     def test_reconnecting_server_survives_a_restart_of_the_router(self):
         address = f"{self.link}:{self.folder.name}/again"
         argv = [ROUTER, "--no-config", "--listen", address, "--log-level", "error"]
-        router = start_ready(argv, "--ready-fd")
+        router = start_ready(argv)
         server = self.serve("--reconnect", "--text", "yes", address=address)
         router.kill()
         router.wait(PATIENCE)
         self.assertIn(b"the link to the router is lost", server.stderr.readline())
-        router = start_ready(argv, "--ready-fd")
+        router = start_ready(argv)
         self.addCleanup(self.end, router)
         self.assertEqual(server.stderr.readline(), b"bus-serve: the router is back\n")
         # the router has its SUBSCRIBE, but may not have handled it yet
@@ -446,7 +440,10 @@ class CommandLineTest(RequestTest):
             self.assertEqual((code, err), (0, ""))
             self.assertIn("Exit codes:", out)
             self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
-            self.assertRegex(self.run_tool(tool, "--version")[1], r"^bus-\w+ \d+\.\d+")
+            self.assertEqual(self.run_tool(tool, "-h"), (0, out, ""))
+            code, out, err = self.run_tool(tool, "--version")
+            self.assertRegex(out, r"^bus-\w+ \d+\.\d+")
+            self.assertEqual(self.run_tool(tool, "-V"), (0, out, ""))
 
     def test_an_unreadable_file(self):
         code, _, err = self.run_tool(ASK, "-a", self.address[LINKS[0]], "-f", f"{self.path}/none", "t")

@@ -106,9 +106,13 @@ static const char *address_of(const struct scene *x)
 
 static void scene_start(struct scene *x, bool packets, bool keeps)
 {
+    /* one of them stops it while there are clients who do not hear that */
+    const char *const args[] = {"--drain-timeout", "100ms", NULL};
+    const struct router_options o = {.args = args};
+
     memset(x, 0, sizeof(*x));
     x->packets = packets;
-    router_start(&x->f, NULL);
+    router_start(&x->f, &o);
     assert_int_equal(bus_open(address_of(x), NULL, &x->asker), 0);
     server_start(&x->server, packets ? x->f.stream : x->f.seqpacket, "t/+", keeps);
 }

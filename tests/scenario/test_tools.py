@@ -18,33 +18,14 @@ import threading
 import time
 import unittest
 
-BUILD = pathlib.Path(os.environ.get("BUS_BUILD_DIR", "build/dev")).resolve()
-ROUTER = os.environ.get("BUS_ROUTER", str(BUILD / "bus/bus-router"))
-PUB = str(BUILD / "tools/bus-pub")
-SUB = str(BUILD / "tools/bus-sub")
-BENCH = str(BUILD / "tools/bench/bus-bench")
+from ready import PATIENCE, PIPE, ROUTER, start_ready, tool
+
+PUB = tool("bus-pub")
+SUB = tool("bus-sub")
+BENCH = tool("bus-bench")
 LINES = int(os.environ.get("BUS_TEST_LINES", "100000"))
-PATIENCE = 120
 BODY_MAX = 2 << 20  # of the router under test
-PIPE = subprocess.PIPE
 LINKS = ["seqpacket", "stream"]
-
-
-def wait_ready(fd):
-    """Reads the line READY from the descriptor of a process that has just been started."""
-    with os.fdopen(fd, "rb") as ready:
-        return ready.readline() == b"READY\n"
-
-
-def start_ready(argv, option, **kwargs):
-    """Starts a process that tells with a line READY that it is set up."""
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen([*argv, option, str(write_end)], pass_fds=[write_end], **kwargs)
-    os.close(write_end)
-    if not wait_ready(read_end):
-        process.kill()
-        raise AssertionError(f"{argv[0]} did not get ready: {process.communicate()}")
-    return process
 
 
 class RouterTest(unittest.TestCase):
@@ -56,7 +37,7 @@ class RouterTest(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory(prefix="bus-test-")
         cls.address = {link: f"{link}:{cls.folder.name}/{link}" for link in LINKS}
         listen = [word for link in LINKS for word in ("--listen", cls.address[link])]
-        cls.router = start_ready([ROUTER, "--no-config", *listen, "--log-level", "warn", "--body-max", str(BODY_MAX)], "--ready-fd")
+        cls.router = start_ready([ROUTER, "--no-config", *listen, "--log-level", "warn", "--body-max", str(BODY_MAX)])
 
     @classmethod
     def tearDownClass(cls):
@@ -71,7 +52,7 @@ class RouterTest(unittest.TestCase):
     def sub(self, *args, **kwargs):
         """A subscriber in force. Its stdout and stderr are pipes."""
         argv = [SUB, "-a", self.address[self.link], *args, self.topic]
-        process = start_ready(argv, "--ready-fd", stdout=PIPE, stderr=PIPE, **kwargs)
+        process = start_ready(argv, stdout=PIPE, stderr=PIPE, **kwargs)
         self.addCleanup(self.end, process)
         return process
 
@@ -137,7 +118,7 @@ class LinkTests:
     def test_what_is_given_up_is_published_to_the_dead_letter_topic(self):
         args = ["-g", "workers", "--ack", "--deliveries", "1", "--dead-letter", self.topic + "/dead"]
         dead = start_ready([SUB, "-a", self.address[self.link], "-f", "json", "-n", "1", self.topic + "/dead"],
-                           "--ready-fd", stdout=PIPE, stderr=PIPE)
+                           stdout=PIPE, stderr=PIPE)
         self.addCleanup(self.end, dead)
         stuck = self.sub(*args)
         self.sub(*args)
@@ -454,8 +435,8 @@ class LinkTests:
 
     def test_end_of_the_router_is_said(self):
         address = f"{self.link}:{self.folder.name}/other"
-        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error"], "--ready-fd")
-        sub = start_ready([SUB, "-a", address, "#"], "--ready-fd", stdout=PIPE, stderr=PIPE)
+        router = start_ready([ROUTER, "--no-config", "--listen", address, "--log-level", "error"])
+        sub = start_ready([SUB, "-a", address, "#"], stdout=PIPE, stderr=PIPE)
         self.addCleanup(self.end, sub)
         router.terminate()
         self.assertEqual(router.wait(PATIENCE), 0)
@@ -466,8 +447,8 @@ class LinkTests:
     def test_reconnect_survives_a_restart_of_the_router(self):
         address = f"{self.link}:{self.folder.name}/again"
         argv = [ROUTER, "--no-config", "--listen", address, "--log-level", "error"]
-        router = start_ready(argv, "--ready-fd")
-        sub = start_ready([SUB, "-a", address, "--reconnect", "-n", "3", "#"], "--ready-fd", stdout=PIPE, stderr=PIPE)
+        router = start_ready(argv)
+        sub = start_ready([SUB, "-a", address, "--reconnect", "-n", "3", "#"], stdout=PIPE, stderr=PIPE)
         self.addCleanup(self.end, sub)
         pub = subprocess.Popen([PUB, "-a", address, "--reconnect", self.topic], stdin=PIPE, stdout=PIPE, stderr=PIPE)
         self.addCleanup(self.end, pub)
@@ -479,7 +460,7 @@ class LinkTests:
         lost = b"the link to the router is lost, waiting for its return: the router stops\n"
         self.assertEqual(sub.stderr.readline(), b"bus-sub: " + lost)
         self.assertEqual(pub.stderr.readline(), b"bus-pub: " + lost)
-        router = start_ready(argv, "--ready-fd")
+        router = start_ready(argv)
         self.addCleanup(self.end, router)
         self.assertEqual(sub.stderr.readline(), b"bus-sub: the router is back\n")
         self.assertEqual(sub.stderr.readline(), b"bus-sub: messages of # may be missing: "
@@ -538,8 +519,10 @@ class CommandLineTest(RouterTest):
             code, out, err = self.run_tool(tool, "--help")
             self.assertEqual((code, err, out[:6]), (0, "", "usage:"))
             self.assertTrue(all(len(line) <= 100 for line in out.splitlines()))
+            self.assertEqual(self.run_tool(tool, "-h"), (0, out, ""))
             code, out, err = self.run_tool(tool, "--version")
             self.assertRegex(out, r"^bus-\w+ \d+\.\d+\.\d+\n$")
+            self.assertEqual(self.run_tool(tool, "-V"), (0, out, ""))
 
     def test_bench_measures_everything(self):
         code, out, err = self.run_tool(BENCH, "suite", "--json", "-l", "both", "-b", "8,61,4096",

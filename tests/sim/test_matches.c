@@ -170,6 +170,62 @@ static void test_what_waits_for_one_that_ends_is_told_as_lost(void **state)
     router_check(w->s.router);
 }
 
+/* The third one that matches "a", with something waiting in it already. */
+static void end_one(struct world *w, struct sim_client *p, struct sim_client *c)
+{
+    subscribe(w, c, 1, "a");
+    subscribe(w, c, 2, "a");
+    publish(w, p, "a");
+    (void) sim_work_off(&w->s);
+    router_check(w->s.router);
+    assert_int_equal(router_counters(w->s.router)->messages_queued_now, 0);
+    assert_int_equal(c->peer->n_subs, ENOUGH);
+}
+
+static void test_what_waits_for_an_interval_is_told_as_lost(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = join_as(w, 2000);
+    struct wire_subscribe m = {
+        .subscription = 3, .filter = text_from("#"), .min_interval_ms = 1000};
+
+    w->s.looks_away = true;
+    sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        publish(w, p, "x");
+    }
+    end_one(w, p, c);
+    assert_int_equal(count(w, c,
+                           "LOSS 3 1 10 CONFLATED\nLOSS 3 1 10 NO_MEMORY\n"
+                           "STATUS LIMIT SUBSCRIBE sub=3\n"),
+                     1);
+}
+
+static void test_what_was_kept_is_told_as_lost(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = join_as(w, 2000);
+    struct wire_advertise keep = {.alias = 1, .topic = text_from("x"), .retain_messages = 3};
+    struct wire_subscribe m = {.subscription = 3,
+                               .filter = text_from("#"),
+                               .window_messages = 1,
+                               .retained = BUS_RETAINED_ALL};
+
+    w->s.looks_away = true;
+    sim_send(&w->s, p, VERB_ADVERTISE, &keep, NULL, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        publish(w, p, "x");
+    }
+    sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    end_one(w, p, c);
+    assert_int_equal(count(w, c, "MESSAGE 3"), 1);
+    assert_int_equal(count(w, c,
+                           "LOSS 3 1 10 NO_MEMORY\nLOSS 3 1 10 NO_MEMORY\n"
+                           "STATUS LIMIT SUBSCRIBE sub=3\n"),
+                     1);
+    sim_send(&w->s, p, VERB_CLEAR, &(struct wire_clear){.topic = text_from("x")}, NULL, 0);
+}
+
 /* It is found again until it can be noted. */
 static void test_without_memory_it_ends_later(void **state)
 {
@@ -202,6 +258,8 @@ int main(void)
         WORLD_CASE(test_what_a_publish_costs_is_bounded_for_each_user),
         WORLD_CASE(test_a_group_that_is_too_many_ends_for_all_its_members),
         WORLD_CASE(test_what_waits_for_one_that_ends_is_told_as_lost),
+        WORLD_CASE(test_what_waits_for_an_interval_is_told_as_lost),
+        WORLD_CASE(test_what_was_kept_is_told_as_lost),
         WORLD_CASE(test_without_memory_it_ends_later),
     };
 

@@ -289,9 +289,7 @@ static inline ssize_t hostile_send_with_fds(struct hostile *h, size_t at, size_t
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t) n_fds);
     for (int i = 0; i < n_fds; i++) {
-        /* its own end of the link, too; but who is deaf is not read at some time, and his end
-         * would then keep him connected for ever: the router does not see that he has gone */
-        const int fd = i % 2 && !h->is_deaf ? h->fd : STDERR_FILENO;
+        const int fd = i % 2 ? h->fd : STDERR_FILENO; /* its own end of the link, too */
 
         memcpy(CMSG_DATA(c) + sizeof(int) * (size_t) i, &fd, sizeof(fd));
     }

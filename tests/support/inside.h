@@ -4,6 +4,7 @@
 
 #include "core/state.h"
 #include "support/calls.h"
+#include "support/texts.h"
 #include "wire/inside.h"
 
 /* The last answer of the router, and how many there were of each kind. */
@@ -111,10 +112,4 @@ static inline struct inside_closed inside_last_closed(struct world *w, struct si
     assert_true(inside_ask_for(w, c, BUS_INSIDE_CLOSED, (struct inside_query){0}, &any) > 0);
     assert_int_equal(heard.next, 0);
     return any.closed;
-}
-
-static inline void assert_text_is(struct text text, const char *due)
-{
-    assert_int_equal(text.len, strlen(due));
-    assert_memory_equal(text.data, due, text.len);
 }

@@ -13,7 +13,7 @@
 #include "base/address.h"
 #include "base/arena.h"
 #include "base/sock.h"
-#include "support/unit.h"
+#include "support/texts.h"
 #include "wire/codec.h"
 #include "wire/frame.h"
 
@@ -233,12 +233,6 @@ static inline void fake_hear_nothing(struct fake *f)
     union wire_any m;
 
     assert_false(fake_next(f, &frame, &m));
-}
-
-static inline void assert_text(struct text t, const char *expected)
-{
-    assert_int_equal(t.len, strlen(expected));
-    assert_memory_equal(t.data, expected, t.len);
 }
 
 /* ---- the client ---- */

@@ -293,6 +293,7 @@ static void check_goodbye(struct fake *f, enum bus_goodbye reason, bool returns)
     char expected[32];
 
     return_quickly(f);
+    f->opts.reconnect_min_ms = f->opts.reconnect_max_ms = 60000; /* not before it is closed */
     fake_start(f);
     fake_say(f, VERB_GOODBYE, &m);
     fake_send(f);

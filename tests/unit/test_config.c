@@ -3,6 +3,7 @@
 #include "config.h"
 #include "support/config_dir.h"
 #include "support/failmalloc.h"
+#include "support/texts.h"
 
 static void assert_said(const struct config_dir *d, const char *what)
 {
@@ -85,12 +86,6 @@ static void test_listeners_have_names_and_access_of_their_own(void **state)
     assert_string_equal(d.options.listens[3].name, "");
     assert_string_equal(d.options.listens[3].address.path, "/run/a=b");
     config_dir_close(&d);
-}
-
-static void assert_text(struct text t, const char *expected)
-{
-    assert_int_equal(t.len, strlen(expected));
-    assert_memory_equal(t.data, expected, t.len);
 }
 
 static void test_rules_stand_for_all_that_their_lists_name(void **state)

@@ -6,7 +6,7 @@
 #include <bus/events.h>
 #include <errno.h>
 #include "client/conn.h"
-#include "support/unit.h"
+#include "support/texts.h"
 #include "wire/denied_event.h"
 
 static const struct denied_event none = {
@@ -27,9 +27,7 @@ static const struct denied_event full = {.connection_id = UINT64_C(1) << 40,
 static void assert_same(const struct denied_event *a, const struct denied_event *b)
 {
 #define NUMBER(number, name) assert_int_equal(a->name, b->name);
-#define TEXT(number, name, max)                                                                    \
-    assert_int_equal(a->name.len, b->name.len);                                                    \
-    assert_memory_equal(a->name.data, b->name.data, a->name.len);
+#define TEXT(number, name, max) assert_texts_equal(a->name, b->name);
     DENIED_EVENT_FIELDS(NUMBER, NUMBER, TEXT)
 #undef NUMBER
 #undef TEXT

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Bodies of events, written and read by hand, are what protobuf-c makes of schemas/events.proto. */
 #include "events.pb-c.h"
-#include "support/unit.h"
+#include "support/texts.h"
 #include "wire/events.h"
 
 static const struct client_event *const events[] = {
@@ -20,10 +20,8 @@ static void assert_same(const struct client_event *a, const struct client_event 
     assert_int_equal(a->gid, b->gid);
     assert_int_equal(a->pid, b->pid);
     assert_int_equal(a->reason, b->reason);
-    assert_int_equal(a->name.len, b->name.len);
-    assert_memory_equal(a->name.data, b->name.data, a->name.len);
-    assert_int_equal(a->text.len, b->text.len);
-    assert_memory_equal(a->text.data, b->text.data, a->text.len);
+    assert_texts_equal(a->name, b->name);
+    assert_texts_equal(a->text, b->text);
 }
 
 static void test_written_as_the_schema_says(void **state)

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "names.h"
 #include "support/failmalloc.h"
-#include "support/unit.h"
+#include "support/texts.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -46,12 +46,6 @@ static int teardown(void **state)
     (void) state;
     names_fini(&names);
     return 0;
-}
-
-static void assert_text(struct text t, const char *want)
-{
-    assert_int_equal(t.len, strlen(want));
-    assert_memory_equal(t.data, want, t.len);
 }
 
 static void test_each_number_is_asked_for_once(void **state)

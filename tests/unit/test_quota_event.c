@@ -6,7 +6,7 @@
 #include <bus/events.h>
 #include <errno.h>
 #include "client/conn.h"
-#include "support/unit.h"
+#include "support/texts.h"
 #include "wire/quota_event.h"
 
 static const struct quota_event none = {.slot = {"", 0}};
@@ -26,8 +26,7 @@ static void assert_same(const struct quota_event *a, const struct quota_event *b
 {
     assert_int_equal(a->uid, b->uid);
     assert_int_equal(a->connection_id, b->connection_id);
-    assert_int_equal(a->slot.len, b->slot.len);
-    assert_memory_equal(a->slot.data, b->slot.data, a->slot.len);
+    assert_texts_equal(a->slot, b->slot);
     assert_int_equal(a->limit, b->limit);
     assert_int_equal(a->used, b->used);
     assert_int_equal(a->requested, b->requested);
@@ -37,9 +36,7 @@ static void assert_same(const struct quota_event *a, const struct quota_event *b
         assert_int_equal(a->holders[i].uid, b->holders[i].uid);
         assert_int_equal(a->holders[i].connection_id, b->holders[i].connection_id);
         assert_int_equal(a->holders[i].used, b->holders[i].used);
-        assert_int_equal(a->holders[i].name.len, b->holders[i].name.len);
-        assert_memory_equal(a->holders[i].name.data, b->holders[i].name.data,
-                            a->holders[i].name.len);
+        assert_texts_equal(a->holders[i].name, b->holders[i].name);
     }
 }
 

@@ -67,8 +67,8 @@ static const char help[] =
     "each\n"
     "                           run starts its own\n"
     "      --router PATH        its program (default: in the build tree, beside this, in PATH)\n"
-    "      --help               this text\n"
-    "      --version            the version\n"
+    "  -h, --help               this text\n"
+    "  -V, --version            the version\n"
     "\n"
     "There are two floors. Small bodies go through the relay's sockets with every byte. Large "
     "ones, and\n"
@@ -180,16 +180,7 @@ static int parse_bytes(struct plan *p, char *text)
     return p->n_bytes > 0 ? -1 : tool_usage("--bytes: no number");
 }
 
-enum {
-    OPT_SIDE = 256,
-    OPT_LOAN,
-    OPT_RELIABLE,
-    OPT_BUFFER_FROM,
-    OPT_MEMORY_FROM,
-    OPT_ROUTER,
-    OPT_HELP,
-    OPT_VERSION
-};
+enum { OPT_SIDE = 256, OPT_LOAN, OPT_RELIABLE, OPT_BUFFER_FROM, OPT_MEMORY_FROM, OPT_ROUTER };
 
 static const struct option long_options[] = {
     {"side", required_argument, NULL, OPT_SIDE},
@@ -208,8 +199,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
     {"address", required_argument, NULL, 'a'},
     {"router", required_argument, NULL, OPT_ROUTER},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
@@ -247,9 +237,9 @@ static int parse_number(struct plan *p, int option)
 static int parse_option(struct plan *p, int option, bool *sides)
 {
     switch (option) {
-    case OPT_HELP:
+    case 'h':
         return tool_print(help);
-    case OPT_VERSION:
+    case 'V':
         return tool_version();
     case OPT_SIDE:
         return parse_two(optarg, "bus", "floor", sides)
@@ -394,7 +384,7 @@ int plan_parse(struct plan *p, int argc, char **argv)
                        .seconds = 1,
                        .rate = 10000,
                        .memory_from = PACKET_BYTES_MAX + 1};
-    while ((option = getopt_long(argc, argv, "l:b:n:s:c:r:R:w:ja:", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "l:b:n:s:c:r:R:w:ja:hV", long_options, NULL)) != -1) {
         int r = parse_option(p, option, sides);
 
         if (r >= 0) {

@@ -45,8 +45,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, 'j'},
     {"interval", required_argument, NULL, 'i'},
     {"timeout", required_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 

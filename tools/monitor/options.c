@@ -71,8 +71,7 @@ static const struct option long_options[] = {
     {"color", required_argument, NULL, OPT_COLOUR},
     {"colour", required_argument, NULL, OPT_COLOUR},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
+    TOOL_HELP_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
