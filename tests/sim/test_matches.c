@@ -144,6 +144,27 @@ static void test_a_group_that_is_too_many_ends_for_all_its_members(void **state)
     router_check(w->s.router);
 }
 
+/* As what a single one asks for. */
+static void test_a_group_that_is_too_many_is_refused_where_the_topic_is_known(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = join_as(w, 2000);
+    struct wire_subscribe m = {
+        .subscription = 3, .filter = text_from("a/b"), .group = text_from("g")};
+
+    w->s.looks_away = true;
+    sim_advertise(&w->s, p, 0, "a/b");
+    publish(w, p, "a/b");
+    subscribe(w, c, 1, "a/b");
+    subscribe(w, c, 2, "a/b");
+    sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    assert_int_equal(count(w, c, "STATUS LIMIT SUBSCRIBE sub=3"), 1);
+    assert_int_equal(router_counters(w->s.router)->groups_now, 0);
+    router_check(w->s.router);
+    sim_disconnect(&w->s, c);
+    router_check(w->s.router);
+}
+
 /* What waits for it is lost, and said before the end. */
 static void test_what_waits_for_one_that_ends_is_told_as_lost(void **state)
 {
@@ -257,6 +278,7 @@ int main(void)
         WORLD_CASE(test_subscriptions_that_are_too_many_end_when_the_topic_is_published_to),
         WORLD_CASE(test_what_a_publish_costs_is_bounded_for_each_user),
         WORLD_CASE(test_a_group_that_is_too_many_ends_for_all_its_members),
+        WORLD_CASE(test_a_group_that_is_too_many_is_refused_where_the_topic_is_known),
         WORLD_CASE(test_what_waits_for_one_that_ends_is_told_as_lost),
         WORLD_CASE(test_what_waits_for_an_interval_is_told_as_lost),
         WORLD_CASE(test_what_was_kept_is_told_as_lost),
