@@ -84,11 +84,11 @@ static void drain_finish(struct peer *p, uint32_t number)
 
     idset_remove(&p->drained, number);
     /* the number may be another subscription's by now */
-    if (s && s->is_over && !(s->flags & SUB_DRAINING)) {
-        over_end(s);
-    } else if (s && (s->flags & SUB_DRAINING) && (s->is_over || drain_is_over(s))) {
+    if (s && (s->flags & SUB_DRAINING) && drain_is_over(s)) {
         p->router->counters.subscriptions_drained++;
         unsubscribe_finish(s);
+    } else if (s && s->is_over) {
+        over_end(s);
     }
 }
 

@@ -315,11 +315,14 @@ bool excesses_turn(struct router *r)
     if (r->n_excesses == 0) {
         return true;
     }
-    DL_FOREACH_SAFE (r->users.list, u, next) {
+    for (u = r->users.list; u; u = next) {
+        (void) user_ref(u);
         for (uint32_t n = user_turn(r, u, &starved); n > 0; n--) {
             r->n_excesses--;
             user_unref(u);
         }
+        next = u->next; /* not before: what gives way to an event may be all that is left of one */
+        user_unref(u);
     }
     return !starved;
 }

@@ -2,6 +2,7 @@
 /* Who is in a group, and how groups begin and end. */
 #include "core/group.h"
 #include <assert.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,19 +256,24 @@ static void face_discard(struct group *g)
     }
 }
 
-static struct group *group_new(const struct sub *s, const struct wire_subscribe *m)
+/* NULL if quota or memory forbid, or *ret_over: its topic matches too many of its user. */
+static struct group *group_new(const struct sub *s, const struct wire_subscribe *m, bool *ret_over)
 {
     struct groups *gs = &s->peer->router->groups;
     struct group_key key = {m->filter, m->group};
     struct group *g = calloc(1, sizeof(*g) + m->filter.len + 1 + m->group.len + m->dead_letter.len);
+    int r;
 
     if (!g) {
         return NULL;
     }
     group_init(g, s, m);
     DL_APPEND(gs->list, g);
-    if (!group_prepare(g) ||
-        topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, g->face) < 0) {
+    r = group_prepare(g)
+            ? topics_add_sub(&s->peer->router->topics, m->filter.data, m->filter.len, g->face)
+            : -ENOMEM;
+    if (r != 0) {
+        *ret_over = r == TOPICS_OVER;
         face_discard(g);
         group_unref(g);
         return NULL;
@@ -334,12 +340,17 @@ const char *group_join(struct sub *s, const struct wire_subscribe *m, enum bus_s
     struct group *g = table_find(&gs->by_name, group_hash(gs, &key), group_equals, &key);
     struct member *new = member_of(s);
     const char *why = g ? agreement_check(g, s, m) : "";
+    bool is_over = false;
 
     if (*why) {
         *ret = BUS_STATUS_INVALID_ARGUMENT;
         return why;
     }
-    g = g ? g : group_new(s, m);
+    g = g ? g : group_new(s, m, &is_over);
+    if (is_over) {
+        *ret = BUS_STATUS_LIMIT;
+        return TOPICS_OVER_TEXT;
+    }
     if (!g || !ready_reach(g, g->n_members + 1)) {
         if (g && !g->members) {
             group_undo(g);

@@ -87,9 +87,13 @@ static uint32_t messages_left(const struct sub *s)
 /* Until that is met, or there is nothing that may go. */
 static void queue_shorten(struct sub *s, const struct reclaim *c)
 {
-    struct subq *q = &s->queue->q;
+    struct subq *q;
 
     policy_enforce(s);
+    if (!sub_queue(s)) {
+        return; /* a group has found that the time of all that waited was over */
+    }
+    q = &s->queue->q;
     while (!is_done(c) && q->n_messages > messages_left(s) && queue_give(s)) {
     }
     subq_shrink(q);

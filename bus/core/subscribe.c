@@ -212,8 +212,7 @@ static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
         return ok();
     case TOPICS_OVER:
         s->peer->router->work += s->peer->user->matches.limit; /* that were looked at */
-        return refused(BUS_STATUS_LIMIT, "user_matches_max: too many subscriptions of this user "
-                                         "match that topic");
+        return refused(BUS_STATUS_LIMIT, TOPICS_OVER_TEXT);
     default:
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
     }

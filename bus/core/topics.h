@@ -71,8 +71,9 @@ struct topics {
     void *userdata;
 };
 
-/* A verdict of topics_add_sub(). */
+/* A verdict of topics_add_sub(), and what its client is told. */
 #define TOPICS_OVER 1
+#define TOPICS_OVER_TEXT "user_matches_max: too many subscriptions of this user match that topic"
 
 void topics_init(struct topics *ts, uint64_t seed);
 void topics_fini(struct topics *ts);

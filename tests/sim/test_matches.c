@@ -144,6 +144,27 @@ static void test_a_group_that_is_too_many_ends_for_all_its_members(void **state)
     router_check(w->s.router);
 }
 
+/* As what a single one asks for. */
+static void test_a_group_that_is_too_many_is_refused_where_the_topic_is_known(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = join_as(w, 2000);
+    struct wire_subscribe m = {
+        .subscription = 3, .filter = text_from("a/b"), .group = text_from("g")};
+
+    w->s.looks_away = true;
+    sim_advertise(&w->s, p, 0, "a/b");
+    publish(w, p, "a/b");
+    subscribe(w, c, 1, "a/b");
+    subscribe(w, c, 2, "a/b");
+    sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    assert_int_equal(count(w, c, "STATUS LIMIT SUBSCRIBE sub=3"), 1);
+    assert_int_equal(router_counters(w->s.router)->groups_now, 0);
+    router_check(w->s.router);
+    sim_disconnect(&w->s, c);
+    router_check(w->s.router);
+}
+
 /* What waits for it is lost, and said before the end. */
 static void test_what_waits_for_one_that_ends_is_told_as_lost(void **state)
 {
@@ -180,6 +201,27 @@ static void end_one(struct world *w, struct sim_client *p, struct sim_client *c)
     router_check(w->s.router);
     assert_int_equal(router_counters(w->s.router)->messages_queued_now, 0);
     assert_int_equal(c->peer->n_subs, ENOUGH);
+}
+
+/* Its end was asked for, and is said as that; what waits for it is lost all the same. */
+static void test_what_waits_for_one_that_drains_is_told_as_lost(void **state)
+{
+    struct world *w = *state;
+    struct sim_client *p = world_join(w), *c = join_as(w, 2000);
+    struct wire_subscribe m = {.subscription = 3, .filter = text_from("#"), .window_messages = 1};
+    struct wire_unsubscribe drain = {.subscription = 3, .flags = UNSUBSCRIBE_DRAIN};
+
+    w->s.looks_away = true;
+    sim_send(&w->s, c, VERB_SUBSCRIBE, &m, NULL, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        publish(w, p, "x");
+    }
+    sim_send(&w->s, c, VERB_UNSUBSCRIBE, &drain, NULL, 0);
+    end_one(w, p, c);
+    assert_int_equal(count(w, c,
+                           "LOSS 3 1 10 NO_MEMORY\nLOSS 3 1 10 NO_MEMORY\n"
+                           "STATUS OK UNSUBSCRIBE sub=3\n"),
+                     1);
 }
 
 static void test_what_waits_for_an_interval_is_told_as_lost(void **state)
@@ -257,7 +299,9 @@ int main(void)
         WORLD_CASE(test_subscriptions_that_are_too_many_end_when_the_topic_is_published_to),
         WORLD_CASE(test_what_a_publish_costs_is_bounded_for_each_user),
         WORLD_CASE(test_a_group_that_is_too_many_ends_for_all_its_members),
+        WORLD_CASE(test_a_group_that_is_too_many_is_refused_where_the_topic_is_known),
         WORLD_CASE(test_what_waits_for_one_that_ends_is_told_as_lost),
+        WORLD_CASE(test_what_waits_for_one_that_drains_is_told_as_lost),
         WORLD_CASE(test_what_waits_for_an_interval_is_told_as_lost),
         WORLD_CASE(test_what_was_kept_is_told_as_lost),
         WORLD_CASE(test_without_memory_it_ends_later),

@@ -491,6 +491,46 @@ static void test_an_event_comes_later_if_there_is_no_memory_for_it(void **state)
     world_free(w);
 }
 
+/* All that is left of the next user is a message that has to give way to the event. */
+static void test_an_event_may_be_the_end_of_another_user(void **state)
+{
+    struct limits limits = sim_small_limits();
+    struct sim_client *watcher, *p, *last;
+    struct world *w;
+    struct user *u;
+
+    (void) state;
+    limits.user_topics_max = 1;
+    w = make(&limits);
+    w->s.looks_away = true;
+    w->s.uid = 1000;
+    p = world_join(w);
+    w->s.uid = OTHER;
+    watcher = world_join(w);
+    world_subscribe(w, watcher, 0, &(struct world_sub){"$bus/quota/#", .window = 1});
+    world_subscribe(w, watcher, 1, &(struct world_sub){"a", .window = 1, .queue = 100});
+    advertise(w, watcher, 1, "a");
+    for (unsigned i = 0; i < 2; i++) { /* an event uses the window, and another waits */
+        advertise(w, watcher, 2, "b");
+        sim_advance(&w->s, MS);
+        sim_advance(&w->s, 2000 * MS);
+    }
+    w->s.uid = 3000;
+    last = world_join(w);
+    world_publish(w, p, "a");
+    world_publish(w, last, "a");
+    world_publish(w, p, "a");
+    sim_disconnect(&w->s, last);
+    assert_non_null(users_find(&w->s.router->users, 3000));
+    advertise(w, watcher, 2, "b");
+    u = watcher->peer->user;
+    u->bytes.limit = u->bytes.used / 2;
+    sim_advance(&w->s, MS);
+    assert_null(users_find(&w->s.router->users, 3000));
+    router_check(w->s.router);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_an_event_names_who_and_what_and_comes_once_in_a_second),
         cmocka_unit_test(test_an_event_that_is_due_is_nobodys_when_all_have_gone),
         cmocka_unit_test(test_an_event_comes_later_if_there_is_no_memory_for_it),
+        cmocka_unit_test(test_an_event_may_be_the_end_of_another_user),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

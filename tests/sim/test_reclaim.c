@@ -213,6 +213,38 @@ static void test_groups_give_way_too(void **state)
     world_free(w);
 }
 
+/* The time of all that waits in the queue of a group is over when it is to give way: then it goes,
+ * and with it the queue. */
+static void test_a_group_has_no_queue_left_to_give(void **state)
+{
+    struct world *w = make(8 * MIB, 64 * MIB);
+    struct sim_client *p = world_join(w), *member = join_as(w, OTHER);
+    struct sim_client *asking = join_as(w, OTHER);
+    struct sim_publish brief = {.topic = "a", .body_bytes = WORLD_BODY, .ttl_ms = 10};
+    struct user *u = users_find(&w->s.router->users, OTHER);
+
+    (void) state;
+    world_subscribe(w, member, 0,
+                    &(struct world_sub){"a", BUS_POLICY_BLOCK, .window = 1, .queue = 100000,
+                                        .queue_bytes = 64 * MIB, .group = "g"});
+    world_subscribe(w, asking, 0, &(struct world_sub){"b", .window = 1, .queue = 100});
+    sim_advertise(&w->s, p, 0, "b");
+    for (unsigned i = 0; i < 5000; i++) { /* more than a queue keeps room for */
+        assert_true(sim_publish(&w->s, p, &brief));
+    }
+    world_publish(w, p, "b");
+    sim_advance(&w->s, 10 * MS);
+    u->bytes.limit = u->bytes.used / 2;
+    world_publish(w, p, "b");
+    router_check(w->s.router);
+    assert_int_equal(router_counters(w->s.router)->messages_expired, 4999);
+    assert_int_equal(router_counters(w->s.router)->messages_queued_now, 1);
+    sim_settle(&w->s);
+    assert_int_equal(member->subs[0].lost, 4999);
+    assert_int_equal(asking->subs[0].delivered, 2);
+    world_free(w);
+}
+
 /* Many small queues of one connection are as good as a large one. */
 static void test_a_connection_with_many_queues_pays_with_all_of_them(void **state)
 {
@@ -299,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_the_user_who_holds_the_most_pays_at_the_bound_of_the_router),
         cmocka_unit_test(test_a_user_at_its_bound_leaves_others_alone),
         cmocka_unit_test(test_groups_give_way_too),
+        cmocka_unit_test(test_a_group_has_no_queue_left_to_give),
         cmocka_unit_test(test_a_connection_with_many_queues_pays_with_all_of_them),
         cmocka_unit_test(test_the_queue_of_one_that_leaves_keeps_no_credit),
         cmocka_unit_test(test_room_is_made_whatever_allocation_fails),
