@@ -207,7 +207,7 @@ static void tell_writable(struct bus_conn *c)
         c->session->reliable.want_bytes = 0;
     }
     if (c->on_writable && c->opened) {
-        bus__signals_release(c);
+        bus__signals_note(c);
         c->hold++;
         c->on_writable(c, c->userdata);
         c->hold--;
@@ -269,7 +269,7 @@ static int step(struct bus_conn *c, bool force, enum receive_mode mode)
         c->kick = c->kick || c->out_dead;
     }
     if (!bus__is_up(c)) {
-        bus__signals_release(c); /* what follows may call back */
+        bus__signals_note(c); /* what follows may call back */
     }
     if (c->state == CONN_LOST) {
         bus__session_lost(c);
@@ -368,16 +368,36 @@ void bus__signals_release(struct bus_conn *c)
     }
 }
 
+/* Lets through what was held so far, and holds on: whether a signal came. */
+static bool signals_came(struct bus_conn *c)
+{
+    static const struct timespec at_once = {0, 0};
+
+    return c->signals_held && ppoll(NULL, 0, &at_once, &c->signals) < 0 && errno == EINTR;
+}
+
+void bus__signals_note(struct bus_conn *c)
+{
+    c->interrupted = signals_came(c) || c->interrupted;
+    bus__signals_release(c);
+}
+
 /* Looks, and then sleeps: > 0 if there is something to do, 0 if the time is over, -1 with errno. */
 static int look_and_poll(struct bus_conn *c, uint64_t deadline_ns)
 {
+    bool was_held = c->signals_held;
     struct timespec left;
+    int r;
 
     if (c->fd < 0 || spin_is_off(&c->spin)) {
-        return poll_socket(c, time_left(deadline_ns, &left), c->signals_held ? &c->signals : NULL);
+        return poll_socket(c, time_left(deadline_ns, &left), was_held ? &c->signals : NULL);
     }
     bus__signals_hold(c);
-    return look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &c->signals);
+    r = look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &c->signals);
+    if (!was_held) {
+        bus__signals_release(c);
+    }
+    return r;
 }
 
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
@@ -401,14 +421,18 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
-/* Waits for something to do and does it. Nothing but input to wait for, no end to the waiting, no
- * looking, and no signal held: then receiving itself can wait, which saves a system call for each
- * message of a conversation. */
+/* Waits for something to do and does it. While signals are held there may always be something, so
+ * that it does not sleep: they are looked for between two steps. Nothing but input to wait for, no
+ * end to the waiting, no looking, and no signal held: then receiving itself can wait, which saves a
+ * system call for each message of a conversation. */
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;
     int r = 1;
 
+    if (last != STEP_NONE && signals_came(c)) {
+        return -EINTR;
+    }
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
             !bus__input_waits(c) && spin_is_off(&c->spin) && !c->signals_held) {
@@ -431,7 +455,7 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
 int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
                    uint64_t arg, uint64_t deadline_ns)
 {
-    int r = STEP_IDLE;
+    int r = STEP_NONE;
 
     bus__signals_hold(c);
     bus__output(c, OUTPUT_ALL);
@@ -441,7 +465,7 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
             r = -ETIMEDOUT; /* there may always be more input */
         }
     }
-    return MIN(r, 0);
+    return r == -EINTR && done(c, arg) ? 0 : MIN(r, 0);
 }
 
 int bus_wait(struct bus_conn *conn, int timeout_ms)
@@ -465,7 +489,7 @@ int bus_wait(struct bus_conn *conn, int timeout_ms)
 
 static int run(struct bus_conn *c)
 {
-    int r = STEP_IDLE;
+    int r = STEP_NONE;
 
     bus__signals_hold(c);
     if (c->cork == 0) { /* also what the callback has published that this is called from */

@@ -37,8 +37,9 @@ enum conn_state {
 
 enum timer_state { TIMER_OFF, TIMER_DEADLINE, TIMER_NOW };
 
-/* What the outcome of one step was, and whether the next is worth a try without waiting. */
-enum step { STEP_IDLE, STEP_SOME, STEP_MORE };
+/* What the outcome of one step was, and whether the next is worth a try without waiting. NONE:
+ * there was no step yet. */
+enum step { STEP_NONE, STEP_IDLE, STEP_SOME, STEP_MORE };
 
 enum receive_mode { RECEIVE_NOW, RECEIVE_WAIT };
 
@@ -75,7 +76,7 @@ struct bus_conn {
     bool blocked;       /* the socket takes no more until POLLOUT */
     bool out_dead;      /* the other side does not read any more; input may be left */
     bool reset;         /* ECONNRESET was read once */
-    bool interrupted;   /* a signal ended a RECEIVE_WAIT */
+    bool interrupted;   /* a signal ends the wait behind this step */
     bool urgent;        /* control frames wait: they pass a cork */
     bool away;          /* from the end of a link until the WELCOME of the next */
     bool want_writable; /* something returned -EAGAIN */
@@ -212,6 +213,8 @@ uint64_t bus__deadline_ns(int timeout_ms);
  * it may well be the answer to what was sent. */
 void bus__signals_hold(struct bus_conn *c);
 void bus__signals_release(struct bus_conn *c);
+/* The same inside of a step, behind which the wait is over if one came. */
+void bus__signals_note(struct bus_conn *c);
 /* bus_flush() of a pinned connection. */
 int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 
