@@ -90,7 +90,7 @@ static void tell_closed(struct bus_conn *c)
     close_socket(c);
     c->state = CONN_ENDED;
     c->kick = false;
-    c->deadline_ns = 0;
+    c->deadline_ns = c->retry_ns = 0;
     bus__sync_fd(c);
     bus__calls_cancel(c, 0);
     bus__requests_lost(c);
@@ -240,8 +240,9 @@ static void step_begin(struct bus_conn *c)
         c->kick = false;
         bus__sync_fd(c);
     }
-    if (UNLIKELY(c->blocked)) {
+    if (UNLIKELY(c->blocked) && (c->retry_ns == 0 || clock_monotonic_ns() >= c->retry_ns)) {
         c->blocked = false;
+        c->retry_ns = 0;
         bus__output(c, OUTPUT_ALL);
         bus__sync_fd(c);
     }
@@ -319,7 +320,7 @@ static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
 /* signals: those that are blocked while it waits, NULL: as they are. */
 static int poll_socket(struct bus_conn *c, const struct timespec *timeout, const sigset_t *signals)
 {
-    struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
+    struct pollfd p = {c->fd, (short) (POLLIN | (bus__waits_for_room(c) ? POLLOUT : 0)), 0};
 
     return ppoll(&p, 1, timeout, signals);
 }
@@ -402,11 +403,12 @@ static int look_and_poll(struct bus_conn *c, uint64_t deadline_ns)
 
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
 {
-    bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
+    uint64_t due_ns = bus__due_ns(c);
+    bool due = due_ns != 0 && due_ns < deadline_ns;
     int r = 1;
 
     if (!c->kick && !bus__input_waits(c)) {
-        r = look_and_poll(c, due ? c->deadline_ns : deadline_ns);
+        r = look_and_poll(c, due ? due_ns : deadline_ns);
         spin_end(&c->spin);
         if (r < 0) {
             r = errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
