@@ -260,7 +260,7 @@ static int put_values(struct reading *in, struct record *rec, const char *key,
 static int load_key(struct reading *in, struct record *rec, const config_setting_t *s)
 {
     struct suggestion near = {.name = config_setting_name(s), .distance = UINT32_MAX};
-    char what[32], others[128] = "";
+    char what[32], others[256] = "";
     size_t len = 0;
 
     for (const char *const *key = rec->kind->keys; *key; key++) {
@@ -269,6 +269,7 @@ static int load_key(struct reading *in, struct record *rec, const config_setting
         }
         suggest(&near, *key);
         len += (size_t) snprintf(others + len, sizeof(others) - len, "%s%s", len ? ", " : "", *key);
+        len = MIN(len, sizeof(others) - 1);
     }
     (void) snprintf(what, sizeof(what), "key of a %s", rec->kind->name);
     say_unknown(in, s, what, &near, others);

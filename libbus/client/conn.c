@@ -90,7 +90,7 @@ static void tell_closed(struct bus_conn *c)
     close_socket(c);
     c->state = CONN_ENDED;
     c->kick = false;
-    c->deadline_ns = 0;
+    c->deadline_ns = c->retry_ns = 0;
     bus__sync_fd(c);
     bus__calls_cancel(c, 0);
     bus__requests_lost(c);
@@ -207,7 +207,7 @@ static void tell_writable(struct bus_conn *c)
         c->session->reliable.want_bytes = 0;
     }
     if (c->on_writable && c->opened) {
-        bus__signals_release(c);
+        bus__signals_note(c);
         c->hold++;
         c->on_writable(c, c->userdata);
         c->hold--;
@@ -240,8 +240,9 @@ static void step_begin(struct bus_conn *c)
         c->kick = false;
         bus__sync_fd(c);
     }
-    if (UNLIKELY(c->blocked)) {
+    if (UNLIKELY(c->blocked) && (c->retry_ns == 0 || clock_monotonic_ns() >= c->retry_ns)) {
         c->blocked = false;
+        c->retry_ns = 0;
         bus__output(c, OUTPUT_ALL);
         bus__sync_fd(c);
     }
@@ -269,7 +270,7 @@ static int step(struct bus_conn *c, bool force, enum receive_mode mode)
         c->kick = c->kick || c->out_dead;
     }
     if (!bus__is_up(c)) {
-        bus__signals_release(c); /* what follows may call back */
+        bus__signals_note(c); /* what follows may call back */
     }
     if (c->state == CONN_LOST) {
         bus__session_lost(c);
@@ -319,7 +320,7 @@ static struct timespec *time_left(uint64_t deadline_ns, struct timespec *ret)
 /* signals: those that are blocked while it waits, NULL: as they are. */
 static int poll_socket(struct bus_conn *c, const struct timespec *timeout, const sigset_t *signals)
 {
-    struct pollfd p = {c->fd, (short) (POLLIN | (c->blocked ? POLLOUT : 0)), 0};
+    struct pollfd p = {c->fd, (short) (POLLIN | (bus__waits_for_room(c) ? POLLOUT : 0)), 0};
 
     return ppoll(&p, 1, timeout, signals);
 }
@@ -368,25 +369,46 @@ void bus__signals_release(struct bus_conn *c)
     }
 }
 
+/* Lets through what was held so far, and holds on: whether a signal came. */
+static bool signals_came(struct bus_conn *c)
+{
+    static const struct timespec at_once = {0, 0};
+
+    return c->signals_held && ppoll(NULL, 0, &at_once, &c->signals) < 0 && errno == EINTR;
+}
+
+void bus__signals_note(struct bus_conn *c)
+{
+    c->interrupted = signals_came(c) || c->interrupted;
+    bus__signals_release(c);
+}
+
 /* Looks, and then sleeps: > 0 if there is something to do, 0 if the time is over, -1 with errno. */
 static int look_and_poll(struct bus_conn *c, uint64_t deadline_ns)
 {
+    bool was_held = c->signals_held;
     struct timespec left;
+    int r;
 
     if (c->fd < 0 || spin_is_off(&c->spin)) {
-        return poll_socket(c, time_left(deadline_ns, &left), c->signals_held ? &c->signals : NULL);
+        return poll_socket(c, time_left(deadline_ns, &left), was_held ? &c->signals : NULL);
     }
     bus__signals_hold(c);
-    return look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &c->signals);
+    r = look(c) ? 1 : poll_socket(c, time_left(deadline_ns, &left), &c->signals);
+    if (!was_held) {
+        bus__signals_release(c);
+    }
+    return r;
 }
 
 int bus__wait(struct bus_conn *c, uint64_t deadline_ns)
 {
-    bool due = c->deadline_ns != 0 && c->deadline_ns < deadline_ns;
+    uint64_t due_ns = bus__due_ns(c);
+    bool due = due_ns != 0 && due_ns < deadline_ns;
     int r = 1;
 
     if (!c->kick && !bus__input_waits(c)) {
-        r = look_and_poll(c, due ? c->deadline_ns : deadline_ns);
+        r = look_and_poll(c, due ? due_ns : deadline_ns);
         spin_end(&c->spin);
         if (r < 0) {
             r = errno == EINTR ? -EINTR : 1; /* anything else, the step will meet too */
@@ -401,14 +423,18 @@ static bool is_past(uint64_t deadline_ns)
     return deadline_ns != UINT64_MAX && clock_monotonic_ns() >= deadline_ns;
 }
 
-/* Waits for something to do and does it. Nothing but input to wait for, no end to the waiting, no
- * looking, and no signal held: then receiving itself can wait, which saves a system call for each
- * message of a conversation. */
+/* Waits for something to do and does it. While signals are held there may always be something, so
+ * that it does not sleep: they are looked for between two steps. Nothing but input to wait for, no
+ * end to the waiting, no looking, and no signal held: then receiving itself can wait, which saves a
+ * system call for each message of a conversation. */
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;
     int r = 1;
 
+    if (last != STEP_NONE && signals_came(c)) {
+        return -EINTR;
+    }
     if (last != STEP_MORE) {
         if (deadline_ns == UINT64_MAX && c->deadline_ns == 0 && !c->blocked && !c->kick &&
             !bus__input_waits(c) && spin_is_off(&c->spin) && !c->signals_held) {
@@ -431,7 +457,7 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
 int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),
                    uint64_t arg, uint64_t deadline_ns)
 {
-    int r = STEP_IDLE;
+    int r = STEP_NONE;
 
     bus__signals_hold(c);
     bus__output(c, OUTPUT_ALL);
@@ -441,7 +467,7 @@ int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, ui
             r = -ETIMEDOUT; /* there may always be more input */
         }
     }
-    return MIN(r, 0);
+    return r == -EINTR && done(c, arg) ? 0 : MIN(r, 0);
 }
 
 int bus_wait(struct bus_conn *conn, int timeout_ms)
@@ -465,7 +491,7 @@ int bus_wait(struct bus_conn *conn, int timeout_ms)
 
 static int run(struct bus_conn *c)
 {
-    int r = STEP_IDLE;
+    int r = STEP_NONE;
 
     bus__signals_hold(c);
     if (c->cork == 0) { /* also what the callback has published that this is called from */

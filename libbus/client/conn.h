@@ -37,8 +37,9 @@ enum conn_state {
 
 enum timer_state { TIMER_OFF, TIMER_DEADLINE, TIMER_NOW };
 
-/* What the outcome of one step was, and whether the next is worth a try without waiting. */
-enum step { STEP_IDLE, STEP_SOME, STEP_MORE };
+/* What the outcome of one step was, and whether the next is worth a try without waiting. NONE:
+ * there was no step yet. */
+enum step { STEP_NONE, STEP_IDLE, STEP_SOME, STEP_MORE };
 
 enum receive_mode { RECEIVE_NOW, RECEIVE_WAIT };
 
@@ -72,10 +73,10 @@ struct bus_conn {
     int fd; /* -1 once the connection has ended */
     bool seqpacket;
     bool opened;        /* bus_open() has returned: callbacks may run */
-    bool blocked;       /* the socket takes no more until POLLOUT */
+    bool blocked;       /* the socket takes no more until POLLOUT, or retry_ns */
     bool out_dead;      /* the other side does not read any more; input may be left */
     bool reset;         /* ECONNRESET was read once */
-    bool interrupted;   /* a signal ended a RECEIVE_WAIT */
+    bool interrupted;   /* a signal ends the wait behind this step */
     bool urgent;        /* control frames wait: they pass a cork */
     bool away;          /* from the end of a link until the WELCOME of the next */
     bool want_writable; /* something returned -EAGAIN */
@@ -167,6 +168,7 @@ struct bus_conn {
     bool epoll_out;
     enum timer_state timer;
     uint64_t timer_ns;    /* what TIMER_DEADLINE was set to */
+    uint64_t retry_ns;    /* when to send again what the kernel had no room for; else 0 */
     uint64_t deadline_ns; /* of the greeting, if nobody waits for it, or of the next try; else 0 */
     struct session *session; /* NULL: it does not come back */
 
@@ -212,6 +214,8 @@ uint64_t bus__deadline_ns(int timeout_ms);
  * it may well be the answer to what was sent. */
 void bus__signals_hold(struct bus_conn *c);
 void bus__signals_release(struct bus_conn *c);
+/* The same inside of a step, behind which the wait is over if one came. */
+void bus__signals_note(struct bus_conn *c);
 /* bus_flush() of a pinned connection. */
 int bus__flush(struct bus_conn *c, uint64_t deadline_ns);
 
@@ -226,8 +230,20 @@ enum step bus__receive(struct bus_conn *c, enum receive_mode mode);
 int bus__send(struct bus_conn *c, enum verb verb, const void *m, size_t header_max);
 /* The same, for what cannot be reported to a caller. */
 void bus__send_or_fail(struct bus_conn *c, enum verb verb, const void *m);
-/* Brings bus_fd() in line with blocked, kick and deadline_ns. */
+/* Brings bus_fd() in line with blocked, kick and what is due. */
 void bus__sync_fd(struct bus_conn *c);
+/* When there is something to do without input, or 0: never. */
+static inline uint64_t bus__due_ns(const struct bus_conn *c)
+{
+    return c->retry_ns == 0 || (c->deadline_ns != 0 && c->deadline_ns < c->retry_ns)
+               ? c->deadline_ns
+               : c->retry_ns;
+}
+/* Whether POLLOUT is what it waits for. */
+static inline bool bus__waits_for_room(const struct bus_conn *c)
+{
+    return c->blocked && c->retry_ns == 0;
+}
 /* A connected socket becomes the connection's: 0, or a negative errno, and it is the caller's. */
 int bus__link_attach(struct bus_conn *c, int fd, int type);
 /* Closes it, and forgets what was on its way in both directions. */

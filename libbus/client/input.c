@@ -668,11 +668,11 @@ static void dispatch_one(struct bus_conn *c, const struct frame *f, struct rxbuf
     }
 }
 
-/* What the router sends on its own while somebody waits for something else, and what calls nobody
- * back. */
+/* What is usual while somebody waits for something else, and what calls nobody back. */
 static bool is_quiet(uint32_t verb)
 {
-    return verb == VERB_PUBLISH_CREDIT || verb == VERB_RETURNED || verb == VERB_PING;
+    return verb == VERB_PUBLISH_CREDIT || verb == VERB_RETURNED || verb == VERB_PING ||
+           verb == VERB_PONG;
 }
 
 /* The next frame, or false: there is no whole one, or the connection is over. */
@@ -715,7 +715,7 @@ void bus__dispatch(struct bus_conn *c)
             buf = bus__rxbuf_ref(c->rx);
         }
         if (UNLIKELY(c->signals_held) && !is_quiet(f.verb)) {
-            bus__signals_release(c);
+            bus__signals_note(c);
         }
         dispatch_one(c, &f, buf);
     }

@@ -22,6 +22,8 @@
  * waiting. */
 #define BUSY_PACKET_BYTES 4096
 #define CODEC_SCRATCH_BYTES 8192
+/* How long until something is sent again for which the kernel has no room. */
+#define RETRY_NS (10 * NS_PER_MS)
 
 /* ---- output ---- */
 
@@ -54,7 +56,10 @@ static bool output_once(struct bus_conn *c)
         outq_consume(&c->outq, (size_t) n);
         return true;
     }
-    if (n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM || n == -ETOOMANYREFS) {
+    if (n == -EAGAIN) {
+        output_blocked(c);
+    } else if (n == -ENOBUFS || n == -ENOMEM || n == -ETOOMANYREFS) {
+        c->retry_ns = clock_monotonic_ns() + RETRY_NS; /* of that POLLOUT knows nothing */
         output_blocked(c);
     } else {
         output_fail(c);
@@ -293,6 +298,7 @@ void bus__link_drop(struct bus_conn *c)
     c->rx_pos = c->rx_len = 0;
     c->rx_need = FRAME_PREFIX_BYTES;
     c->blocked = c->out_dead = c->reset = c->urgent = c->kick = false;
+    c->retry_ns = 0;
 }
 
 /* ---- the descriptor for event loops ---- */
@@ -300,35 +306,37 @@ void bus__link_drop(struct bus_conn *c)
 static void sync_timer(struct bus_conn *c, enum timer_state timer)
 {
     struct itimerspec when = {0};
+    uint64_t due_ns = bus__due_ns(c);
 
-    if (timer == c->timer && (timer != TIMER_DEADLINE || c->timer_ns == c->deadline_ns)) {
+    if (timer == c->timer && (timer != TIMER_DEADLINE || c->timer_ns == due_ns)) {
         return;
     }
     if (timer == TIMER_NOW) {
         when.it_value.tv_nsec = 1; /* since boot: in the past */
     } else if (timer == TIMER_DEADLINE) {
-        when.it_value.tv_sec = (time_t) (c->deadline_ns / NS_PER_S);
-        when.it_value.tv_nsec = (long) (c->deadline_ns % NS_PER_S);
+        when.it_value.tv_sec = (time_t) (due_ns / NS_PER_S);
+        when.it_value.tv_nsec = (long) (due_ns % NS_PER_S);
     }
     (void) timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &when, NULL); /* valid by construction */
     c->timer = timer;
-    c->timer_ns = c->deadline_ns;
+    c->timer_ns = due_ns;
 }
 
 void bus__sync_fd(struct bus_conn *c)
 {
-    struct epoll_event ev = {.events = EPOLLIN | (c->blocked ? (uint32_t) EPOLLOUT : 0)};
+    bool out = bus__waits_for_room(c);
+    struct epoll_event ev = {.events = EPOLLIN | (out ? (uint32_t) EPOLLOUT : 0)};
 
     if (!c->exposed) {
         return;
     }
-    if (c->fd >= 0 && c->epoll_out != c->blocked) {
+    if (c->fd >= 0 && c->epoll_out != out) {
         (void) epoll_ctl(c->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev); /* it is there: cannot fail */
-        c->epoll_out = c->blocked;
+        c->epoll_out = out;
     }
     if (c->kick) {
         sync_timer(c, TIMER_NOW);
     } else {
-        sync_timer(c, c->deadline_ns ? TIMER_DEADLINE : TIMER_OFF);
+        sync_timer(c, bus__due_ns(c) ? TIMER_DEADLINE : TIMER_OFF);
     }
 }

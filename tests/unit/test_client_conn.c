@@ -444,9 +444,8 @@ static void expect_interrupts(struct fake *f)
     assert_int_equal(alarm(0) > 0 && !was_late, 1);
 }
 
-static void test_a_signal_that_answers_what_was_sent_interrupts_waiting(void **state)
+static void start_with_signals(struct fake *f)
 {
-    struct fake *f = *state;
     struct sigaction action = {.sa_handler = on_alarm}, late = {.sa_handler = on_late};
 
     fake_start(f);
@@ -454,9 +453,49 @@ static void test_a_signal_that_answers_what_was_sent_interrupts_waiting(void **s
     assert_int_equal(sigaction(SIGALRM, &late, NULL), 0);
     assert_int_equal(fcntl(f->fd, F_SETOWN, getpid()), 0);
     assert_int_equal(fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) | O_ASYNC), 0);
+}
+
+static void test_a_signal_that_answers_what_was_sent_interrupts_waiting(void **state)
+{
+    struct fake *f = *state;
+
+    start_with_signals(f);
     expect_interrupts(f);
     f->conn->spin.max_ns = 0;
     expect_interrupts(f);
+}
+
+/* Then it is not the sleep that it ends. */
+static void test_a_signal_interrupts_waiting_though_there_is_input(void **state)
+{
+    struct fake *f = *state;
+
+    start_with_signals(f);
+    for (unsigned i = 1; i <= 2; i++) {
+        fake_say_status(f, BUS_STATUS_NO_MEMORY, VERB_ADVERTISE, 0, 0, i);
+        fake_send(f);
+        (void) alarm(5);
+        assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+        assert_int_equal(f->n_status, i);
+        assert_int_equal(alarm(0) > 0 && !was_late, 1);
+        f->conn->spin.max_ns = 0;
+    }
+}
+
+/* As long as there is always something to be read, it does not sleep. */
+static void test_a_signal_does_not_wait_for_the_end_of_the_input(void **state)
+{
+    struct fake *f = *state;
+    struct pollfd p;
+
+    start_with_signals(f);
+    for (unsigned i = 0; i < 20; i++) {
+        fake_say_credit(f);
+    }
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    p = (struct pollfd){f->conn->fd, POLLIN, 0};
+    assert_int_equal(poll(&p, 1, 0), f->seqpacket); /* a stream is read at once */
+    assert_int_equal(fake_settle(f), 0);
 }
 
 static void stop_with_signals(struct bus_conn *conn, const struct bus_status_event *event,
@@ -605,6 +644,8 @@ int main(void)
         ON_BOTH_LINKS(test_a_signal_interrupts_waiting),
         ON_BOTH_LINKS(test_a_signal_while_it_looks_interrupts_waiting),
         ON_BOTH_LINKS(test_a_signal_that_answers_what_was_sent_interrupts_waiting),
+        ON_BOTH_LINKS(test_a_signal_interrupts_waiting_though_there_is_input),
+        ON_BOTH_LINKS(test_a_signal_does_not_wait_for_the_end_of_the_input),
         ON_BOTH_LINKS(test_signals_are_held_for_nobody_else),
         ON_BOTH_LINKS(test_a_child_process_is_refused),
         ON_BOTH_LINKS(test_a_child_process_is_refused_on_old_kernels),

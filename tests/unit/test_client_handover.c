@@ -2,6 +2,7 @@
 /* Publishing bodies in buffers, loans and descriptors: what goes over the wire and when, and what
  * can be used again. */
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include "client/conn.h"
 #include "support/failmalloc.h"
@@ -616,6 +617,83 @@ static void test_descriptors_are_duplicated_and_go_along(void **state)
     (void) close(ends[1]);
 }
 
+/* Of root's descriptors any number may be on its way, of others' as many as one process can have.
+ */
+static void be_another_user(rlim_t n_fds, struct rlimit *before)
+{
+    struct rlimit few;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, before), 0);
+    few = (struct rlimit){n_fds, before->rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(setresuid(65534, 65534, 0), 0);
+}
+
+static void be_root(const struct rlimit *before)
+{
+    assert_int_equal(setresuid(0, 0, 0), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, before), 0);
+}
+
+/* Until too many are on their way. Returns how many were published. */
+static unsigned publish_until_blocked(struct fake *f, struct bus_topic *t)
+{
+    struct bus_publish_opts opts = BUS_PUBLISH_OPTS_INIT;
+    int fds[BUS_FDS_MAX];
+    unsigned n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        fds[i] = f->listen_fd;
+    }
+    opts.fds = fds;
+    opts.n_fds = ARRAY_LEN(fds);
+    for (; !f->conn->blocked && n < 100; n++) {
+        assert_int_equal(bus_topic_publish(t, "body", 4, &opts), 0);
+    }
+    return n;
+}
+
+/* The socket says that it takes more, and then it does not: to ask again and again is no waiting.
+ */
+static void test_waits_while_too_many_descriptors_are_on_their_way(void **state)
+{
+    struct fake *f = *state;
+    struct rlimit before;
+    struct bus_topic *t;
+    struct pollfd p = {-1, POLLIN, 0};
+    unsigned n, n_ready = 0, n_exposed = 0;
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    t = begin(f);
+    p.fd = bus_fd(f->conn);
+    be_another_user(64, &before);
+    n = publish_until_blocked(f, t);
+    for (int i = 0; i < 100; i++) {
+        n_exposed += (unsigned) poll(&p, 1, 0);
+        n_ready += bus_wait(f->conn, 0) == 1;
+        assert_int_equal(bus_process(f->conn), 0);
+    }
+    be_root(&before);
+    assert_in_range(n_ready, 0, 99);
+    assert_in_range(n_exposed, 0, 99);
+    while (n > 0) {
+        struct frame frame;
+        union wire_any m;
+
+        if (fake_next(f, &frame, &m)) {
+            assert_int_equal(frame.fds, BUS_FDS_MAX);
+            n--;
+        } else {
+            assert_int_equal(bus_wait(f->conn, -1), 1);
+            assert_int_equal(bus_process(f->conn), 0);
+        }
+    }
+    assert_int_equal(bus_wait(f->conn, 0), 0);
+    assert_int_equal(poll(&p, 1, 0), 0);
+}
+
 static void test_descriptors_with_a_body_in_a_buffer_and_a_name(void **state)
 {
     struct fake *f = *state;
@@ -798,6 +876,7 @@ int main(void)
         ON_BOTH_LINKS(test_a_child_that_cancels_a_loan_says_nothing),
         ON_BOTH_LINKS(test_a_loan_can_be_published_after_a_fork),
         ON_BOTH_LINKS(test_descriptors_are_duplicated_and_go_along),
+        ON_BOTH_LINKS(test_waits_while_too_many_descriptors_are_on_their_way),
         ON_BOTH_LINKS(test_descriptors_with_a_body_in_a_buffer_and_a_name),
         ON_BOTH_LINKS(test_bad_descriptors_are_refused_and_nothing_leaks),
         ON_BOTH_LINKS(test_each_frame_with_descriptors_begins_a_packet),
