@@ -95,6 +95,8 @@ static void tell_closed(struct bus_conn *c)
     bus__calls_cancel(c, 0);
     bus__requests_lost(c);
     bus__requests_end(c);
+    bus__snapshots_lost(c);
+    bus__snapshots_end(c);
     bus__drains_end(c);
     if (c->opened && c->on_closed && c->state == CONN_ENDED) {
         c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
