@@ -95,6 +95,8 @@ static void tell_closed(struct bus_conn *c)
     bus__calls_cancel(c, 0);
     bus__requests_lost(c);
     bus__requests_end(c);
+    bus__snapshots_lost(c);
+    bus__snapshots_end(c);
     bus__drains_end(c);
     if (c->opened && c->on_closed && c->state == CONN_ENDED) {
         c->on_closed(c, c->goodbye, c->goodbye_text, c->userdata);
@@ -430,6 +432,8 @@ static bool is_past(uint64_t deadline_ns)
 static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t deadline_ns)
 {
     enum receive_mode mode = RECEIVE_NOW;
+    bool was_interrupted = c->interrupted; /* of a wait around this one */
+    bool is_interrupted;
     int r = 1;
 
     if (last != STEP_NONE && signals_came(c)) {
@@ -446,12 +450,11 @@ static int wait_and_step(struct bus_conn *c, bool force, int last, uint64_t dead
     if (r <= 0) {
         return r < 0 ? r : -ETIMEDOUT;
     }
+    c->interrupted = false;
     r = step(c, force, mode);
-    if (c->interrupted) {
-        c->interrupted = false;
-        r = r < 0 ? r : -EINTR;
-    }
-    return r;
+    is_interrupted = c->interrupted;
+    c->interrupted = was_interrupted;
+    return r >= 0 && is_interrupted ? -EINTR : r;
 }
 
 int bus__run_until(struct bus_conn *c, bool (*done)(const struct bus_conn *c, uint64_t arg),

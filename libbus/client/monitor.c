@@ -255,7 +255,6 @@ static void snapshot_end(struct bus_conn *c, enum bus_status status)
     free(s);
     if (c->snapshots && bus__has_link(c) && snapshot_ask(c, c->snapshots) < 0) {
         bus__fail(c, BUS_GOODBYE_NO_MEMORY, "out of memory");
-        return;
     }
     done.on_entry(c, NULL, status, done.userdata);
 }

@@ -373,8 +373,8 @@ void bus__pool_refused(struct pool *pool, uint32_t number)
         s->announced = false;
         if (s->state[0] == SLOT_PUBLISHED_KEPT) {
             s->state[0] = SLOT_KEPT;
-        } else if (!s->dead || s->n_used == 0) { /* else a loan is still in it */
-            segment_remove(pool, s);
+        } else if (s->state[0] == SLOT_PUBLISHED || s->n_used == 0) {
+            segment_remove(pool, s); /* else somebody here still has what is in it */
         }
         return;
     }

@@ -91,7 +91,7 @@ void bus__pool_leave(struct pool *pool, struct segment *segment, uint64_t token)
 /* The PONG of that token has come. */
 void bus__pool_settle(struct pool *pool, uint64_t token);
 /* The router has refused a segment of that number. It is not used any more; one that holds a single
- * body is gone, for that will not be returned. */
+ * body is gone, for that will not be returned, unless it is lent, waits or is kept here. */
 void bus__pool_refused(struct pool *pool, uint32_t number);
 
 /* What is in it, published or not, may have to be published again: it is not given before

@@ -482,6 +482,33 @@ static void test_a_signal_interrupts_waiting_though_there_is_input(void **state)
     }
 }
 
+/* No signal comes while this waits. */
+static void flush_inside(struct bus_conn *conn, const struct bus_status_event *event,
+                         void *userdata)
+{
+    struct fake *f = userdata;
+
+    (void) event;
+    assert_int_equal(fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) & ~O_ASYNC), 0);
+    fake_say_credit(f);
+    assert_int_equal(bus_flush(conn, 0), -ETIMEDOUT);
+    f->n_status++;
+}
+
+static void test_a_signal_interrupts_the_wait_in_which_it_came(void **state)
+{
+    struct fake *f = *state;
+
+    f->opts.on_status = flush_inside;
+    start_with_signals(f);
+    fake_say_status(f, BUS_STATUS_NO_MEMORY, VERB_ADVERTISE, 0, 0, 1);
+    fake_send(f);
+    (void) alarm(5);
+    assert_int_equal(bus_flush(f->conn, -1), -EINTR);
+    assert_int_equal(f->n_status, 1);
+    assert_int_equal(alarm(0) > 0 && !was_late, 1);
+}
+
 /* As long as there is always something to be read, it does not sleep. */
 static void test_a_signal_does_not_wait_for_the_end_of_the_input(void **state)
 {
@@ -645,6 +672,7 @@ int main(void)
         ON_BOTH_LINKS(test_a_signal_while_it_looks_interrupts_waiting),
         ON_BOTH_LINKS(test_a_signal_that_answers_what_was_sent_interrupts_waiting),
         ON_BOTH_LINKS(test_a_signal_interrupts_waiting_though_there_is_input),
+        ON_BOTH_LINKS(test_a_signal_interrupts_the_wait_in_which_it_came),
         ON_BOTH_LINKS(test_a_signal_does_not_wait_for_the_end_of_the_input),
         ON_BOTH_LINKS(test_signals_are_held_for_nobody_else),
         ON_BOTH_LINKS(test_a_child_process_is_refused),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bus/monitor.h: records, their losses, and snapshots in parts. */
 #include "client/conn.h"
+#include "support/failmalloc.h"
 #include "unit/test_client_fake.h"
 
 struct seen {
@@ -281,6 +282,42 @@ static void test_snapshots_in_turn(void **state)
     assert_string_equal(s.log, "t4 end0 n5 end0 end10 ");
 }
 
+/* What has come to its end is told, also if the next one cannot be asked for. */
+static void test_a_snapshot_ends_though_the_next_cannot_begin(void **state)
+{
+    struct fake *f = *state;
+    struct seen s = {.f = f};
+    struct wire_snapshot_end end = {3, 0};
+
+    fake_start(f);
+    assert_int_equal(bus_snapshot(f->conn, BUS_SNAPSHOT_COUNTERS, on_entry, &s), 0);
+    assert_int_equal(bus_snapshot(f->conn, BUS_SNAPSHOT_CLIENTS, on_entry, &s), 0);
+    fake_say(f, VERB_SNAPSHOT_END, &end);
+    fake_send(f);
+    outq_pool_fini(&f->conn->chunks);
+    failmalloc_arm_from(1);
+    (void) bus_process(f->conn);
+    assert_true(failmalloc_disarm() > 0);
+    assert_int_equal(f->goodbye, BUS_GOODBYE_NO_MEMORY);
+    assert_string_equal(s.log, "end0 end24 ");
+}
+
+static void test_snapshots_end_with_the_connection(void **state)
+{
+    struct fake *f = *state;
+    struct seen s = {.f = f};
+
+    fake_start(f);
+    assert_int_equal(bus_snapshot(f->conn, BUS_SNAPSHOT_CLIENTS, on_entry, &s), 0);
+    assert_int_equal(bus_snapshot(f->conn, BUS_SNAPSHOT_COUNTERS, on_entry, &s), 0);
+    say_client(f, 10);
+    fake_send(f);
+    fake_hang_up(f);
+    assert_int_equal(fake_settle(f), -ENOTCONN);
+    assert_string_equal(s.log, "c10 end24 end24 ");
+    assert_int_equal(f->n_closed, 1);
+}
+
 static void test_snapshot_that_goes_in_circles(void **state)
 {
     struct fake *f = *state;
@@ -363,6 +400,8 @@ int main(void)
         ON_BOTH_LINKS(test_monitor_arguments),
         ON_BOTH_LINKS(test_snapshot_in_parts),
         ON_BOTH_LINKS(test_snapshots_in_turn),
+        ON_BOTH_LINKS(test_a_snapshot_ends_though_the_next_cannot_begin),
+        ON_BOTH_LINKS(test_snapshots_end_with_the_connection),
         ON_BOTH_LINKS(test_snapshot_that_goes_in_circles),
         ON_BOTH_LINKS(test_snapshot_arguments),
         ON_BOTH_LINKS(test_close_in_an_entry),

@@ -243,7 +243,7 @@ static void test_a_segment_for_one_body_is_sealed_when_it_is_full(void **state)
     assert_int_equal(give(slot), 0); /* nobody has been told of it */
 }
 
-/* Refused: its body will not be returned. A loan that is still in it stays. */
+/* Refused: its body will not be returned. What somebody here still has stays. */
 static void test_refused_segments_for_one_body(void **state)
 {
     struct slot slot;
@@ -252,8 +252,25 @@ static void test_refused_segments_for_one_body(void **state)
     assert_int_equal(bus__pool_take_once(&pool, 10000, &slot), 0);
     slot.segment->announced = true;
     bus__pool_seal(slot.segment);
+    bus__pool_publish(slot);
     bus__pool_refused(&pool, 1);
     assert_null(bus__table_get(&pool.segments, 1));
+    for (unsigned kept = 0; kept < 2; kept++) { /* by what waits, or for the case that it does */
+        assert_int_equal(bus__pool_take_once(&pool, 10000, &slot), 0);
+        slot.segment->announced = true;
+        bus__pool_publish(slot);
+        if (kept) {
+            bus__pool_keep(slot);
+            assert_false(bus__pool_returned(slot));
+        } else {
+            bus__pool_reclaim(&pool, slot);
+        }
+        bus__pool_refused(&pool, 1);
+        assert_ptr_equal(bus__table_get(&pool.segments, 1), slot.segment);
+        assert_true(!kept || bus__pool_unkeep(slot));
+        assert_int_equal(give(slot), 0);
+        assert_null(bus__table_get(&pool.segments, 1));
+    }
     for (unsigned early = 0; early < 2; early++) {
         assert_int_equal(bus__pool_take_once(&pool, 10000, &slot), 0);
         assert_int_equal(slot.segment->number, 1);

@@ -475,6 +475,32 @@ static void test_an_immutable_body_and_a_loan_are_kept(void **state)
     assert_int_equal(f->conn->pool.bytes, 0);
 }
 
+/* A router that gives a body back and then says that it never took it. */
+static void test_what_is_kept_outlives_the_refusal_of_its_buffer(void **state)
+{
+    struct fake *f = *state;
+    static uint8_t body[100000];
+    struct bus_publish_opts opts = BUS_PUBLISH_OPTS_INIT;
+    struct wire_status refused = {
+        .code = BUS_STATUS_LIMIT, .verb = VERB_BUFFER, .text = {"why", 3}};
+    struct wire_returned returned = {0};
+    struct bus_topic *t;
+
+    fake_take_buffers(f);
+    t = begin(f, 0);
+    opts.flags = BUS_PUBLISH_IMMUTABLE;
+    assert_int_equal(bus_topic_publish(t, body, sizeof(body), &opts), 0);
+    returned.buffer = refused.buffer = fake_hear(f, VERB_BUFFER).buffer.id;
+    (void) fake_hear(f, VERB_PUBLISH);
+    fake_say(f, VERB_RETURNED, &returned);
+    fake_say(f, VERB_STATUS, &refused);
+    assert_int_equal(fake_settle(f), 0);
+    assert_non_null(bus__table_get(&f->conn->pool.segments, returned.buffer));
+    say_acked(f, 1);
+    assert_null(bus__table_get(&f->conn->pool.segments, returned.buffer));
+    assert_int_equal(f->conn->session->reliable.bytes, 0);
+}
+
 /* ---- memory ---- */
 
 static void test_every_failed_allocation(void **state)
@@ -555,6 +581,7 @@ int main(void)
         ON_BOTH_LINKS(test_an_ended_topic_keeps_its_alias_until_all_is_done),
         ON_BOTH_LINKS(test_a_body_in_a_buffer_stays_until_it_is_acknowledged),
         ON_BOTH_LINKS(test_an_immutable_body_and_a_loan_are_kept),
+        ON_BOTH_LINKS(test_what_is_kept_outlives_the_refusal_of_its_buffer),
         ON_BOTH_LINKS(test_every_failed_allocation),
     };
 
