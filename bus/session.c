@@ -15,8 +15,6 @@
 
 /* What it costs that a client comes, and that it goes again. */
 #define SESSION_UNITS 256u
-/* So long a client takes none of its output before its process is looked for. */
-#define UNREAD_NS (2 * NS_PER_S)
 /* Room in the kernel for output: the fewer wake-ups the more fits. The kernel cuts it to
  * net.core.wmem_max. */
 #define SESSION_SNDBUF_BYTES (1024 * 1024)
@@ -348,13 +346,10 @@ void session_flush(struct peer *p)
     session_update_reading(s);
 }
 
-/* It may be about to read; who has been given some time and has ended is not. */
+/* Another process may have its link, and is given time to read. */
 static bool session_is_left(const struct session *s, uint64_t now_ns)
 {
-    uint64_t since_ns = peer_blocked_ns(s->peer);
-
-    return since_ns > 0 && now_ns - since_ns >= UNREAD_NS &&
-           process_is_gone(peer_info(s->peer)->pid);
+    return peer_is_stalled(s->peer, now_ns) && process_is_gone(peer_info(s->peer)->pid);
 }
 
 bool sessions_end_gone(struct sessions *all, uint64_t now_ns)

@@ -45,7 +45,8 @@ void sessions_start(struct sessions *all);
 
 /* A client may send its own end of the link, which keeps the link open when its process has gone.
  * As long as the link is read that is seen; who does not read its answers is not read. Ends those
- * whose output is not taken and whose process has gone. False: nobody is left to be looked at. */
+ * whose output has not been taken for stall_timeout_ms and whose process has gone. False: nobody is
+ * left to be looked at. */
 bool sessions_end_gone(struct sessions *all, uint64_t now_ns);
 
 /* Ends all sessions at once. */

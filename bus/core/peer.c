@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+#include "base/units.h"
 #include "core/reclaim.h"
 #include "core/request.h"
 #include "core/state.h"
@@ -286,9 +287,10 @@ bool peer_wants_input(const struct peer *p)
     return !p->is_held && !p->user->is_in_debt && p->out.bytes <= 2 * p->output_max;
 }
 
-uint64_t peer_blocked_ns(const struct peer *p)
+bool peer_is_stalled(const struct peer *p, uint64_t now_ns)
 {
-    return p->out.bytes > 0 ? p->blocked_ns : 0;
+    return p->out.bytes > 0 && p->blocked_ns > 0 &&
+           now_ns >= p->blocked_ns + p->router->config.limits.stall_timeout_ms * NS_PER_MS;
 }
 
 bool peer_is_closing(const struct peer *p)

@@ -219,8 +219,8 @@ void peer_release_input(struct peer *p, size_t bytes);
  * user owes work, and when it is closing, unless its end of file is waited for. It gets dirty when
  * that is over. */
 bool peer_wants_input(const struct peer *p);
-/* Since when the link has taken nothing of its output; 0: it does, or there is none. */
-uint64_t peer_blocked_ns(const struct peer *p);
+/* Whether the link has taken nothing of its output for stall_timeout_ms. */
+bool peer_is_stalled(const struct peer *p, uint64_t now_ns);
 /* Closing: nothing more will be added to the output. When it is over, close the link: its output is
  * empty and it holds nothing, or the linger deadline has passed. */
 bool peer_is_closing(const struct peer *p);

@@ -1190,12 +1190,14 @@ static void deaf_with_own_end(struct child_self *self)
 
 static void who_sends_its_own_end_and_reads_nothing_does_not_stay(bool packets)
 {
+    const char *const args[] = {"--stall-timeout", "2s", NULL};
+    const struct router_options o = {.args = args};
     struct bodies_role role = {0};
     struct healthy_pair pair;
     struct child child;
     struct scene x;
 
-    scene_start(&x, packets, NULL);
+    scene_start(&x, packets, &o);
     pair_start(&pair, &x.f);
     role.address = x.address;
     child_start(&child, deaf_with_own_end, &role);
