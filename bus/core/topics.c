@@ -292,9 +292,15 @@ struct resolve {
     bool incomplete;
 };
 
+static bool make_room(const struct topics *ts, struct sub *sub)
+{
+    return ts->make_room && ts->make_room(sub, MATCH_BYTES);
+}
+
 static void resolve_sub(struct sub *sub, void *ctx)
 {
     struct resolve *r = ctx;
+    struct topics *ts = r->topic->topics;
     struct user *user;
 
     if (sub->is_marked || !topic_suits(r->topic, sub)) {
@@ -302,8 +308,8 @@ static void resolve_sub(struct sub *sub, void *ctx)
     }
     user = sub_user(sub);
     if (user->n_here >= user->matches.limit) {
-        r->incomplete |= !r->topic->topics->on_over(sub);
-    } else if (match_new(r->topic, sub)) {
+        r->incomplete |= !ts->on_over(sub);
+    } else if (match_new(r->topic, sub) || (make_room(ts, sub) && match_new(r->topic, sub))) {
         user->n_here++;
     } else {
         r->incomplete = true;

@@ -66,6 +66,9 @@ struct topics {
                        void *userdata); /* of one with interest, there are others */
     /* there are too many of its user at a topic; false if that could not be noted */
     bool (*on_over)(struct sub *sub);
+    /* so much is made free for what a subscription is charged with, which is at a bound; NULL:
+     * nothing can be */
+    bool (*make_room)(struct sub *sub, uint64_t bytes);
     /* whether a subscription with is_narrow gets a topic that its filter matches */
     bool (*suits)(const struct topic *t, const struct sub *sub);
     void *userdata;
