@@ -592,7 +592,9 @@ bool sub_end(struct sub *s, unsigned *budget)
 
 void sub_free(struct sub *s)
 {
+    struct router *r = s->peer->router;
     unsigned all = UINT_MAX;
 
     (void) sub_end(s, &all);
+    r->work += UINT_MAX - all; /* whoever ends it pays for what goes with it */
 }

@@ -212,6 +212,7 @@ static bool topic_is_over(const struct topic *t, const struct user *user)
     for (uint32_t i = 0; i < t->n_matches; i++) {
         n += sub_user(t->matches[i]->sub) == user;
     }
+    t->topics->n_counted += t->n_matches;
     return n >= user->matches.limit;
 }
 

@@ -61,6 +61,7 @@ struct topics {
     uint64_t epoch;               /* grows with each wildcard subscription */
     uint64_t resolving;           /* topic_resolve(): which one, from 1; 0: none */
     uint64_t n_resolved;
+    uint64_t n_counted; /* matches looked at to count those of one user: who asked pays for it */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void (*on_matches)(struct topic *t,
                        void *userdata); /* of one with interest, there are others */
