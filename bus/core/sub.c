@@ -532,6 +532,11 @@ void sub_end_blocking(struct sub *s)
     }
 }
 
+bool sub_is_gone(const struct sub *s)
+{
+    return s->peer->state == PEER_CLOSING && !s->peer->group;
+}
+
 struct user *sub_user(const struct sub *s)
 {
     return s->peer->user;
