@@ -113,7 +113,7 @@ static const char *buffer_check(struct peer *p, const struct wire_buffer *m,
     if (m->id > l->buffers_max) {
         return "buffers_max";
     }
-    if (m->bytes > l->buffer_bytes_max - p->buffer_bytes) {
+    if (p->buffer_bytes > l->buffer_bytes_max || m->bytes > l->buffer_bytes_max - p->buffer_bytes) {
         return "buffer_bytes_max";
     }
     if (!quota_allows(&p->sender->descriptors, 1)) {

@@ -316,7 +316,7 @@ void server_pump(struct sub *s)
 {
     const struct router *r = s->peer->router;
 
-    if (s->is_ended || s->peer->state != PEER_READY || r->is_shutting_down) {
+    if (s->is_ended || s->is_denied || s->peer->state != PEER_READY || r->is_shutting_down) {
         return;
     }
     sub_unwait(s);

@@ -291,9 +291,12 @@ bool room_make(struct peer *p, uint64_t bytes)
     return quota_allows(&p->quota, bytes);
 }
 
+bool room_make_for(struct sub *s, uint64_t bytes)
+{
+    return !quota_allows(&s->peer->quota, bytes) && room_make(s->peer, bytes);
+}
+
 bool room_make_in(struct sub *s, const struct message *m)
 {
-    uint64_t bytes = sub_queue(s) ? subq_needs(&s->queue->q, m) : sizeof(struct sub_queue);
-
-    return !quota_allows(&s->peer->quota, bytes) && room_make(s->peer, bytes);
+    return room_make_for(s, sub_queue(s) ? subq_needs(&s->queue->q, m) : sizeof(struct sub_queue));
 }

@@ -18,6 +18,8 @@ struct sub;
  * empty ones, and the peer is not ended: so it may be called where either is in use. False if there
  * is nothing that could go, or the bound is the peer's own. */
 bool room_make(struct peer *p, uint64_t bytes);
-/* The same for one more message in a queue, or for the queue: false also if it is not the bounds
+/* The same for something that a subscription is charged with: false also if it is not the bounds
  * that are in the way. */
+bool room_make_for(struct sub *s, uint64_t bytes);
+/* The same for one more message in a queue, or for the queue. */
 bool room_make_in(struct sub *s, const struct message *m);

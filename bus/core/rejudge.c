@@ -296,7 +296,17 @@ static void subs_look(struct peer *p)
 
             sub_withdraw(s,
                          f.verb == POLICY_PUBLISH ? denial_name(p->router, f.verb, f.topic) : why);
-        } else if (s && s->is_narrow) {
+        }
+    }
+}
+
+/* Before anything else moves, so that it goes to nobody who may not get it any more. */
+static void subs_narrow(struct peer *p)
+{
+    for (uint32_t i = 0; i < p->n_subs_max && p->state == PEER_READY; i++) {
+        struct sub *s = p->subs[i];
+
+        if (s && s->is_narrow && !s->is_denied) {
             p->router->topics.epoch++; /* what was not allowed before is looked for again */
             sub_narrow(s);
         }
@@ -380,6 +390,9 @@ void judge_commit(struct router *r, struct judgement *j)
             monitor_look(p);
             subs_mark(p);
         }
+    }
+    DL_FOREACH (r->peers, p) {
+        subs_narrow(p);
     }
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {

@@ -74,6 +74,7 @@ int router_new(const struct router_config *config, struct router **ret)
     r->topics.on_new = on_new_topic;
     r->topics.on_matches = interest_note;
     r->topics.on_over = over_note;
+    r->topics.make_room = room_make_for;
     r->topics.suits = sub_may_get;
     accesses_init(&r->accesses, config->hash_seed, config->policy, config->owner_uid);
     r->accesses.names = config->names;

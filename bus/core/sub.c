@@ -532,6 +532,11 @@ void sub_end_blocking(struct sub *s)
     }
 }
 
+bool sub_is_gone(const struct sub *s)
+{
+    return s->peer->state == PEER_CLOSING && !s->peer->group;
+}
+
 struct user *sub_user(const struct sub *s)
 {
     return s->peer->user;
@@ -592,7 +597,9 @@ bool sub_end(struct sub *s, unsigned *budget)
 
 void sub_free(struct sub *s)
 {
+    struct router *r = s->peer->router;
     unsigned all = UINT_MAX;
 
     (void) sub_end(s, &all);
+    r->work += UINT_MAX - all; /* whoever ends it pays for what goes with it */
 }

@@ -209,6 +209,8 @@ void sub_note_gap(struct sub *s, enum bus_loss_reason reason, uint64_t count, ui
 /* A sign of progress, for policy block. */
 void sub_note_progress(struct sub *s);
 
+/* Its client has gone, so it gets nothing any more. */
+bool sub_is_gone(const struct sub *s);
 /* Whose it is. */
 struct user *sub_user(const struct sub *s);
 /* Who pays for what is noted about it. */

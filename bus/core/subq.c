@@ -485,8 +485,8 @@ uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *
     return n;
 }
 
-uint32_t subq_lose(struct subq *q, const struct match *match, const struct subq_bounds *b,
-                   subq_release_fn release, uint64_t *bytes)
+uint32_t subq_lose(struct subq *q, const struct match *match, enum bus_loss_reason reason,
+                   const struct subq_bounds *b, subq_release_fn release, uint64_t *bytes)
 {
     bool holds = subq_has_held(q);
     uint32_t n = 0;
@@ -510,10 +510,13 @@ uint32_t subq_lose(struct subq *q, const struct match *match, const struct subq_
         *bytes += gap.bytes;
         n++;
         message_drop(q, m);
-        item_set_gap(item, BUS_LOSS_DENIED, &gap);
+        item_set_gap(item, reason, &gap);
     }
     if (holds) {
         held_advance(q, b, release);
+    }
+    if (q->n_messages == 0) {
+        ring_compact(q); /* one of each reason is left */
     }
     return n;
 }

@@ -119,8 +119,8 @@ uint32_t subq_expire(struct subq *q, uint64_t now_ns, const struct subq_bounds *
 
 /* All messages of that match, or with NULL all there are, become gaps in their places. Returns how
  * many, which are lost to their topics; their sizes are added to *bytes. */
-uint32_t subq_lose(struct subq *q, const struct match *match, const struct subq_bounds *b,
-                   subq_release_fn release, uint64_t *bytes);
+uint32_t subq_lose(struct subq *q, const struct match *match, enum bus_loss_reason reason,
+                   const struct subq_bounds *b, subq_release_fn release, uint64_t *bytes);
 
 /* First item: a message, or NULL and the gap (all adjacent ones of one reason together). Must not
  * be empty. */

@@ -211,7 +211,6 @@ static struct verdict sub_place(struct sub *s, const struct wire_subscribe *m)
     case 0:
         return ok();
     case TOPICS_OVER:
-        s->peer->router->work += s->peer->user->matches.limit; /* that were looked at */
         return refused(BUS_STATUS_LIMIT, TOPICS_OVER_TEXT);
     default:
         return refused(BUS_STATUS_NO_MEMORY, "out of memory");
@@ -274,6 +273,7 @@ static struct verdict rights_check(struct peer *p, const struct wire_subscribe *
 void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
 {
     struct verdict v = subscribe_check(p, m);
+    uint64_t n_counted = p->router->topics.n_counted;
     const char *narrowed = "";
 
     if (v.status == BUS_STATUS_OK) {
@@ -283,6 +283,7 @@ void subscribe_handle(struct peer *p, const struct wire_subscribe *m)
     if (v.status == BUS_STATUS_OK) {
         v = sub_add(p, m);
     }
+    p->router->work += p->router->topics.n_counted - n_counted;
     if (v.status == BUS_STATUS_OK) {
         v.why = narrowed;
     }

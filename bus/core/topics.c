@@ -210,8 +210,9 @@ static bool topic_is_over(const struct topic *t, const struct user *user)
         return false;
     }
     for (uint32_t i = 0; i < t->n_matches; i++) {
-        n += sub_user(t->matches[i]->sub) == user;
+        n += sub_user(t->matches[i]->sub) == user && !sub_is_gone(t->matches[i]->sub);
     }
+    t->topics->n_counted += t->n_matches;
     return n >= user->matches.limit;
 }
 
@@ -292,18 +293,24 @@ struct resolve {
     bool incomplete;
 };
 
+static bool make_room(const struct topics *ts, struct sub *sub)
+{
+    return ts->make_room && ts->make_room(sub, MATCH_BYTES);
+}
+
 static void resolve_sub(struct sub *sub, void *ctx)
 {
     struct resolve *r = ctx;
+    struct topics *ts = r->topic->topics;
     struct user *user;
 
-    if (sub->is_marked || !topic_suits(r->topic, sub)) {
+    if (sub->is_marked || sub_is_gone(sub) || !topic_suits(r->topic, sub)) {
         return;
     }
     user = sub_user(sub);
     if (user->n_here >= user->matches.limit) {
-        r->incomplete |= !r->topic->topics->on_over(sub);
-    } else if (match_new(r->topic, sub)) {
+        r->incomplete |= !ts->on_over(sub);
+    } else if (match_new(r->topic, sub) || (make_room(ts, sub) && match_new(r->topic, sub))) {
         user->n_here++;
     } else {
         r->incomplete = true;
@@ -318,7 +325,7 @@ static void matches_mark(struct topic *t)
         struct sub *sub = t->matches[i]->sub;
 
         sub->is_marked = true;
-        sub_user(sub)->n_here++;
+        sub_user(sub)->n_here += !sub_is_gone(sub);
     }
 }
 

@@ -61,11 +61,15 @@ struct topics {
     uint64_t epoch;               /* grows with each wildcard subscription */
     uint64_t resolving;           /* topic_resolve(): which one, from 1; 0: none */
     uint64_t n_resolved;
+    uint64_t n_counted; /* matches looked at to count those of one user: who asked pays for it */
     void (*on_new)(struct topic *t, void *userdata); /* a number is in use again */
     void (*on_matches)(struct topic *t,
                        void *userdata); /* of one with interest, there are others */
     /* there are too many of its user at a topic; false if that could not be noted */
     bool (*on_over)(struct sub *sub);
+    /* so much is made free for what a subscription is charged with, which is at a bound; NULL:
+     * nothing can be */
+    bool (*make_room)(struct sub *sub, uint64_t bytes);
     /* whether a subscription with is_narrow gets a topic that its filter matches */
     bool (*suits)(const struct topic *t, const struct sub *sub);
     void *userdata;

@@ -8,8 +8,8 @@
 #include "core/request.h"
 #include "core/sub_queue.h"
 
-/* What waits, of a match or, with NULL, all of it, is lost for want of a right. */
-static void waiting_lose(struct sub *s, const struct match *match)
+/* What waits, of a match or, with NULL, all of it, is lost for that reason. */
+static void waiting_lose(struct sub *s, const struct match *match, enum bus_loss_reason reason)
 {
     struct subq_bounds bounds = sub_bounds(s);
     struct sub_queue *sq = sub_queue(s);
@@ -20,49 +20,35 @@ static void waiting_lose(struct sub *s, const struct match *match)
         return;
     }
     if (sq->replay) {
-        n += subq_lose(&sq->replay->q, match, &bounds, publish_release, &bytes);
+        n += subq_lose(&sq->replay->q, match, reason, &bounds, publish_release, &bytes);
     }
-    n += subq_lose(&sq->q, match, &bounds, publish_release, &bytes);
-    sub_count_lost(s, BUS_LOSS_DENIED, n);
+    n += subq_lose(&sq->q, match, reason, &bounds, publish_release, &bytes);
+    sub_count_lost(s, reason, n);
     sub_count_queued(s, -(int64_t) n, -(int64_t) bytes);
     s->peer->router->work += n;
     if (sq->is_stalling && !subq_has_held(&sq->q)) {
         stalling_remove(sq);
     }
-    pacer_lose(s, match, BUS_LOSS_DENIED);
+    pacer_lose(s, match, reason);
 }
 
-/* Messages as lost for that reason, gaps as what they are. */
-static void front_tell(struct sub *s, enum bus_loss_reason reason)
+/* There are no messages in it any more: neighbours of one reason are one notice. */
+static void gaps_tell(struct sub *s)
 {
-    enum bus_loss_reason why = BUS_LOSS_NONE;
-    struct match *match = NULL;
-    struct message *m;
-    struct gap gap = {0};
-    struct wire_loss loss;
-
-    m = sub_front(s, &match, &gap, &why);
-    if (m) {
-        gap = (struct gap){1, m->size};
-        why = reason;
-        sub_count_queued(s, -1, -(int64_t) m->size);
-        sub_count_lost(s, reason, 1);
-        m->topic->lost_messages++;
-    }
-    loss = (struct wire_loss){sub_id(s), gap.count, gap.bytes, (uint32_t) why};
-    peer_send(s->peer, VERB_LOSS, &loss);
-    sub_pop(s);
-}
-
-static void waiting_tell(struct sub *s, enum bus_loss_reason reason)
-{
-    pacer_lose(s, NULL, reason);
     while (s->peer->state == PEER_READY && sub_has_backlog(s)) {
+        enum bus_loss_reason reason = BUS_LOSS_NONE;
+        struct match *match = NULL;
+        struct gap gap = {0};
+        struct wire_loss loss;
+
         if (sub_is_replaying(s) && subq_is_empty(&s->queue->replay->q)) {
             replay_free(s);
-        } else {
-            front_tell(s, reason);
+            continue;
         }
+        (void) sub_front(s, &match, &gap, &reason);
+        loss = (struct wire_loss){sub_id(s), gap.count, gap.bytes, (uint32_t) reason};
+        peer_send(s->peer, VERB_LOSS, &loss);
+        sub_pop(s);
     }
 }
 
@@ -74,7 +60,8 @@ void sub_dismiss(struct sub *s, enum bus_loss_reason reason, enum bus_status cod
 
     /* what waits for a member or a server goes to others */
     if (!(s->flags & (SUB_MEMBER | SUB_SERVE))) {
-        waiting_tell(s, reason);
+        waiting_lose(s, NULL, reason);
+        gaps_tell(s);
     }
     if (p->state != PEER_READY) {
         return;
@@ -89,9 +76,6 @@ void sub_dismiss(struct sub *s, enum bus_loss_reason reason, enum bus_status cod
 
 void sub_withdraw(struct sub *s, const char *why)
 {
-    if (!(s->flags & (SUB_MEMBER | SUB_SERVE))) {
-        waiting_lose(s, NULL); /* neighbours become one notice */
-    }
     sub_dismiss(s, BUS_LOSS_DENIED, BUS_STATUS_DENIED, why);
 }
 
@@ -110,7 +94,7 @@ void sub_narrow(struct sub *s)
         if (s->flags & SUB_SERVE) {
             server_lose(s, m);
         } else {
-            waiting_lose(s, m);
+            waiting_lose(s, m, BUS_LOSS_DENIED);
         }
         topics_forget_match(m);
         topic_unref(t);

@@ -646,6 +646,61 @@ static void test_a_server_that_lost_its_right_has_gone(void **state)
     world_expect(w, c, "DONE RESPONDER_GONE 1 0/1/0\nDONE NO_RESPONDER 2\n");
 }
 
+/* What a request leaves that has lost its right goes to no server that has lost its own. */
+static void test_a_server_that_lost_its_right_gets_no_more_calls(void **state)
+{
+    struct world_sub one = {.filter = "a", .window = 1};
+    struct world *w = *state;
+    struct sim_client *alice = join_as(w, ALICE), *c = world_join(w), *stays = world_join(w);
+    struct sim_client *server = join_as(w, BOB);
+
+    RULES(w, allow(POLICY_ALL, "#"));
+    subscribe_with(w, stays, 0, &one, SUB_SERVE);
+    subscribe_with(w, server, 0, &one, SUB_SERVE);
+    sim_request(&w->s, alice, &(struct sim_request){.call = 1, .topic = "a", .timeout_ms = 1000});
+    for (uint32_t i = 1; i <= 2; i++) {
+        sim_request(&w->s, c, &(struct sim_request){.call = i, .topic = "a", .timeout_ms = 1000});
+    }
+    world_expect(w, server, "STATUS OK SUBSCRIBE sub=1\nCALL 1 a 1 call=1 1000\n");
+    RULES(w, allow(POLICY_ALL, "#"), only(ALICE, deny(POLICY_REQUEST, "a")),
+          only(BOB, deny(POLICY_SERVE, "a")));
+    router_check(w->s.router);
+    world_expect(w, server, "CANCEL call=1 CANCELLED\nSTATUS DENIED SUBSCRIBE sub=1\n");
+    world_expect(w, c, "");
+    sim_read(&w->s, stays, 100);
+    sim_reply(&w->s, stays, &(struct sim_reply){0});
+    world_expect(w, stays,
+                 "STATUS OK SUBSCRIBE sub=1\nCALL 1 a 2 call=2 1000\nCALL 1 a 2 call=3 1000\n");
+}
+
+/* The same for one that goes on with other topics. */
+static void test_a_narrowed_server_gets_no_more_calls_of_what_it_lost(void **state)
+{
+    struct world_sub one = {.filter = "a", .window = 1}, all = {.filter = "#", .window = 1};
+    struct world *w = *state;
+    struct sim_client *alice = join_as(w, ALICE), *c = world_join(w), *stays = world_join(w);
+    struct sim_client *server = join_as(w, BOB);
+
+    RULES(w, only(ALICE, allow(POLICY_ALL, "#")), only(1000, allow(POLICY_ALL, "#")),
+          only(BOB, allow(POLICY_SERVE, "a")), only(BOB, allow(POLICY_SERVE, "b")));
+    subscribe_with(w, stays, 0, &one, SUB_SERVE);
+    subscribe_with(w, server, 0, &all, SUB_SERVE | SUBSCRIBE_NARROW);
+    for (uint32_t i = 1; i <= 2; i++) {
+        sim_request(&w->s, alice,
+                    &(struct sim_request){.call = i, .topic = "a", .timeout_ms = 1000});
+    }
+    sim_request(&w->s, c, &(struct sim_request){.call = 1, .topic = "a", .timeout_ms = 1000});
+    sim_read(&w->s, server, 100);
+    sim_read(&w->s, stays, 100);
+    world_clear(w, server);
+    world_clear(w, stays);
+    RULES(w, only(1000, allow(POLICY_ALL, "#")), only(BOB, allow(POLICY_SERVE, "b")));
+    router_check(w->s.router);
+    world_expect(w, server, "");
+    world_expect(w, stays, "CANCEL call=2 CANCELLED\nCALL 1 a 2 call=3 1000\n");
+    world_expect(w, c, "");
+}
+
 static void test_a_narrowed_server_loses_the_calls_of_one_topic(void **state)
 {
     struct world *w = *state;
@@ -816,7 +871,9 @@ int main(void)
         CASE(test_a_will_that_lost_its_right_is_not_published),
         CASE(test_whose_a_will_was_is_known_to_the_next_router),
         CASE(test_a_server_that_lost_its_right_has_gone),
+        CASE(test_a_server_that_lost_its_right_gets_no_more_calls),
         CASE(test_a_narrowed_server_loses_the_calls_of_one_topic),
+        CASE(test_a_narrowed_server_gets_no_more_calls_of_what_it_lost),
         CASE(test_a_request_that_lost_its_right_ends),
         CASE(test_a_monitor_that_lost_its_right_is_none_any_more),
         CASES(test_what_members_had_goes_to_those_who_still_may),

@@ -71,6 +71,29 @@ static void test_registrations_are_checked(void **state)
     world_free(w);
 }
 
+/* A bound that was set below what is there is not the end of it. */
+static void test_a_lower_bound_for_buffers_holds_from_then_on(void **state)
+{
+    static const struct registration first = {1, 8192, 1, 1, 8192, false, ""};
+    static const struct registration second = {2, 4096, 1, 1, 4096, false, ""};
+    struct limits limits = sim_small_limits();
+    struct router_settings settings = {0};
+    struct sim_client *c;
+    struct world *w;
+
+    (void) state;
+    limits.buffer_bytes_max = 8192;
+    w = world_new(&limits);
+    c = world_join(w);
+    try_register(w, c, &first);
+    limits.buffer_bytes_max = 4096;
+    settings.limits = limits;
+    assert_int_equal(router_reconfigure(w->s.router, &settings, &w->s.now), 0);
+    try_register(w, c, &second);
+    world_expect(w, c, "STATUS LIMIT BUFFER buffer=2\n");
+    world_free(w);
+}
+
 static void test_a_number_is_free_at_once_after_unbuffer(void **state)
 {
     struct world *w = *state;
@@ -548,6 +571,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_registrations_are_checked),
+        cmocka_unit_test(test_a_lower_bound_for_buffers_holds_from_then_on),
         WORLD_CASE(test_a_number_is_free_at_once_after_unbuffer),
         cmocka_unit_test(test_descriptors_of_a_client_and_of_a_user_are_limited),
         cmocka_unit_test(test_a_router_without_descriptors_refuses_them),

@@ -185,7 +185,7 @@ static void test_what_waits_for_one_that_ends_is_told_as_lost(void **state)
     assert_int_equal(count(w, c, "STATUS LIMIT SUBSCRIBE sub="), 1);
     if (count(w, c, "STATUS LIMIT SUBSCRIBE sub=3") == 1) {
         assert_int_equal(count(w, c, "MESSAGE 3"), 1);
-        assert_int_equal(count(w, c, "LOSS 3 1 10 NO_MEMORY"), 3);
+        assert_int_equal(count(w, c, "LOSS 3 3 30 NO_MEMORY"), 1);
     }
     assert_int_equal(router_counters(w->s.router)->messages_queued_now, c->peer->queued_messages);
     router_check(w->s.router);
@@ -219,7 +219,7 @@ static void test_what_waits_for_one_that_drains_is_told_as_lost(void **state)
     sim_send(&w->s, c, VERB_UNSUBSCRIBE, &drain, NULL, 0);
     end_one(w, p, c);
     assert_int_equal(count(w, c,
-                           "LOSS 3 1 10 NO_MEMORY\nLOSS 3 1 10 NO_MEMORY\n"
+                           "LOSS 3 2 20 NO_MEMORY\n"
                            "STATUS OK UNSUBSCRIBE sub=3\n"),
                      1);
 }
@@ -262,10 +262,46 @@ static void test_what_was_kept_is_told_as_lost(void **state)
     end_one(w, p, c);
     assert_int_equal(count(w, c, "MESSAGE 3"), 1);
     assert_int_equal(count(w, c,
-                           "LOSS 3 1 10 NO_MEMORY\nLOSS 3 1 10 NO_MEMORY\n"
+                           "LOSS 3 2 20 NO_MEMORY\n"
                            "STATUS LIMIT SUBSCRIBE sub=3\n"),
                      1);
     sim_send(&w->s, p, VERB_CLEAR, &(struct wire_clear){.topic = text_from("x")}, NULL, 0);
+}
+
+/* What is left of a client that has gone is in the way of nobody. */
+static void test_those_of_a_client_that_is_going_do_not_count(void **state)
+{
+    struct limits l = sim_small_limits();
+    struct world *w = world_like(*state, &l);
+    struct sim_client *p, *c, *d;
+
+    l.subscriptions_max = 1000;
+    w->s.config.limits = w->s.router->config.limits = l;
+    p = world_join(w);
+    c = join_as(w, 2000);
+    d = join_as(w, 2000);
+    w->s.looks_away = true;
+    sim_advertise(&w->s, p, 0, "a/b");
+    publish(w, p, "a/b");
+    subscribe(w, c, 1, "a/b");
+    subscribe(w, c, 2, "a/b");
+    for (uint32_t i = 3; i <= 600; i++) { /* more than goes at once */
+        subscribe(w, c, i, "z");
+        sim_read(&w->s, c, 10);
+    }
+    sim_disconnect(&w->s, c);
+    subscribe(w, d, 1, "a/b");
+    subscribe(w, d, 2, "a/+");
+    publish(w, p, "a/b");
+    assert_int_equal(count(w, d, "MESSAGE"), 2);
+    assert_int_equal(count(w, d, "STATUS LIMIT"), 0);
+    subscribe(w, d, 3, "a/b");
+    assert_int_equal(count(w, d, "STATUS LIMIT SUBSCRIBE sub=3"), 1);
+    (void) sim_work_off(&w->s);
+    assert_int_equal(d->peer->n_subs, ENOUGH);
+    assert_int_equal(router_counters(w->s.router)->subscriptions_over, 0);
+    router_check(w->s.router);
+    world_free(w);
 }
 
 /* It is found again until it can be noted. */
@@ -304,6 +340,7 @@ int main(void)
         WORLD_CASE(test_what_waits_for_one_that_drains_is_told_as_lost),
         WORLD_CASE(test_what_waits_for_an_interval_is_told_as_lost),
         WORLD_CASE(test_what_was_kept_is_told_as_lost),
+        WORLD_CASE(test_those_of_a_client_that_is_going_do_not_count),
         WORLD_CASE(test_without_memory_it_ends_later),
     };
 

@@ -186,6 +186,34 @@ static void test_a_user_at_its_bound_leaves_others_alone(void **state)
     world_free(w);
 }
 
+/* A topic that is new has to note who gets it: that needs room, too. */
+static void test_room_is_made_to_note_a_subscription_at_a_new_topic(void **state)
+{
+    struct world *w = make(MIB, 64 * MIB);
+    struct sim_client *p = world_join(w);
+    struct sim_client *stuck = stuck_as(w, OTHER, BUS_POLICY_DROP_OLDEST);
+    struct sim_client *healthy = join_as(w, OTHER);
+    struct user *u = users_find(&w->s.router->users, OTHER);
+
+    (void) state;
+    world_subscribe(w, healthy, 0, &(struct world_sub){"b", .window = 10});
+    world_subscribe(w, healthy, 1, &(struct world_sub){"b/+", .window = 10});
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(world_publish_bytes(w, p, "a", 1000));
+    }
+    u->bytes.limit = u->bytes.used;
+    world_publish(w, p, "b");
+    u->bytes.limit = u->bytes.used;
+    world_publish(w, p, "b/c");
+    router_check(w->s.router);
+    sim_settle(&w->s);
+    assert_int_equal(healthy->subs[0].delivered, 1);
+    assert_int_equal(healthy->subs[1].delivered, 1);
+    assert_int_equal(healthy->subs[0].lost + healthy->subs[1].lost, 0);
+    assert_true(stuck->subs[0].lost > 0);
+    world_free(w);
+}
+
 /* A group is paid for by who made it, and gives way like a client. */
 static void test_groups_give_way_too(void **state)
 {
@@ -330,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_one_that_does_not_read_pays_for_the_other_clients_of_its_user),
         cmocka_unit_test(test_the_user_who_holds_the_most_pays_at_the_bound_of_the_router),
         cmocka_unit_test(test_a_user_at_its_bound_leaves_others_alone),
+        cmocka_unit_test(test_room_is_made_to_note_a_subscription_at_a_new_topic),
         cmocka_unit_test(test_groups_give_way_too),
         cmocka_unit_test(test_a_group_has_no_queue_left_to_give),
         cmocka_unit_test(test_a_connection_with_many_queues_pays_with_all_of_them),

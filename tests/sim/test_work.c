@@ -3,6 +3,7 @@
  * nothing is delivered: or one client could keep all others waiting. */
 #include "core/state.h"
 #include "support/failmalloc.h"
+#include "support/sim_policy.h"
 #include "support/world.h"
 
 #define LEVELS 8u
@@ -101,6 +102,74 @@ static void test_the_search_for_filters_uses_the_budget(void **state)
     sim_fini(&s);
 }
 
+static uint64_t work_of(struct sim *s, struct sim_client *c, enum verb verb, const void *m)
+{
+    uint64_t before = s->router->work;
+
+    sim_send(s, c, verb, m, NULL, 0);
+    return s->router->work - before;
+}
+
+#define MANY 500u
+
+/* All that match the topic are looked at to count those of the user who asks. */
+static void test_a_subscription_to_a_crowded_topic_uses_the_budget(void **state)
+{
+    const struct wire_subscribe m = {.subscription = 1, .filter = text_from("a")};
+    struct sim_client *others, *c;
+    struct burst b;
+    struct sim s;
+
+    (void) state;
+    setup(&s);
+    sim_allow_everybody(&s);
+    others = sim_connect(&s, false);
+    sim_advertise(&s, others, 0, "a");
+    for (uint32_t i = 1; i <= MANY; i++) {
+        subscribe(&s, others, i, "a", 1); /* NO_LOCAL */
+    }
+    burst_init(&s, &b, "a");
+    (void) fills(&s, others, &b, 1); /* it knows them */
+    s.uid = 2000;
+    c = sim_connect(&s, false);
+    assert_true(c->peer->user->matches.limit < MANY);
+    assert_true(work_of(&s, c, VERB_SUBSCRIBE, &m) >= MANY);
+    sim_fini(&s);
+}
+
+/* What waits for a subscription goes with it, and where it is noted. */
+static void test_the_end_of_a_subscription_uses_the_budget(void **state)
+{
+    struct wire_subscribe m = {.subscription = 1,
+                               .filter = text_from("#"),
+                               .window_messages = 1,
+                               .retained = BUS_RETAINED_ALL};
+    struct limits l = sim_small_limits();
+    struct sim_client *c;
+    struct sim s;
+
+    (void) state;
+    l.aliases_max = MANY;
+    l.client_bytes_max = l.total_bytes_max;
+    sim_init(&s, &l);
+    s.looks_away = true;
+    c = sim_connect(&s, false);
+    for (uint32_t i = 1; i <= MANY; i++) {
+        char name[16];
+        struct wire_advertise keep = {.alias = i, .retain_messages = 1};
+
+        (void) snprintf(name, sizeof(name), "t/%u", i);
+        keep.topic = text_from(name);
+        sim_send(&s, c, VERB_ADVERTISE, &keep, NULL, 0);
+        sim_send(&s, c, VERB_PUBLISH, &(struct wire_publish){.alias = i}, NULL, 0);
+    }
+    assert_true(work_of(&s, c, VERB_SUBSCRIBE, &m) >= MANY);
+    assert_true(c->peer->queued_messages >= MANY - 1);
+    assert_true(work_of(&s, c, VERB_UNSUBSCRIBE, &(struct wire_unsubscribe){.subscription = 1}) >=
+                2 * (MANY - 1));
+    sim_fini(&s);
+}
+
 /* What a PUBLISH counts, and how much memory it asks for, once its topic is known. */
 struct cost {
     uint64_t work;
@@ -171,6 +240,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_subscriptions_passed_over_use_the_budget),
         cmocka_unit_test(test_the_search_for_filters_uses_the_budget),
+        cmocka_unit_test(test_a_subscription_to_a_crowded_topic_uses_the_budget),
+        cmocka_unit_test(test_the_end_of_a_subscription_uses_the_budget),
         cmocka_unit_test(test_publishing_costs_the_same_with_10_and_with_10000_other_subscriptions),
     };
 
