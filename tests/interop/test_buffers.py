@@ -11,6 +11,8 @@ from test_greeting import OnBothLinks, Seqpacket, Stream
 
 
 class Buffers(OnBothLinks):
+    options = ("--stall-timeout", "2s")
+
     def memory(self, *args, **kwargs):
         memory = SharedMemory(*args, **kwargs)
         self.addCleanup(memory.close)
