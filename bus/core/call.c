@@ -316,7 +316,11 @@ void server_pump(struct sub *s)
 {
     const struct router *r = s->peer->router;
 
-    if (s->is_ended || s->is_denied || s->peer->state != PEER_READY || r->is_shutting_down) {
+    if (s->is_ended || s->peer->state != PEER_READY || r->is_shutting_down) {
+        return;
+    }
+    if (UNLIKELY(r->is_judging)) {
+        s->is_put_off = true; /* what it would get now, or it, may not have been judged yet */
         return;
     }
     sub_unwait(s);

@@ -74,8 +74,8 @@ static void reap_turn(struct router *r)
 {
     uint64_t budget = r->work - r->reaped_work + REAP_IN_A_TURN;
 
-    r->reaped_work = r->work;
     router_reap(r, (unsigned) MIN(budget, UINT_MAX));
+    r->reaped_work = r->work; /* its own work is nothing that it has to keep pace with */
 }
 
 void router_tick(struct router *r, const struct now *now)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/drain.h"
 #include <utlist.h>
+#include "base/macros.h"
 #include "core/over.h"
 #include "core/pace.h"
 #include "core/request.h"
@@ -97,13 +98,15 @@ static void peer_finish(struct peer *p, unsigned *budget)
 {
     for (uint32_t i = 0; i < p->drained.n_words; i++) {
         while (p->drained.words[i] && p->state == PEER_READY) {
+            uint64_t begin = p->router->work;
+
             if (*budget == 0) {
                 drains_append(p);
                 return;
             }
-            (*budget)--;
             p->router->work++;
             drain_finish(p, i * 64 + (uint32_t) __builtin_ctzll(p->drained.words[i]));
+            *budget -= (unsigned) MIN(p->router->work - begin, *budget);
         }
     }
 }

@@ -379,12 +379,30 @@ static void left_wills_look(struct router *r)
     }
 }
 
+/* What has come free meanwhile goes to those who may have it, from those who may still ask. */
+static void servers_go_on(struct router *r)
+{
+    struct peer *p;
+
+    DL_FOREACH (r->peers, p) {
+        for (uint32_t i = 0; i < p->n_subs_max; i++) {
+            struct sub *s = p->subs[i];
+
+            if (s && s->is_put_off) {
+                s->is_put_off = false;
+                server_pump(s);
+            }
+        }
+    }
+}
+
 void judge_commit(struct router *r, struct judgement *j)
 {
     struct peer *p;
     size_t i = 0;
 
     rules_swap(r, j);
+    r->is_judging = true;
     DL_FOREACH (r->peers, p) {
         if (p->state == PEER_READY) {
             monitor_look(p);
@@ -400,6 +418,8 @@ void judge_commit(struct router *r, struct judgement *j)
         }
         i++;
     }
+    r->is_judging = false;
+    servers_go_on(r);
     judgement_free(r, j, &j->accesses); /* the old ones, while the wills are in their order */
     free(j);
     left_wills_look(r);

@@ -205,6 +205,7 @@ struct router {
     uint64_t stopping_ns; /* when it is to be over, if is_stopping */
     bool is_stopping;     /* STOPPING is said; everything goes on */
     bool is_shutting_down;
+    bool is_judging; /* other rules are being put into force: no calls are given meanwhile */
     struct closed_ring closed;
     struct control control;     /* asked for by the frame that is being handled */
     struct parcel *replacement; /* came with REPLACE, and waits for the process to take it */

@@ -61,6 +61,7 @@ struct sub {
     uint8_t field[SUB_FIELD_BYTES]; /* the subscription field of its MESSAGE headers: its number */
     uint8_t field_bytes : 4;        /* length of field */
     uint8_t is_over : 1;            /* by over_note(): it is about to end */
+    uint8_t is_put_off : 1;         /* it serves, and goes on when all has been judged */
     uint8_t flags;                  /* SUB_ flags */
     uint8_t filter_len;             /* if place is FILTER_EXACT */
     uint8_t policy : 3;             /* enum bus_policy */

@@ -701,6 +701,33 @@ static void test_a_narrowed_server_gets_no_more_calls_of_what_it_lost(void **sta
     world_expect(w, c, "");
 }
 
+/* What waits for a server that is busy is not shown to it when its place comes free by the reload
+ * that took the right to ask: not of the same client, nor of another. */
+static void test_a_request_that_lost_its_right_reaches_no_server(void **state)
+{
+    struct world_sub one = {.filter = "a", .window = 1};
+    struct world *w = *state;
+    struct sim_client *alice = join_as(w, ALICE), *server = world_join(w), *bob = join_as(w, BOB);
+    struct sim_client *c = world_join(w);
+
+    RULES(w, allow(POLICY_ALL, "#"));
+    subscribe_with(w, server, 0, &one, SUB_SERVE);
+    for (uint32_t i = 1; i <= 2; i++) {
+        sim_request(&w->s, alice,
+                    &(struct sim_request){.call = i, .topic = "a", .timeout_ms = 1000});
+    }
+    sim_request(&w->s, bob, &(struct sim_request){.call = 1, .topic = "a", .timeout_ms = 1000});
+    sim_request(&w->s, c, &(struct sim_request){.call = 1, .topic = "a", .timeout_ms = 1000});
+    world_expect(w, server, "STATUS OK SUBSCRIBE sub=1\nCALL 1 a 1 call=1 1000\n");
+    RULES(w, allow(POLICY_ALL, "#"), only(ALICE, deny(POLICY_REQUEST, "a")),
+          only(BOB, deny(POLICY_REQUEST, "a")));
+    router_check(w->s.router);
+    world_expect(w, server, "CANCEL call=1 CANCELLED\nCALL 1 a 4 call=2 1000\n");
+    world_expect(w, alice, "DONE DENIED 1\nDONE DENIED 2\n");
+    world_expect(w, bob, "DONE DENIED 1\n");
+    world_expect(w, c, "");
+}
+
 static void test_a_narrowed_server_loses_the_calls_of_one_topic(void **state)
 {
     struct world *w = *state;
@@ -872,6 +899,7 @@ int main(void)
         CASE(test_whose_a_will_was_is_known_to_the_next_router),
         CASE(test_a_server_that_lost_its_right_has_gone),
         CASE(test_a_server_that_lost_its_right_gets_no_more_calls),
+        CASE(test_a_request_that_lost_its_right_reaches_no_server),
         CASE(test_a_narrowed_server_loses_the_calls_of_one_topic),
         CASE(test_a_narrowed_server_gets_no_more_calls_of_what_it_lost),
         CASE(test_a_request_that_lost_its_right_ends),

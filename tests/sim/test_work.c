@@ -170,6 +170,51 @@ static void test_the_end_of_a_subscription_uses_the_budget(void **state)
     sim_fini(&s);
 }
 
+#define SOME 40u
+
+/* Where many end in one turn, each counts as much as it frees. */
+static void test_subscriptions_that_end_in_a_turn_use_its_budget(void **state)
+{
+    struct limits l = sim_small_limits();
+    struct sim_client *c, *p;
+    struct sim s;
+    uint64_t before;
+
+    (void) state;
+    l.aliases_max = MANY + 1;
+    l.subscriptions_max = SOME;
+    l.client_bytes_max = l.total_bytes_max;
+    sim_init(&s, &l);
+    s.looks_away = true;
+    p = sim_connect(&s, false);
+    c = sim_connect(&s, false);
+    for (uint32_t i = 1; i <= SOME; i++) {
+        subscribe(&s, c, i, "#", 0);
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        char name[16];
+
+        (void) snprintf(name, sizeof(name), "t/%u", i);
+        sim_advertise(&s, p, i, name);
+        sim_send(&s, p, VERB_PUBLISH, &(struct wire_publish){.alias = i + 1}, NULL, 0);
+        sim_read(&s, c, SOME);
+    }
+    sim_advance(&s, 1); /* how much may go in a turn depends on what was done before */
+    c->peer->user->matches.limit = 1;
+    sim_advertise(&s, p, MANY, "over");
+    before = s.router->work;
+    sim_send(&s, p, VERB_PUBLISH, &(struct wire_publish){.alias = MANY + 1}, NULL, 0);
+    assert_true(s.router->work - before < 10 * MANY);
+    assert_true(c->peer->n_subs > SOME / 2);
+    for (unsigned i = 0; i < 100 && c->peer->n_subs > 1; i++) {
+        before = s.router->work;
+        sim_advance(&s, 1);
+        assert_true(s.router->work - before < 10 * MANY);
+    }
+    assert_int_equal(c->peer->n_subs, 1);
+    sim_fini(&s);
+}
+
 /* What a PUBLISH counts, and how much memory it asks for, once its topic is known. */
 struct cost {
     uint64_t work;
@@ -242,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_the_search_for_filters_uses_the_budget),
         cmocka_unit_test(test_a_subscription_to_a_crowded_topic_uses_the_budget),
         cmocka_unit_test(test_the_end_of_a_subscription_uses_the_budget),
+        cmocka_unit_test(test_subscriptions_that_end_in_a_turn_use_its_budget),
         cmocka_unit_test(test_publishing_costs_the_same_with_10_and_with_10000_other_subscriptions),
     };
 
