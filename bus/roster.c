@@ -404,7 +404,7 @@ size_t roster_load(struct roster *r, struct router *router, uint64_t until_ns)
         }
     }
     if (!r->list) {
-        (void) unlink(r->path);
+        (void) roster_remove(r);
         return 0;
     }
     roster_rewrite(r);

@@ -256,6 +256,7 @@ static int parse_lifetime(int option, struct settings *s)
 static int parse_option(int option, void *settings)
 {
     struct settings *s = settings;
+
     switch (option) {
     case 'a':
         s->sender.address = optarg;
